@@ -327,7 +327,9 @@ mod tests {
         assert_eq!(stream, before);
         // 2^64 is four thirds of this bound: without the rejection half of the numbers would be multiples of three.
         let bound = 3 << 62;
-        let multiples = (0..30_000).filter(|_| stream.below(bound).is_multiple_of(3)).count();
+        let multiples = (0..30_000)
+            .filter(|_| stream.below(bound).is_multiple_of(3))
+            .count();
         assert!((9_500..10_500).contains(&multiples), "{multiples}");
         assert!((0..1000).all(|_| stream.below(bound) < bound));
     }
