@@ -6,7 +6,7 @@
 #[path = "../examples/ulp/table.rs"]
 mod table;
 
-use table::{UNARY, Unary, steps, ulps};
+use table::{BINARY, Binary, UNARY, Unary, pair, steps, ulps};
 
 /// A prime near 2^12.
 const STRIDE: usize = 4_099;
@@ -77,6 +77,69 @@ fn special_values_and_borders_are_within_the_bounds() {
                     check(function, bits.wrapping_add(offset));
                     check(function, bits.wrapping_sub(offset));
                 }
+            }
+        }
+    }
+}
+
+fn check_pair(function: &Binary, a: f32, b: f32) {
+    let computed = (function.recipe)(a, b);
+    let exact = (function.exact)(f64::from(a), f64::from(b));
+    let distance = steps(computed, exact);
+    assert!(
+        distance <= function.bound,
+        "{}({a:e}, {b:e}) = {computed:e}, {distance} steps from {exact:e}",
+        function.name,
+    );
+}
+
+#[test]
+fn binary_functions_are_within_the_bounds() {
+    for function in BINARY {
+        let mut state = 1;
+        for _ in 0..1_000_000 {
+            let (a, b) = pair(&mut state);
+            check_pair(function, a, b);
+        }
+    }
+}
+
+#[test]
+fn binary_functions_follow_c99_at_special_values() {
+    let magnitudes = [
+        0.0,
+        1.0e-45,
+        f32::MIN_POSITIVE,
+        0.5,
+        1.0 - f32::EPSILON,
+        1.0,
+        1.0 + f32::EPSILON,
+        1.5,
+        2.0,
+        3.0,
+        4.0,
+        126.0,
+        127.0,
+        128.0,
+        149.0,
+        150.0,
+        151.0,
+        8_388_607.0,
+        8_388_607.5,
+        8_388_608.0,
+        8_388_609.0,
+        16_777_215.0,
+        16_777_216.0,
+        1.0e30,
+        f32::MAX,
+        f32::INFINITY,
+        f32::NAN,
+    ];
+    let values: Vec<f32> = magnitudes.iter().flat_map(|&v| [v, -v]).collect();
+    for function in BINARY {
+        for &a in &values {
+            for &b in &values {
+                check_pair(function, a, b);
             }
         }
     }

@@ -2,13 +2,14 @@
 //!
 //! `RUSTFLAGS=-Ctarget-cpu=native cargo run --release -p kiln-compiler --example ulp [FUNCTION..]`;
 //! without the target feature `fma` the results are the same and it takes ten times as long.
-//! `--stride N` visits every N-th input only.
+//! `--stride N` visits every N-th input only; `--pow-samples N` sets the number of pairs for the binary
+//! functions.
 
 mod table;
 
 use std::thread;
 
-use table::{UNARY, Unary, steps, ulps};
+use table::{BINARY, Binary, UNARY, Unary, pair, steps, ulps};
 
 /// What a sweep found.
 #[derive(Clone, Copy, Default)]
@@ -46,6 +47,23 @@ fn sweep(function: &Unary, start: u64, end: u64, stride: u64) -> Worst {
     worst
 }
 
+/// Visits `samples` pairs of a sequence that depends on `seed` only.
+fn sample(function: &Binary, seed: u64, samples: u64) -> (u32, u64, (f32, f32)) {
+    let mut state = seed;
+    let mut found = (0, 0, (0.0, 0.0));
+    for _ in 0..samples {
+        let (a, b) = pair(&mut state);
+        let exact = (function.exact)(f64::from(a), f64::from(b));
+        let distance = steps((function.recipe)(a, b), exact);
+        found.1 += u64::from(distance > 1);
+        if distance > found.0 {
+            found.0 = distance;
+            found.2 = (a, b);
+        }
+    }
+    found
+}
+
 fn merge(a: Worst, b: Worst) -> Worst {
     let worse = if (b.steps, b.ulps) > (a.steps, a.ulps) {
         b
@@ -63,6 +81,7 @@ fn main() {
     let threads = thread::available_parallelism().map_or(2, |n| n.get() as u64);
     let mut names = Vec::new();
     let mut stride = 1_u64;
+    let mut samples = 100_000_000_u64;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         if argument == "--stride" {
@@ -71,6 +90,11 @@ fn main() {
                 .and_then(|n| n.parse().ok())
                 .unwrap_or(1)
                 .max(1);
+        } else if argument == "--pow-samples" {
+            samples = arguments
+                .next()
+                .and_then(|n| n.parse().ok())
+                .unwrap_or(samples);
         } else {
             names.push(argument);
         }
@@ -105,6 +129,40 @@ fn main() {
             (function.recipe)(x),
             function.bound,
             if worst.steps > function.bound {
+                " FAILED"
+            } else {
+                ""
+            },
+        );
+    }
+    for function in BINARY {
+        if !names.is_empty() && !names.iter().any(|name| name == function.name) {
+            continue;
+        }
+        let found = thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads)
+                .map(|seed| scope.spawn(move || sample(function, seed, samples / threads)))
+                .collect();
+            workers
+                .into_iter()
+                .map(|w| w.join().expect("a sample does not panic"))
+                .fold((0, 0, (0.0, 0.0)), |a, b| {
+                    if b.0 > a.0 {
+                        (b.0, a.1 + b.1, b.2)
+                    } else {
+                        (a.0, a.1 + b.1, a.2)
+                    }
+                })
+        });
+        let (a, b) = found.2;
+        println!(
+            "{:<9} steps={} above_one={} samples={samples} worst=({a:e}, {b:e}) computed={:e} bound={}{}",
+            function.name,
+            found.0,
+            found.1,
+            (function.recipe)(a, b),
+            function.bound,
+            if found.0 > function.bound {
                 " FAILED"
             } else {
                 ""

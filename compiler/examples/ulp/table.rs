@@ -1,7 +1,7 @@
 //! The functions under test with their references, and how an error is measured; shared by the
 //! exhaustive example and the strided test.
 
-use kiln_compiler::math::{Host32, erf, exp, log, trig};
+use kiln_compiler::math::{Host32, erf, erfc, exp, log, pow, root, trig};
 
 /// One unary f32 recipe, its f64 reference, and the promised bound in ULP.
 pub(crate) struct Unary {
@@ -83,7 +83,90 @@ pub(crate) const UNARY: &[Unary] = &[
         exact: f64::tan,
         bound: 2,
     },
+    Unary {
+        name: "erfc",
+        recipe: |x| erfc::erfc_f32(&mut Host32, x),
+        exact: libm::erfc,
+        bound: 1,
+    },
+    Unary {
+        name: "rsqrt",
+        recipe: |x| root::rsqrt_f32(&mut Host32, x),
+        exact: |x| 1.0 / x.sqrt(),
+        bound: 1,
+    },
+    Unary {
+        name: "recip",
+        recipe: |x| root::recip_f32(&mut Host32, x),
+        exact: |x| 1.0 / x,
+        bound: 1,
+    },
 ];
+
+/// One binary f32 recipe.
+pub(crate) struct Binary {
+    /// The op's name.
+    pub(crate) name: &'static str,
+    /// The recipe on the host machine.
+    pub(crate) recipe: fn(f32, f32) -> f32,
+    /// The same function in f64.
+    pub(crate) exact: fn(f64, f64) -> f64,
+    /// Representable steps from the correctly rounded result that are allowed.
+    pub(crate) bound: u32,
+}
+
+/// All binary f32 recipes.
+pub(crate) const BINARY: &[Binary] = &[
+    Binary {
+        name: "pow",
+        recipe: |x, y| pow::pow_f32(&mut Host32, x, y),
+        exact: f64::powf,
+        bound: 2,
+    },
+    Binary {
+        name: "atan2",
+        recipe: |y, x| root::atan2_f32(&mut Host32, y, x),
+        exact: f64::atan2,
+        bound: 2,
+    },
+];
+
+/// The next number of a fixed sequence (SplitMix64, Steele and others 2014).
+pub(crate) fn draw(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (*state ^ *state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ z >> 31
+}
+
+/// A pair of arguments that brings the function into its range rather often: arbitrary bits, or
+/// moderate magnitudes, or an exponent that keeps the power finite.
+pub(crate) fn pair(state: &mut u64) -> (f32, f32) {
+    let bits = draw(state);
+    let (a, b) = (
+        f32::from_bits((bits >> 32) as u32),
+        f32::from_bits(bits as u32),
+    );
+    let unit = |bits: u32| bits as f32 / 4_294_967_296.0;
+    match draw(state) % 4 {
+        0 => (a, b),
+        1 => (
+            unit((bits >> 32) as u32) * 4.0,
+            unit(bits as u32) * 200.0 - 100.0,
+        ),
+        2 => (
+            f32::from_bits((bits >> 32) as u32 & 0x7fff_ffff),
+            unit(bits as u32) * 4.0 - 2.0,
+        ),
+        _ => {
+            let x = 1.0 + (unit((bits >> 32) as u32) - 0.5) / 64.0;
+            (
+                x,
+                (unit(bits as u32) * 2.0 - 1.0) * 104.0 / x.ln().abs().max(1.0e-8),
+            )
+        }
+    }
+}
 
 fn logistic(x: f64) -> f64 {
     if x < 0.0 {

@@ -8,8 +8,10 @@ use super::{Machine32, at_least, at_most, horner, with_sign};
 
 /// 1.5 * 2^23: adding it rounds to an integer, which then sits in the low bits.
 pub(crate) const MAGIC: f32 = 12_582_912.0;
+/// The first float of ln 2 less ln 2.
+const LN2_LOW: f32 = 1.904_654_3e-9;
 /// The magic number whose sum with n, shifted left by 23, is 2^n.
-const MAGIC_SCALE: f32 = MAGIC + 127.0;
+pub(crate) const MAGIC_SCALE: f32 = MAGIC + 127.0;
 
 /// `exp(x)` for x in [-104, 88.8]; NaN stays NaN.
 ///
@@ -60,18 +62,37 @@ fn exp_scaled<M: Machine32>(m: &mut M, x: M::F, magic: M::F) -> M::F {
 }
 
 /// x = n ln 2 + r with |r| at most ln 2 / 2: returns n + `magic` and r.
-///
-/// `magic` is [`MAGIC`] plus an integer. The product of n and the first part of ln 2 cancels
-/// against x without a rounding; the second part brings the only one.
 fn reduce<M: Machine32>(m: &mut M, x: M::F, magic: M::F) -> (M::F, M::F) {
+    let (t, n, a) = reduce_high(m, x, magic);
+    let low = m.float(LN2_LOW);
+    let r = m.fma(n, low, a);
+    (t, r)
+}
+
+/// The same reduction, with the rounding error of r: returns n + `magic`, r and the error.
+pub(crate) fn reduce_precisely<M: Machine32>(
+    m: &mut M,
+    x: M::F,
+    magic: M::F,
+) -> (M::F, M::F, M::F) {
+    let (t, n, a) = reduce_high(m, x, magic);
+    let low = m.float(LN2_LOW);
+    let r = m.fma(n, low, a);
+    let rest = m.sub(a, r);
+    let rest = m.fma(n, low, rest);
+    (t, r, rest)
+}
+
+/// n + `magic`, n, and x - n times the first part of ln 2, which is exact.
+///
+/// `magic` is [`MAGIC`] plus an integer.
+fn reduce_high<M: Machine32>(m: &mut M, x: M::F, magic: M::F) -> (M::F, M::F, M::F) {
     let inverse = m.float(std::f32::consts::LOG2_E);
     let t = m.fma(x, inverse, magic);
     let n = m.sub(t, magic);
     let high = m.float(-6.931_472e-1);
-    let low = m.float(1.904_654_3e-9);
-    let r = m.fma(n, high, x);
-    let r = m.fma(n, low, r);
-    (t, r)
+    let a = m.fma(n, high, x);
+    (t, n, a)
 }
 
 /// `e^x` of f32 lanes, at most 1 ULP from the correctly rounded result for every input.
@@ -83,18 +104,10 @@ pub fn exp_f32<M: Machine32>(m: &mut M, x: M::F) -> M::F {
     exp_wide(m, x)
 }
 
-/// `e^x - 1` of f32 lanes, at most 1 ULP.
-///
-/// expm1(±0) = ±0, expm1(-inf) = -1, expm1(inf) = inf, NaN gives NaN.
-/// expm1(r) = r + r^2 q(r) on [-ln 2 / 2, ln 2 / 2], degree 7, relative error below 2^-30.8; the
-/// result is 2^n expm1(r) + (2^n - 1), computed at half scale so that n = 128 does not overflow.
-pub fn expm1_f32<M: Machine32>(m: &mut M, x: M::F) -> M::F {
-    let clamped = at_most(m, x, 88.8);
-    let clamped = at_least(m, clamped, -18.0);
-    // One less in the exponent: half of 2^n.
-    let magic = m.float(MAGIC_SCALE - 1.0);
-    let (t, r) = reduce(m, clamped, magic);
-    let q = horner(
+/// `(exp(r) - 1 - r) / r^2` on [-ln 2 / 2, ln 2 / 2], degree 5: r + r^2 q(r) is expm1(r) with a relative
+/// error below 2^-30.8.
+pub(crate) fn quotient<M: Machine32>(m: &mut M, r: M::F) -> M::F {
+    horner(
         m,
         r,
         &[
@@ -105,7 +118,20 @@ pub fn expm1_f32<M: Machine32>(m: &mut M, x: M::F) -> M::F {
             1.666_666_6e-1,
             5.0e-1,
         ],
-    );
+    )
+}
+
+/// `e^x - 1` of f32 lanes, at most 1 ULP.
+///
+/// expm1(±0) = ±0, expm1(-inf) = -1, expm1(inf) = inf, NaN gives NaN.
+/// The result is 2^n expm1(r) + (2^n - 1), computed at half scale so that n = 128 does not overflow.
+pub fn expm1_f32<M: Machine32>(m: &mut M, x: M::F) -> M::F {
+    let clamped = at_most(m, x, 88.8);
+    let clamped = at_least(m, clamped, -18.0);
+    // One less in the exponent: half of 2^n.
+    let magic = m.float(MAGIC_SCALE - 1.0);
+    let (t, r) = reduce(m, clamped, magic);
+    let q = quotient(m, r);
     let square = m.mul(r, r);
     let p = m.fma(square, q, r);
     let bits = m.bits(t);

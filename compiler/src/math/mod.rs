@@ -25,8 +25,11 @@ mod host;
 mod huge;
 
 pub mod erf;
+pub mod erfc;
 pub mod exp;
 pub mod log;
+pub mod pow;
+pub mod root;
 pub mod trig;
 pub mod trig64;
 
