@@ -11,7 +11,7 @@ const DIGITS: u8 = 10;
 
 /// Reads the UCI handwritten digits: a line holds 64 pixels, 0 to 16, and the digit.
 ///
-/// Gives the columns `x`, u8 of shape [n, 64], and `y`, u8 of shape [n]. `file` is the name used in
+/// Gives the columns `x`, u8 of shape `[n, 64]`, and `y`, u8 of shape `[n]`. `file` is the name used in
 /// messages.
 ///
 /// # Errors

@@ -20,7 +20,7 @@ const CLASSES: u8 = 10;
 ///
 /// The folder holds `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the same two beginning
 /// with `t10k`, each plain or with `.gz`; the plain one is read where there are both. The columns
-/// are `x`, u8 of shape [n, 28, 28], 0 for white to 255, and `y`, u8 of shape [n], the class.
+/// are `x`, u8 of shape `[n, 28, 28]`, 0 for white to 255, and `y`, u8 of shape `[n]`, the class.
 ///
 /// # Errors
 /// [`DataError::NotInstalled`] where a file is missing; [`DataError::Io`] and [`DataError::Idx`] for
