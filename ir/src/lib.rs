@@ -1,1 +1,2 @@
 //! kiln-ir
+pub mod philox;
