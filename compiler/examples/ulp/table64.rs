@@ -25,9 +25,6 @@ pub(crate) struct Binary64 {
     pub(crate) platform: fn(f64, f64) -> f64,
 }
 
-/// Representable steps from the correctly rounded result that every f64 recipe may be off.
-pub(crate) const BOUND: u64 = 2;
-
 /// All unary f64 recipes.
 pub(crate) const UNARY: &[Unary64] = &[
     Unary64 {
