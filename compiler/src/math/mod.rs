@@ -15,6 +15,10 @@
 //! - f32 recipes need no f64 and the other way round, so one machine has lanes of one width;
 //! - intermediate NaNs and infinities may occur in lanes whose result a select discards.
 //!
+//! "At most k ULP" means: at most k representable values away from the correctly rounded result, for
+//! every input, subnormal numbers, infinities, NaN and the signs of zeros included. `--example ulp`
+//! measures it over all f32 inputs; `tests/ulp.rs` and `tests/ulp64.rs` guard it.
+//!
 //! Polynomials are near-minimax fits (Lawson-weighted least squares on Chebyshev nodes in 200-bit
 //! arithmetic; coefficients are rounded to the format one after the other, lowest degree first,
 //! and the rest refitted). Each recipe states interval and maximal error of its fit.
