@@ -34,7 +34,7 @@ pub enum EvalError {
 }
 
 /// `value` rounded to a floating type; other types are not rounded.
-pub fn round(dtype: DType, value: f64) -> f64 {
+pub(crate) fn round(dtype: DType, value: f64) -> f64 {
     match dtype {
         DType::F32 => f64::from(value as f32),
         DType::BF16 => half::bf16::from_f32(value as f32).to_f64(),
@@ -53,7 +53,7 @@ pub fn round(dtype: DType, value: f64) -> f64 {
 }
 
 /// `value` wrapped to an integer type; `bool` is 0 or 1; floating types are left alone.
-pub fn wrap(dtype: DType, value: i64) -> i64 {
+pub(crate) fn wrap(dtype: DType, value: i64) -> i64 {
     match dtype {
         DType::I8 => i64::from(value as i8),
         DType::I16 => i64::from(value as i16),
@@ -84,20 +84,30 @@ impl Array {
             Values::Float(v) => Values::Float(v.into_iter().map(|x| round(dtype, x)).collect()),
             Values::Int(v) => Values::Int(v.into_iter().map(|x| wrap(dtype, x)).collect()),
         };
-        Ok(Self { dtype, shape, values })
+        Ok(Self {
+            dtype,
+            shape,
+            values,
+        })
     }
 
     /// An array whose element at row-major position `i` is that of `source` at `index(i)`.
-    pub fn gather(source: &Array, shape: Vec<usize>, mut index: impl FnMut(usize) -> usize) -> Result<Self, EvalError> {
+    pub fn gather(
+        source: &Array,
+        shape: Vec<usize>,
+        mut index: impl FnMut(usize) -> usize,
+    ) -> Result<Self, EvalError> {
         let count: usize = shape.iter().product();
         let missing = || EvalError::Invalid("an index map left its operand".into());
         let values = match &source.values {
             Values::Float(v) => {
-                let picked: Option<Vec<f64>> = (0..count).map(|i| v.get(index(i)).copied()).collect();
+                let picked: Option<Vec<f64>> =
+                    (0..count).map(|i| v.get(index(i)).copied()).collect();
                 Values::Float(picked.ok_or_else(missing)?)
             }
             Values::Int(v) => {
-                let picked: Option<Vec<i64>> = (0..count).map(|i| v.get(index(i)).copied()).collect();
+                let picked: Option<Vec<i64>> =
+                    (0..count).map(|i| v.get(index(i)).copied()).collect();
                 Values::Int(picked.ok_or_else(missing)?)
             }
         };
@@ -123,7 +133,10 @@ impl Array {
     pub fn floats(&self) -> Result<&[f64], EvalError> {
         match &self.values {
             Values::Float(v) => Ok(v),
-            Values::Int(_) => Err(EvalError::Invalid(format!("a {} array where a floating one is needed", self.dtype))),
+            Values::Int(_) => Err(EvalError::Invalid(format!(
+                "a {} array where a floating one is needed",
+                self.dtype
+            ))),
         }
     }
 
@@ -131,7 +144,10 @@ impl Array {
     pub fn ints(&self) -> Result<&[i64], EvalError> {
         match &self.values {
             Values::Int(v) => Ok(v),
-            Values::Float(_) => Err(EvalError::Invalid(format!("a {} array where integers are needed", self.dtype))),
+            Values::Float(_) => Err(EvalError::Invalid(format!(
+                "a {} array where integers are needed",
+                self.dtype
+            ))),
         }
     }
 
@@ -166,7 +182,9 @@ impl Array {
         match (&self.values, self.dtype.class()) {
             (Values::Float(v), _) => v.get(i).copied(),
             (Values::Int(v), Class::Unsigned) => v.get(i).map(|x| *x as u64 as f64),
-            (Values::Int(v), Class::Signed | Class::Bool | Class::Float) => v.get(i).map(|x| *x as f64),
+            (Values::Int(v), Class::Signed | Class::Bool | Class::Float) => {
+                v.get(i).map(|x| *x as f64)
+            }
         }
     }
 }

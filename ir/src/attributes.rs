@@ -63,7 +63,10 @@ impl Attributes {
 
     /// These and a list of axes.
     pub fn with_axes(self, name: &str, axes: &[usize]) -> Self {
-        self.with(name, Value::Dims(axes.iter().map(|a| Dim::from(*a)).collect()))
+        self.with(
+            name,
+            Value::Dims(axes.iter().map(|a| Dim::from(*a)).collect()),
+        )
     }
 
     /// All of them, in order.
@@ -79,7 +82,10 @@ impl Attributes {
     fn take(&mut self, name: &str, expected: &str) -> Result<Value, AttributeError> {
         match self.0.iter().position(|(n, _)| n == name) {
             Some(i) => Ok(self.0.remove(i).1),
-            None => Err(AttributeError { name: name.into(), expected: expected.into() }),
+            None => Err(AttributeError {
+                name: name.into(),
+                expected: expected.into(),
+            }),
         }
     }
 
@@ -87,7 +93,10 @@ impl Attributes {
     pub fn word(&mut self, name: &str) -> Result<String, AttributeError> {
         match self.take(name, "a word")? {
             Value::Word(w) => Ok(w),
-            Value::Dims(_) | Value::Axes(..) => Err(AttributeError { name: name.into(), expected: "a word".into() }),
+            Value::Dims(_) | Value::Axes(..) => Err(AttributeError {
+                name: name.into(),
+                expected: "a word".into(),
+            }),
         }
     }
 
@@ -95,7 +104,10 @@ impl Attributes {
     pub fn dims(&mut self, name: &str) -> Result<Vec<Dim>, AttributeError> {
         match self.take(name, "a list of dims")? {
             Value::Dims(d) => Ok(d),
-            Value::Word(_) | Value::Axes(..) => Err(AttributeError { name: name.into(), expected: "a list of dims".into() }),
+            Value::Word(_) | Value::Axes(..) => Err(AttributeError {
+                name: name.into(),
+                expected: "a list of dims".into(),
+            }),
         }
     }
 
@@ -106,16 +118,20 @@ impl Attributes {
             .iter()
             .map(|d| d.constant().and_then(|c| usize::try_from(c).ok()))
             .collect();
-        axes.ok_or_else(|| AttributeError { name: name.into(), expected: "a list of axes".into() })
+        axes.ok_or_else(|| AttributeError {
+            name: name.into(),
+            expected: "a list of axes".into(),
+        })
     }
 
     /// Takes out two lists of axes.
     pub fn axes_pair(&mut self, name: &str) -> Result<(Vec<usize>, Vec<usize>), AttributeError> {
         match self.take(name, "two lists of axes like [1]x[0]")? {
             Value::Axes(l, r) => Ok((l, r)),
-            Value::Word(_) | Value::Dims(_) => {
-                Err(AttributeError { name: name.into(), expected: "two lists of axes like [1]x[0]".into() })
-            }
+            Value::Word(_) | Value::Dims(_) => Err(AttributeError {
+                name: name.into(),
+                expected: "two lists of axes like [1]x[0]".into(),
+            }),
         }
     }
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 mod operators;
 mod tensor;
 
-pub use tensor::Tensor;
+pub use tensor::{Operand, Tensor};
 
 /// Builds one graph.
 pub struct Builder {
@@ -82,13 +82,25 @@ impl Builder {
 
     /// A trainable source of any element type.
     #[track_caller]
-    pub fn param_of(&self, name: &str, dtype: DType, shape: impl Into<Shape>, init: Init) -> Tensor<'_> {
+    pub fn param_of(
+        &self,
+        name: &str,
+        dtype: DType,
+        shape: impl Into<Shape>,
+        init: Init,
+    ) -> Tensor<'_> {
         self.slot(name, Role::Param(init), TensorType::new(dtype, shape))
     }
 
     /// A source that is kept from step to step but not trained.
     #[track_caller]
-    pub fn state(&self, name: &str, dtype: DType, shape: impl Into<Shape>, init: Init) -> Tensor<'_> {
+    pub fn state(
+        &self,
+        name: &str,
+        dtype: DType,
+        shape: impl Into<Shape>,
+        init: Init,
+    ) -> Tensor<'_> {
         self.slot(name, Role::State(init), TensorType::new(dtype, shape))
     }
 
@@ -102,33 +114,56 @@ impl Builder {
     #[track_caller]
     pub fn output(&self, name: &str, value: Tensor<'_>) {
         let Some(node) = value.id else { return };
-        let taken = self.inner.borrow().graph.outputs().iter().any(|o| o.name == name);
+        let taken = self
+            .inner
+            .borrow()
+            .graph
+            .outputs()
+            .iter()
+            .any(|o| o.name == name);
         if taken {
-            self.report(Refusal::new(Kind::Signature, format!("the output `{name}` is declared twice")), Vec::new());
+            self.report(
+                Refusal::new(
+                    Kind::Signature,
+                    format!("the output `{name}` is declared twice"),
+                ),
+                Vec::new(),
+            );
             return;
         }
-        self.inner.borrow_mut().graph.push_output(Output { name: name.to_owned(), node });
+        self.inner.borrow_mut().graph.push_output(Output {
+            name: name.to_owned(),
+            node,
+        });
     }
 
     /// `target := value` when the step ends. The target must be a param or state, updated once, and the types must be equal.
     #[track_caller]
     pub fn update(&self, target: Tensor<'_>, value: Tensor<'_>) {
-        let (Some(to), Some(from)) = (target.id, value.id) else { return };
+        let (Some(to), Some(from)) = (target.id, value.id) else {
+            return;
+        };
         let refusal = {
             let inner = self.inner.borrow();
             let slot = inner.graph.slots().iter().find(|s| s.node == to);
             let (wanted, given) = (inner.ty(to), inner.ty(from));
             match slot.map(|s| (&s.role, &s.name)) {
-                None | Some((Role::Input, _)) => {
-                    Some(Refusal::new(Kind::Signature, "only a param or a state can be updated"))
-                }
+                None | Some((Role::Input, _)) => Some(Refusal::new(
+                    Kind::Signature,
+                    "only a param or a state can be updated",
+                )),
                 Some((Role::Param(_) | Role::State(_), name)) => {
                     if inner.graph.updates().iter().any(|u| u.target == to) {
-                        Some(Refusal::new(Kind::Signature, format!("`{name}` is updated twice")))
+                        Some(Refusal::new(
+                            Kind::Signature,
+                            format!("`{name}` is updated twice"),
+                        ))
                     } else if wanted != given {
                         Some(Refusal::new(
                             Kind::Shape,
-                            format!("the update of `{name}` has type {given}, but `{name}` is {wanted}"),
+                            format!(
+                                "the update of `{name}` has type {given}, but `{name}` is {wanted}"
+                            ),
                         ))
                     } else {
                         None
@@ -138,31 +173,53 @@ impl Builder {
         };
         match refusal {
             Some(refusal) => self.report(refusal, Vec::new()),
-            None => self.inner.borrow_mut().graph.push_update(Update { target: to, value: from }),
+            None => self.inner.borrow_mut().graph.push_update(Update {
+                target: to,
+                value: from,
+            }),
         }
     }
 
     /// The trainable tensors, in the order of declaration.
     pub fn params(&self) -> Vec<Tensor<'_>> {
         let inner = self.inner.borrow();
-        let params = inner.graph.slots().iter().filter(|s| matches!(s.role, Role::Param(_)));
-        params.map(|s| Tensor { builder: self, id: Some(s.node) }).collect()
+        let params = inner
+            .graph
+            .slots()
+            .iter()
+            .filter(|s| matches!(s.role, Role::Param(_)));
+        params
+            .map(|s| Tensor {
+                builder: self,
+                id: Some(s.node),
+            })
+            .collect()
     }
 
     /// The finished graph, or every mistake that was made.
     pub fn finish(self) -> Result<Graph, Diagnostics> {
         let inner = self.inner.into_inner();
-        if inner.diagnostics.is_empty() { Ok(inner.graph) } else { Err(Diagnostics(inner.diagnostics)) }
+        if inner.diagnostics.is_empty() {
+            Ok(inner.graph)
+        } else {
+            Err(Diagnostics(inner.diagnostics))
+        }
     }
 
     /// Appends a node, or records why it does not fit. Poisoned operands give a poisoned result without a further message.
     #[track_caller]
     pub fn push<'g>(&'g self, op: impl Into<Op>, operands: &[Tensor<'g>]) -> Tensor<'g> {
-        let poisoned = Tensor { builder: self, id: None };
+        let poisoned = Tensor {
+            builder: self,
+            id: None,
+        };
         let ids: Option<Vec<NodeId>> = operands.iter().map(|t| t.id).collect();
         let Some(ids) = ids else { return poisoned };
         if operands.iter().any(|t| !std::ptr::eq(t.builder, self)) {
-            self.report(Refusal::new(Kind::Signature, "an operand belongs to another builder"), Vec::new());
+            self.report(
+                Refusal::new(Kind::Signature, "an operand belongs to another builder"),
+                Vec::new(),
+            );
             return poisoned;
         }
         let op = op.into();
@@ -174,8 +231,16 @@ impl Builder {
         match inferred {
             Ok(ty) => {
                 let provenance = self.provenance();
-                let node = self.inner.borrow_mut().graph.push(Node { op, operands: ids, ty, provenance });
-                Tensor { builder: self, id: Some(node) }
+                let node = self.inner.borrow_mut().graph.push(Node {
+                    op,
+                    operands: ids,
+                    ty,
+                    provenance,
+                });
+                Tensor {
+                    builder: self,
+                    id: Some(node),
+                }
             }
             Err(refusal) => {
                 let notes = self.describe(&ids);
@@ -188,13 +253,23 @@ impl Builder {
     /// Records a mistake at the caller's line.
     #[track_caller]
     pub(crate) fn report(&self, refusal: Refusal, notes: Vec<String>) {
-        let Provenance { location, scope, .. } = self.provenance();
-        self.inner.borrow_mut().diagnostics.push(Diagnostic { refusal, location, scope, notes });
+        let Provenance {
+            location, scope, ..
+        } = self.provenance();
+        self.inner.borrow_mut().diagnostics.push(Diagnostic {
+            refusal,
+            location,
+            scope,
+            notes,
+        });
     }
 
     /// A tensor that stands for a mistake already reported.
     pub(crate) fn poison(&self) -> Tensor<'_> {
-        Tensor { builder: self, id: None }
+        Tensor {
+            builder: self,
+            id: None,
+        }
     }
 
     /// Runs `body` with every node it makes marked as coming from `origin`.
@@ -205,6 +280,14 @@ impl Builder {
         result
     }
 
+    /// The tensor of a node of this graph.
+    pub(crate) fn tensor(&self, id: NodeId) -> Tensor<'_> {
+        Tensor {
+            builder: self,
+            id: Some(id),
+        }
+    }
+
     /// The node behind a tensor, copied out.
     pub(crate) fn node(&self, id: NodeId) -> Option<Node> {
         self.inner.borrow().graph.node(id).cloned()
@@ -213,7 +296,12 @@ impl Builder {
     /// The name of the slot whose source is `id`.
     pub(crate) fn slot_name(&self, id: NodeId) -> Option<String> {
         let inner = self.inner.borrow();
-        inner.graph.slots().iter().find(|s| s.node == id).map(|s| s.name.clone())
+        inner
+            .graph
+            .slots()
+            .iter()
+            .find(|s| s.node == id)
+            .map(|s| s.name.clone())
     }
 
     #[track_caller]
@@ -234,20 +322,39 @@ impl Builder {
             path.push(name.to_owned());
             path.join("/")
         };
-        let taken = self.inner.borrow().graph.slots().iter().any(|s| s.name == name);
+        let taken = self
+            .inner
+            .borrow()
+            .graph
+            .slots()
+            .iter()
+            .any(|s| s.name == name);
         if taken {
-            let refusal = Refusal::new(Kind::Signature, format!("the name `{name}` is taken by another source"))
-                .help("open a scope around each layer");
+            let refusal = Refusal::new(
+                Kind::Signature,
+                format!("the name `{name}` is taken by another source"),
+            )
+            .help("open a scope around each layer");
             self.report(refusal, Vec::new());
             return self.poison();
         }
-        if let Some(d) = ty.shape.iter().find(|d| d.constant().is_some_and(|c| c < 0)) {
-            self.report(Refusal::new(Kind::Shape, format!("`{name}` has an axis of size {d}")), Vec::new());
+        if let Some(d) = ty
+            .shape
+            .iter()
+            .find(|d| d.constant().is_some_and(|c| c < 0))
+        {
+            self.report(
+                Refusal::new(Kind::Shape, format!("`{name}` has an axis of size {d}")),
+                Vec::new(),
+            );
             return self.poison();
         }
         let source = self.push(Source { ty }, &[]);
         if let Some(node) = source.id {
-            self.inner.borrow_mut().graph.push_slot(Slot { name, role, node });
+            self.inner
+                .borrow_mut()
+                .graph
+                .push_slot(Slot { name, role, node });
         }
         source
     }
@@ -262,7 +369,12 @@ impl Builder {
         };
         let describe = |(i, id): (usize, &NodeId)| {
             let node = inner.graph.node(*id)?;
-            Some(format!("{}: {} from {}", label(i), node.ty, node.provenance.location))
+            Some(format!(
+                "{}: {} from {}",
+                label(i),
+                node.ty,
+                node.provenance.location
+            ))
         };
         operands.iter().enumerate().filter_map(describe).collect()
     }
@@ -271,6 +383,8 @@ impl Builder {
 impl Inner {
     /// Ids come from this graph alone, so the lookup succeeds; a foreign id reads as a scalar and fails the shape rule.
     fn ty(&self, id: NodeId) -> TensorType {
-        self.graph.node(id).map_or_else(|| TensorType::new(DType::Bool, ()), |n| n.ty.clone())
+        self.graph
+            .node(id)
+            .map_or_else(|| TensorType::new(DType::Bool, ()), |n| n.ty.clone())
     }
 }

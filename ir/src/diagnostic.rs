@@ -45,7 +45,11 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal without a way out.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), help: None }
+        Self {
+            kind,
+            message: message.into(),
+            help: None,
+        }
     }
 
     /// Adds a way out.
@@ -70,7 +74,12 @@ pub struct Diagnostic {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "error[{}]: {}", self.refusal.kind.word(), self.refusal.message)?;
+        writeln!(
+            f,
+            "error[{}]: {}",
+            self.refusal.kind.word(),
+            self.refusal.message
+        )?;
         write!(f, "  --> {}", self.location)?;
         if !self.scope.is_empty() {
             write!(f, "   in \"{}\"", self.scope)?;

@@ -77,7 +77,13 @@ pub struct Graph {
 impl Graph {
     /// A graph without nodes.
     pub fn empty(name: &str) -> Self {
-        Self { name: name.to_owned(), nodes: Vec::new(), slots: Vec::new(), outputs: Vec::new(), updates: Vec::new() }
+        Self {
+            name: name.to_owned(),
+            nodes: Vec::new(),
+            slots: Vec::new(),
+            outputs: Vec::new(),
+            updates: Vec::new(),
+        }
     }
 
     /// The node named by `id`, if the graph has it.
@@ -87,7 +93,10 @@ impl Graph {
 
     /// All nodes with their ids, in topological order.
     pub fn nodes(&self) -> impl DoubleEndedIterator<Item = (NodeId, &Node)> {
-        self.nodes.iter().enumerate().map(|(i, n)| (NodeId::new(i), n))
+        self.nodes
+            .iter()
+            .enumerate()
+            .map(|(i, n)| (NodeId::new(i), n))
     }
 
     /// The number of nodes.

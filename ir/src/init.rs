@@ -37,12 +37,18 @@ impl Init {
 
     /// Uniform on `[-bound, bound)`.
     pub fn uniform(bound: f64) -> Self {
-        Init::Uniform { low: -bound, high: bound }
+        Init::Uniform {
+            low: -bound,
+            high: bound,
+        }
     }
 
     /// Normal with mean 0.
     pub fn normal(deviation: f64) -> Self {
-        Init::Normal { mean: 0.0, deviation }
+        Init::Normal {
+            mean: 0.0,
+            deviation,
+        }
     }
 }
 

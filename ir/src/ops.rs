@@ -5,7 +5,7 @@
 //! not compile.
 
 use crate::array::{Array, EvalError};
-use crate::attributes::{Attributes, AttributeError};
+use crate::attributes::{AttributeError, Attributes};
 use crate::builder::Tensor;
 use crate::diagnostic::Refusal;
 use crate::dim::Bindings;
@@ -112,6 +112,20 @@ macro_rules! op_list {
 }
 
 op_list!(
-    Source, Constant, Iota, DimSize, Unary, Binary, Compare, Select, Convert, StopGradient, Broadcast, Reshape, Transpose, Slice,
-    Reduce, Dot,
+    Source,
+    Constant,
+    Iota,
+    DimSize,
+    Unary,
+    Binary,
+    Compare,
+    Select,
+    Convert,
+    StopGradient,
+    Broadcast,
+    Reshape,
+    Transpose,
+    Slice,
+    Reduce,
+    Dot,
 );

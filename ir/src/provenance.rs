@@ -21,7 +21,11 @@ impl Location {
     #[track_caller]
     pub fn caller() -> Self {
         let at = std::panic::Location::caller();
-        Self { file: at.file().into(), line: at.line(), column: at.column() }
+        Self {
+            file: at.file().into(),
+            line: at.line(),
+            column: at.column(),
+        }
     }
 }
 

@@ -6,7 +6,8 @@ use crate::dim::Dim;
 use crate::dtype::DType;
 use crate::ids::NodeId;
 use crate::ops::{
-    Binary, Broadcast, Compare, Convert, DimSize, Dot, Reduce, ReduceKind, Reshape, Select, Slice, StopGradient, Transpose, Unary,
+    Binary, Broadcast, Compare, Convert, DimSize, Dot, Reduce, ReduceKind, Reshape, Select, Slice,
+    StopGradient, Transpose, Unary,
 };
 use crate::types::{Shape, TensorType};
 
@@ -216,19 +217,36 @@ impl<'g> Tensor<'g> {
     /// The same elements in row-major order under another shape of as many elements.
     #[track_caller]
     pub fn reshape(self, shape: impl Into<Shape>) -> Self {
-        self.builder.push(Reshape { shape: shape.into() }, &[self])
+        self.builder.push(
+            Reshape {
+                shape: shape.into(),
+            },
+            &[self],
+        )
     }
 
     /// Axes reordered: axis `i` of the result is axis `order[i]` of the operand.
     #[track_caller]
     pub fn transpose(self, order: &[usize]) -> Self {
-        self.builder.push(Transpose { order: order.to_vec() }, &[self])
+        self.builder.push(
+            Transpose {
+                order: order.to_vec(),
+            },
+            &[self],
+        )
     }
 
     /// Elements `start`, `start + stride`, ... below `limit`, along each axis.
     #[track_caller]
     pub fn slice(self, start: &[Dim], limit: &[Dim], stride: &[i64]) -> Self {
-        self.builder.push(Slice { start: start.to_vec(), limit: limit.to_vec(), stride: stride.to_vec() }, &[self])
+        self.builder.push(
+            Slice {
+                start: start.to_vec(),
+                limit: limit.to_vec(),
+                stride: stride.to_vec(),
+            },
+            &[self],
+        )
     }
 
     /// A reduction over `axes`, which disappear.
@@ -250,7 +268,15 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     pub fn mean(self) -> Self {
         let Some(ty) = self.ty() else { return self };
-        let count = self.builder.push(DimSize { dim: ty.shape.elements() }, &[]).convert(ty.dtype);
+        let count = self
+            .builder
+            .push(
+                DimSize {
+                    dim: ty.shape.elements(),
+                },
+                &[],
+            )
+            .convert(ty.dtype);
         self.sum().over(count)
     }
 
@@ -259,7 +285,10 @@ impl<'g> Tensor<'g> {
     pub fn dot(self, other: Tensor<'g>) -> Self {
         let rank = self.ty().map_or(0, |t| t.rank());
         if rank == 0 && self.id.is_some() {
-            self.builder.report(Refusal::new(Kind::Shape, "`dot` needs operands with an axis to contract"), Vec::new());
+            self.builder.report(
+                Refusal::new(Kind::Shape, "`dot` needs operands with an axis to contract"),
+                Vec::new(),
+            );
             return self.builder.poison();
         }
         self.dot_general(other, &[rank.saturating_sub(1)], &[0], &[], &[])
@@ -303,7 +332,11 @@ fn broadcast_shapes(lhs: &Shape, rhs: &Shape) -> Option<Shape> {
     let one = Dim::from(1);
     let at = |shape: &Shape, i: usize| {
         let skip = rank - shape.len();
-        if i < skip { one.clone() } else { shape[i - skip].clone() }
+        if i < skip {
+            one.clone()
+        } else {
+            shape[i - skip].clone()
+        }
     };
     (0..rank)
         .map(|i| {

@@ -56,7 +56,10 @@ impl Constant {
     ) -> Option<Result<Self, AttributeError>> {
         (name == "const").then(|| {
             let word = attributes.word("value")?;
-            let wrong = || AttributeError { name: "value".into(), expected: format!("a number of type {}", ty.dtype) };
+            let wrong = || AttributeError {
+                name: "value".into(),
+                expected: format!("a number of type {}", ty.dtype),
+            };
             let literal = if ty.dtype.is_float() {
                 let value: f64 = word.parse().map_err(|_| wrong())?;
                 Literal::Float(crate::array::round(ty.dtype, value).to_bits())
@@ -67,7 +70,10 @@ impl Constant {
                 }
                 Literal::Int(value)
             };
-            Ok(Self { ty: ty.clone(), literal })
+            Ok(Self {
+                ty: ty.clone(),
+                literal,
+            })
         })
     }
 }
@@ -86,7 +92,13 @@ impl Rules for Constant {
         if float == self.ty.dtype.is_float() {
             Ok(self.ty.clone())
         } else {
-            Err(Refusal::new(Kind::Type, format!("`const` of {} with a literal of another family", self.ty.dtype)))
+            Err(Refusal::new(
+                Kind::Type,
+                format!(
+                    "`const` of {} with a literal of another family",
+                    self.ty.dtype
+                ),
+            ))
         }
     }
 
@@ -126,8 +138,14 @@ impl Iota {
         (name == "iota").then(|| {
             let axis = attributes.axes("axis")?;
             match axis.as_slice() {
-                [axis] => Ok(Self { ty: ty.clone(), axis: *axis }),
-                [] | [_, _, ..] => Err(AttributeError { name: "axis".into(), expected: "one axis".into() }),
+                [axis] => Ok(Self {
+                    ty: ty.clone(),
+                    axis: *axis,
+                }),
+                [] | [_, _, ..] => Err(AttributeError {
+                    name: "axis".into(),
+                    expected: "one axis".into(),
+                }),
             }
         })
     }
@@ -144,10 +162,16 @@ impl Rules for Iota {
 
     fn infer(&self, _: &[&TensorType]) -> Result<TensorType, Refusal> {
         if self.ty.dtype == DType::Bool {
-            return Err(Refusal::new(Kind::Type, "`iota` counts; it has no `bool` form"));
+            return Err(Refusal::new(
+                Kind::Type,
+                "`iota` counts; it has no `bool` form",
+            ));
         }
         if self.axis >= self.ty.rank() {
-            return Err(Refusal::new(Kind::Attribute, format!("`iota` along axis {} of {}", self.axis, self.ty)));
+            return Err(Refusal::new(
+                Kind::Attribute,
+                format!("`iota` along axis {} of {}", self.axis, self.ty),
+            ));
         }
         Ok(self.ty.clone())
     }
@@ -180,10 +204,17 @@ pub struct DimSize {
 }
 
 impl DimSize {
-    pub(super) fn parse(name: &str, attributes: &mut Attributes, _: &TensorType) -> Option<Result<Self, AttributeError>> {
+    pub(super) fn parse(
+        name: &str,
+        attributes: &mut Attributes,
+        _: &TensorType,
+    ) -> Option<Result<Self, AttributeError>> {
         (name == "dim_size").then(|| match attributes.dims("dim")?.as_slice() {
             [dim] => Ok(Self { dim: dim.clone() }),
-            [] | [_, _, ..] => Err(AttributeError { name: "dim".into(), expected: "one dim".into() }),
+            [] | [_, _, ..] => Err(AttributeError {
+                name: "dim".into(),
+                expected: "one dim".into(),
+            }),
         })
     }
 }
@@ -206,7 +237,11 @@ impl Rules for DimSize {
     }
 
     fn eval(&self, _: &[&Array], cx: &EvalCx<'_>) -> Result<Array, EvalError> {
-        Array::new(DType::I64, Vec::new(), Values::Int(vec![self.dim.eval(cx.bindings)?]))
+        Array::new(
+            DType::I64,
+            Vec::new(),
+            Values::Int(vec![self.dim.eval(cx.bindings)?]),
+        )
     }
 
     fn attributes(&self) -> Attributes {

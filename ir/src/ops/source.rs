@@ -17,7 +17,11 @@ pub struct Source {
 
 impl Source {
     /// Sources stand in the signature of the text, so no node line parses to one.
-    pub(super) fn parse(_: &str, _: &mut Attributes, _: &TensorType) -> Option<Result<Self, AttributeError>> {
+    pub(super) fn parse(
+        _: &str,
+        _: &mut Attributes,
+        _: &TensorType,
+    ) -> Option<Result<Self, AttributeError>> {
         None
     }
 }
@@ -40,7 +44,9 @@ impl Rules for Source {
     }
 
     fn eval(&self, _: &[&Array], _: &EvalCx<'_>) -> Result<Array, EvalError> {
-        Err(EvalError::Invalid("a source has no value of its own; it must be fed".into()))
+        Err(EvalError::Invalid(
+            "a source has no value of its own; it must be fed".into(),
+        ))
     }
 
     fn attributes(&self) -> Attributes {
