@@ -1,1 +1,2 @@
 //! kiln-compiler
+pub mod math;

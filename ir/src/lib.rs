@@ -30,6 +30,7 @@ mod graph;
 mod ids;
 mod init;
 pub mod ops;
+pub mod philox;
 mod provenance;
 mod types;
 
