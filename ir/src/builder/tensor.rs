@@ -63,6 +63,8 @@ impl<'g> Operand<'g> for f64 {
     }
 }
 
+// The methods carry the ops' own names, `neg` and `rem` among them; the operator traits stand on top of them in `operators.rs`.
+#[allow(clippy::should_implement_trait)]
 impl<'g> Tensor<'g> {
     unary_methods! {
         /// `-x`; integers wrap.
