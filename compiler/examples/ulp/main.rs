@@ -1,4 +1,4 @@
-//! Measures the f32 recipes over all 2^32 inputs, one line a function.
+//! Measures the recipes, one line a function: f32 over all 2^32 inputs, pairs and f64 on samples.
 //!
 //! `RUSTFLAGS=-Ctarget-cpu=native cargo run --release -p kiln-compiler --example ulp [FUNCTION..]`;
 //! without the target feature `fma` the results are the same and it takes ten times as long.
@@ -6,10 +6,11 @@
 //! functions.
 
 mod table;
+mod table64;
 
 use std::thread;
 
-use table::{BINARY, Binary, UNARY, Unary, pair, steps, ulps};
+use table::{BINARY, Binary, UNARY, Unary, draw, pair, steps, ulps};
 
 /// What a sweep found.
 #[derive(Clone, Copy, Default)]
@@ -167,6 +168,61 @@ fn main() {
             } else {
                 ""
             },
+        );
+    }
+    if stride > 1 || names.iter().any(|name| name == "f64") || names.is_empty() {
+        sample_f64(&names);
+    }
+}
+
+/// Three million points of each f64 function in three regimes: any bits, moderate magnitudes, and
+/// around the origin.
+///
+/// The reference is the platform's function, which errs by up to an ULP itself, so a distance of 3 does
+/// not contradict the bound of 2.
+fn sample_f64(names: &[String]) {
+    let selected = |name: &str| names.iter().all(|n| n == "f64") || names.iter().any(|n| n == name);
+    let unit = |bits: u64| (bits >> 11) as f64 / 9_007_199_254_740_992.0 * 2.0 - 1.0;
+    for function in table64::UNARY.iter().filter(|f| selected(f.name)) {
+        let mut state = 1;
+        let mut worst = (0, 0.0);
+        for _ in 0..1_000_000 {
+            let bits = draw(&mut state);
+            for x in [f64::from_bits(bits), unit(bits) * 750.0, unit(bits) * 3.0] {
+                let distance = table64::steps((function.recipe)(x), (function.platform)(x));
+                if distance > worst.0 {
+                    worst = (distance, x);
+                }
+            }
+        }
+        let (distance, x) = worst;
+        println!(
+            "{:<9} f64 steps={distance} worst={x:e} samples=3000000",
+            function.name
+        );
+    }
+    for function in table64::BINARY.iter().filter(|f| selected(f.name)) {
+        let mut state = 1;
+        let mut worst = (0, (0.0, 0.0));
+        for _ in 0..1_000_000 {
+            let (p, q) = (draw(&mut state), draw(&mut state));
+            let near_one = 1.0 + unit(p) / 64.0;
+            let pairs = [
+                (f64::from_bits(p), f64::from_bits(q)),
+                (unit(p).abs() * 4.0, unit(q) * 200.0),
+                (near_one, unit(q) * 709.0 / near_one.ln().abs().max(1.0e-15)),
+            ];
+            for (a, b) in pairs {
+                let distance = table64::steps((function.recipe)(a, b), (function.platform)(a, b));
+                if distance > worst.0 {
+                    worst = (distance, (a, b));
+                }
+            }
+        }
+        let (distance, (a, b)) = worst;
+        println!(
+            "{:<9} f64 steps={distance} worst=({a:e}, {b:e}) samples=3000000",
+            function.name
         );
     }
 }

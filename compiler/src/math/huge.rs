@@ -5,7 +5,7 @@
 //! the result is the same on every host. No speed is claimed: kernels branch here for |x| above
 //! [`super::trig::BOUND`] or [`super::trig64::BOUND`] only.
 
-use super::trig64::kernel;
+use super::trig64::{kernel, tan_kernel};
 use super::{Host64, Rare};
 
 /// The fraction bits of 2/pi, most significant first.
@@ -56,7 +56,8 @@ impl Rare {
             }
             Rare::Cos => cos,
             Rare::Tan => {
-                let tan = sin / cos;
+                let tan = tan_kernel(&mut Host64, r, tail);
+                let tan = if quadrant & 1 == 1 { -1.0 / tan } else { tan };
                 if x < 0.0 { -tan } else { tan }
             }
         }

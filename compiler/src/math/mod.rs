@@ -25,10 +25,14 @@ mod host;
 mod huge;
 
 pub mod erf;
+pub mod erf64;
 pub mod erfc;
 pub mod exp;
+pub mod exp64;
 pub mod log;
+pub mod log64;
 pub mod pow;
+pub mod pow64;
 pub mod root;
 pub mod trig;
 pub mod trig64;

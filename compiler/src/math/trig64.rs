@@ -62,6 +62,41 @@ pub(crate) fn kernel<M: Machine64>(m: &mut M, r: M::F, tail: M::F) -> (M::F, M::
     (sin, cos)
 }
 
+/// The tangent of r + tail.
+pub(crate) fn tan_kernel<M: Machine64>(m: &mut M, r: M::F, tail: M::F) -> M::F {
+    let square = m.mul(r, r);
+    let t = horner(
+        m,
+        square,
+        &[
+            4.808_060_495_669_66e-6,
+            -1.390_592_299_364_102_4e-5,
+            2.866_305_275_319_232e-5,
+            -2.217_697_962_730_926_4e-5,
+            3.759_486_570_079_096e-5,
+            2.747_323_088_435_180_5e-5,
+            1.016_415_168_461_615_4e-4,
+            2.377_264_498_385_747_6e-4,
+            5.903_355_536_639_904e-4,
+            0.001_455_784_835_076_099,
+            0.003_592_133_749_907_138,
+            0.008_863_235_073_425_37,
+            0.021_869_488_560_116_7,
+            0.053_968_253_967_495_744,
+            0.133_333_333_333_345_74,
+            0.333_333_333_333_333_26,
+        ],
+    );
+    let cube = m.mul(square, r);
+    let one = m.float(1.0);
+    // tan(r + tail) is tan r + tail (1 + tan^2 r), to first order.
+    let slope = m.fma(t, cube, r);
+    let slope = m.fma(slope, slope, one);
+    let tail = m.mul(tail, slope);
+    let t = m.fma(t, cube, tail);
+    m.add(t, r)
+}
+
 /// `sin(x)` of f64 lanes, at most 2 ULP. sin(±0) = ±0, sin(±inf) = NaN.
 pub fn sin_f64<M: Machine64>(m: &mut M, x: M::F) -> M::F {
     let Reduced { n, r, tail } = reduce(m, x, &REDUCTION);
@@ -81,17 +116,17 @@ pub fn cos_f64<M: Machine64>(m: &mut M, x: M::F) -> M::F {
     rare(m, x, y, Rare::Cos)
 }
 
-/// `tan(x)` of f64 lanes, at most 2 ULP: the quotient of sine and cosine, or minus its inverse.
+/// `tan(x)` of f64 lanes, at most 2 ULP: a polynomial, or minus its inverse in odd octants.
 ///
+/// tan(r) = r + r^3 t(r^2), degree 33, relative error below 2^-62.6 on [-0.79, 0.79].
 /// tan(±0) = ±0, tan(±inf) = NaN.
 pub fn tan_f64<M: Machine64>(m: &mut M, x: M::F) -> M::F {
     let Reduced { n, r, tail } = reduce(m, x, &REDUCTION);
-    let (sin, cos) = kernel(m, r, tail);
+    let tan = tan_kernel(m, r, tail);
+    let minus_one = m.float(-1.0);
+    let inverse = m.div(minus_one, tan);
     let is_odd = odd(m, n);
-    let minus_sin = m.neg(sin);
-    let numerator = m.select(is_odd, cos, sin);
-    let denominator = m.select(is_odd, minus_sin, cos);
-    let y = m.div(numerator, denominator);
+    let y = m.select(is_odd, inverse, tan);
     let y = keep_tiny(m, x, y);
     rare(m, x, y, Rare::Tan)
 }
