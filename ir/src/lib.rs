@@ -1,2 +1,49 @@
-//! kiln-ir
+//! Kiln's graph IR: types, ops, text form, autodiff, interpreter and the `Program` contract.
+//!
+//! Everything above imports this crate; it imports nothing of Kiln. A graph is plain immutable data once it is finished.
+//!
+//! ```
+//! use kiln_ir::{Builder, DType, Init, grad};
+//!
+//! let g = Builder::new("linear");
+//! let b = g.dim("b");
+//! let x = g.input("x", DType::F32, (b.clone(), 1));
+//! let y = g.input("y", DType::F32, (b, 1));
+//! let w = g.param("w", (1, 1), Init::zeros());
+//! let loss = (x.dot(w) - y).square().mean();
+//! let gradient = grad(loss, &[w])[0];
+//! g.update(w, w - gradient * 0.1);
+//! g.output("loss", loss);
+//! let graph = g.finish().unwrap();
+//! assert_eq!(graph.outputs().len(), 1);
+//! ```
+
+mod array;
+mod attributes;
+mod autodiff;
+mod builder;
+mod diagnostic;
+mod dim;
+mod dtype;
+mod eval;
+mod graph;
+mod ids;
+mod init;
+pub mod ops;
 pub mod philox;
+mod provenance;
+mod types;
+
+pub use array::{Array, EvalError, Values};
+pub use attributes::{AttributeError, Attributes, Value};
+pub use autodiff::grad;
+pub use builder::{Builder, Operand, ScopeGuard, Tensor};
+pub use diagnostic::{Diagnostic, Diagnostics, Kind, Refusal};
+pub use dim::{BindError, Bindings, Dim, DimParseError, Equation, Symbol, solve};
+pub use dtype::{Class, DType, UnknownDType};
+pub use eval::{Step, eval};
+pub use graph::{Graph, Node, Output, Role, Slot, Update};
+pub use ids::{Axis, BufferId, KernelId, NodeId};
+pub use init::Init;
+pub use provenance::{Location, Origin, Provenance};
+pub use types::{Shape, TensorType};

@@ -1,0 +1,190 @@
+//! Dense arrays of the interpreter.
+//!
+//! Floating values are held in f64 and rounded to their type after each op; integers and truth values in i64, wrapped to their type
+//! (u64 as its bit pattern). Slow and plain on purpose: this is the oracle.
+
+use crate::dtype::{Class, DType};
+
+/// The elements of an [`Array`], row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Values {
+    /// Elements of a floating type.
+    Float(Vec<f64>),
+    /// Elements of an integer type or `bool`.
+    Int(Vec<i64>),
+}
+
+/// A dense array of any element type.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Array {
+    dtype: DType,
+    shape: Vec<usize>,
+    values: Values,
+}
+
+/// Why the interpreter could not evaluate.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum EvalError {
+    /// The number of elements does not fit the shape, or the values are of the wrong family.
+    #[error("{0}")]
+    Invalid(String),
+    /// A symbol without a value, or a size out of range.
+    #[error(transparent)]
+    Bind(#[from] crate::dim::BindError),
+}
+
+/// `value` rounded to a floating type; other types are not rounded.
+pub(crate) fn round(dtype: DType, value: f64) -> f64 {
+    match dtype {
+        DType::F32 => f64::from(value as f32),
+        DType::BF16 => half::bf16::from_f32(value as f32).to_f64(),
+        DType::F16 => half::f16::from_f32(value as f32).to_f64(),
+        DType::F64
+        | DType::I8
+        | DType::I16
+        | DType::I32
+        | DType::I64
+        | DType::U8
+        | DType::U16
+        | DType::U32
+        | DType::U64
+        | DType::Bool => value,
+    }
+}
+
+/// `value` wrapped to an integer type; `bool` is 0 or 1; floating types are left alone.
+pub(crate) fn wrap(dtype: DType, value: i64) -> i64 {
+    match dtype {
+        DType::I8 => i64::from(value as i8),
+        DType::I16 => i64::from(value as i16),
+        DType::I32 => i64::from(value as i32),
+        DType::U8 => i64::from(value as u8),
+        DType::U16 => i64::from(value as u16),
+        DType::U32 => i64::from(value as u32),
+        DType::Bool => i64::from(value != 0),
+        DType::I64 | DType::U64 | DType::F32 | DType::F64 | DType::BF16 | DType::F16 => value,
+    }
+}
+
+impl Array {
+    /// An array of `values`, rounded or wrapped to `dtype`.
+    pub fn new(dtype: DType, shape: Vec<usize>, values: Values) -> Result<Self, EvalError> {
+        let count = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
+        let (len, float) = match &values {
+            Values::Float(v) => (v.len(), true),
+            Values::Int(v) => (v.len(), false),
+        };
+        if count != Some(len) || float != dtype.is_float() {
+            return Err(EvalError::Invalid(format!(
+                "{len} {} elements do not make a {dtype} array of shape {shape:?}",
+                if float { "floating" } else { "integer" }
+            )));
+        }
+        let values = match values {
+            Values::Float(v) => Values::Float(v.into_iter().map(|x| round(dtype, x)).collect()),
+            Values::Int(v) => Values::Int(v.into_iter().map(|x| wrap(dtype, x)).collect()),
+        };
+        Ok(Self {
+            dtype,
+            shape,
+            values,
+        })
+    }
+
+    /// An array whose element at row-major position `i` is that of `source` at `index(i)`.
+    pub fn gather(
+        source: &Array,
+        shape: Vec<usize>,
+        mut index: impl FnMut(usize) -> usize,
+    ) -> Result<Self, EvalError> {
+        let count: usize = shape.iter().product();
+        let missing = || EvalError::Invalid("an index map left its operand".into());
+        let values = match &source.values {
+            Values::Float(v) => {
+                let picked: Option<Vec<f64>> =
+                    (0..count).map(|i| v.get(index(i)).copied()).collect();
+                Values::Float(picked.ok_or_else(missing)?)
+            }
+            Values::Int(v) => {
+                let picked: Option<Vec<i64>> =
+                    (0..count).map(|i| v.get(index(i)).copied()).collect();
+                Values::Int(picked.ok_or_else(missing)?)
+            }
+        };
+        Array::new(source.dtype, shape, values)
+    }
+
+    /// The element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The extents.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The elements, row-major.
+    pub fn values(&self) -> &Values {
+        &self.values
+    }
+
+    /// The elements of a floating array.
+    pub fn floats(&self) -> Result<&[f64], EvalError> {
+        match &self.values {
+            Values::Float(v) => Ok(v),
+            Values::Int(_) => Err(EvalError::Invalid(format!(
+                "a {} array where a floating one is needed",
+                self.dtype
+            ))),
+        }
+    }
+
+    /// The elements of an integer or `bool` array.
+    pub fn ints(&self) -> Result<&[i64], EvalError> {
+        match &self.values {
+            Values::Int(v) => Ok(v),
+            Values::Float(_) => Err(EvalError::Invalid(format!(
+                "a {} array where integers are needed",
+                self.dtype
+            ))),
+        }
+    }
+
+    /// The same elements in another shape of the same size.
+    pub fn reshaped(&self, shape: Vec<usize>) -> Result<Self, EvalError> {
+        Array::new(self.dtype, shape, self.values.clone())
+    }
+
+    /// Row-major strides of `shape`, in elements.
+    pub fn strides(shape: &[usize]) -> Vec<usize> {
+        let mut strides = vec![1; shape.len()];
+        for i in (1..shape.len()).rev() {
+            strides[i - 1] = strides[i] * shape[i];
+        }
+        strides
+    }
+
+    /// The index along each axis of row-major position `i`.
+    pub fn unravel(mut i: usize, shape: &[usize]) -> Vec<usize> {
+        let mut index = vec![0; shape.len()];
+        for (axis, extent) in shape.iter().enumerate().rev() {
+            if *extent > 0 {
+                index[axis] = i % extent;
+                i /= extent;
+            }
+        }
+        index
+    }
+
+    /// An element as f64, whatever its type; u64 by its value.
+    pub fn as_f64(&self, i: usize) -> Option<f64> {
+        match (&self.values, self.dtype.class()) {
+            (Values::Float(v), _) => v.get(i).copied(),
+            (Values::Int(v), Class::Unsigned) => v.get(i).map(|x| *x as u64 as f64),
+            (Values::Int(v), Class::Signed | Class::Bool | Class::Float) => {
+                v.get(i).map(|x| *x as f64)
+            }
+        }
+    }
+}

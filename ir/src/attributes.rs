@@ -1,0 +1,137 @@
+//! The attributes of a node as the text writes them: `{axes = [0, 1], kind = sum}`.
+
+use crate::dim::Dim;
+use std::fmt;
+
+/// The value of one attribute.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// A word: a kind, an element type.
+    Word(String),
+    /// A list of extents, axes or offsets.
+    Dims(Vec<Dim>),
+    /// Two lists of axes, left and right: `[1]x[0]`.
+    Axes(Vec<usize>, Vec<usize>),
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fn list<T: fmt::Display>(f: &mut fmt::Formatter<'_>, items: &[T]) -> fmt::Result {
+            f.write_str("[")?;
+            for (i, item) in items.iter().enumerate() {
+                write!(f, "{}{item}", if i > 0 { ", " } else { "" })?;
+            }
+            f.write_str("]")
+        }
+        match self {
+            Value::Word(w) => f.write_str(w),
+            Value::Dims(d) => list(f, d),
+            Value::Axes(l, r) => {
+                list(f, l)?;
+                f.write_str("x")?;
+                list(f, r)
+            }
+        }
+    }
+}
+
+/// Named attributes, in the order in which they print.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Attributes(Vec<(String, Value)>);
+
+/// An attribute that is missing, of the wrong form, or unknown.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("attribute `{name}`: expected {expected}")]
+pub struct AttributeError {
+    /// The attribute.
+    pub name: String,
+    /// What would be right.
+    pub expected: String,
+}
+
+impl Attributes {
+    /// No attributes.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// These and one more.
+    pub fn with(mut self, name: &str, value: Value) -> Self {
+        self.0.push((name.to_owned(), value));
+        self
+    }
+
+    /// These and a list of axes.
+    pub fn with_axes(self, name: &str, axes: &[usize]) -> Self {
+        self.with(
+            name,
+            Value::Dims(axes.iter().map(|a| Dim::from(*a)).collect()),
+        )
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(n, v)| (n.as_str(), v))
+    }
+
+    /// Whether none is left.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn take(&mut self, name: &str, expected: &str) -> Result<Value, AttributeError> {
+        match self.0.iter().position(|(n, _)| n == name) {
+            Some(i) => Ok(self.0.remove(i).1),
+            None => Err(AttributeError {
+                name: name.into(),
+                expected: expected.into(),
+            }),
+        }
+    }
+
+    /// Takes out a word.
+    pub fn word(&mut self, name: &str) -> Result<String, AttributeError> {
+        match self.take(name, "a word")? {
+            Value::Word(w) => Ok(w),
+            Value::Dims(_) | Value::Axes(..) => Err(AttributeError {
+                name: name.into(),
+                expected: "a word".into(),
+            }),
+        }
+    }
+
+    /// Takes out a list of dims.
+    pub fn dims(&mut self, name: &str) -> Result<Vec<Dim>, AttributeError> {
+        match self.take(name, "a list of dims")? {
+            Value::Dims(d) => Ok(d),
+            Value::Word(_) | Value::Axes(..) => Err(AttributeError {
+                name: name.into(),
+                expected: "a list of dims".into(),
+            }),
+        }
+    }
+
+    /// Takes out a list of axes.
+    pub fn axes(&mut self, name: &str) -> Result<Vec<usize>, AttributeError> {
+        let axes: Option<Vec<usize>> = self
+            .dims(name)?
+            .iter()
+            .map(|d| d.constant().and_then(|c| usize::try_from(c).ok()))
+            .collect();
+        axes.ok_or_else(|| AttributeError {
+            name: name.into(),
+            expected: "a list of axes".into(),
+        })
+    }
+
+    /// Takes out two lists of axes.
+    pub fn axes_pair(&mut self, name: &str) -> Result<(Vec<usize>, Vec<usize>), AttributeError> {
+        match self.take(name, "two lists of axes like [1]x[0]")? {
+            Value::Axes(l, r) => Ok((l, r)),
+            Value::Word(_) | Value::Dims(_) => Err(AttributeError {
+                name: name.into(),
+                expected: "two lists of axes like [1]x[0]".into(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Reverse-mode differentiation as graph transformation.
+//!
+//! [`grad`] appends nodes: it walks the nodes behind the loss backwards and calls the vjp rule of each. The rules are written in the
+//! public builder, so what they append can be differentiated again, to any order. A tensor that no path ties to the loss is a mistake
+//! that is reported by name, because a severed gradient that reads as zero is the costliest silence of all.
+
+use crate::builder::{Builder, Tensor};
+use crate::diagnostic::{Kind, Refusal};
+use crate::ids::NodeId;
+use crate::ops::Vjp;
+use crate::provenance::Origin;
+use std::collections::BTreeMap;
+
+/// The gradients of the scalar `loss` with respect to each tensor of `wrt`, in order, each of its tensor's type.
+///
+/// Reported as diagnostics: a loss that is not a floating scalar, a tensor of an integer type, and a tensor that no path ties to the
+/// loss. The gradient of such a tensor is poisoned.
+#[track_caller]
+pub fn grad<'g>(loss: Tensor<'g>, wrt: &[Tensor<'g>]) -> Vec<Tensor<'g>> {
+    let builder = loss.builder();
+    let poisoned = || wrt.iter().map(|_| builder.poison()).collect();
+    let (Some(root), Some(ty)) = (loss.id(), loss.ty()) else {
+        return poisoned();
+    };
+    if ty.rank() != 0 || !ty.dtype.is_float() {
+        let refusal = Refusal::new(
+            Kind::Gradient,
+            format!("the gradient of a loss of type {ty}"),
+        )
+        .help("a loss is a floating scalar; take the mean or the sum");
+        builder.report(refusal, Vec::new());
+        return poisoned();
+    }
+    let targets: Vec<NodeId> = wrt.iter().filter_map(|t| t.id()).collect();
+    let needed = depends_on(builder, root, &targets);
+    let seed = builder.splat(ty.dtype, ty.shape, 1.0);
+    let cotangents = backward(builder, root, seed, &needed);
+    wrt.iter().map(|t| pick(builder, *t, &cotangents)).collect()
+}
+
+/// For each node up to `root`: whether any of `targets` is among what it is computed from.
+fn depends_on(builder: &Builder, root: NodeId, targets: &[NodeId]) -> Vec<bool> {
+    let mut needed = vec![false; root.index() + 1];
+    for i in 0..=root.index() {
+        let id = NodeId::new(i);
+        let through = builder
+            .node(id)
+            .is_some_and(|n| n.operands.iter().any(|o| needed[o.index()]));
+        needed[i] = through || targets.contains(&id);
+    }
+    needed
+}
+
+#[track_caller]
+fn backward<'g>(
+    builder: &'g Builder,
+    root: NodeId,
+    seed: Tensor<'g>,
+    needed: &[bool],
+) -> BTreeMap<NodeId, Tensor<'g>> {
+    let mut cotangents = BTreeMap::from([(root, seed)]);
+    for i in (0..=root.index()).rev() {
+        let id = NodeId::new(i);
+        let (Some(cotangent), Some(node), true) =
+            (cotangents.get(&id).copied(), builder.node(id), needed[i])
+        else {
+            continue;
+        };
+        let cx = Vjp {
+            operands: node.operands.iter().map(|o| builder.tensor(*o)).collect(),
+            result: builder.tensor(id),
+            cotangent,
+        };
+        let flowing = builder.with_origin(Origin::Vjp(id), || node.op.rules().vjp(&cx));
+        for (operand, flow) in node.operands.iter().zip(flowing) {
+            let (Some(flow), true) = (flow, needed[operand.index()]) else {
+                continue;
+            };
+            let sum = match cotangents.get(operand) {
+                Some(before) => builder.with_origin(Origin::Vjp(id), || *before + flow),
+                None => flow,
+            };
+            cotangents.insert(*operand, sum);
+        }
+    }
+    cotangents
+}
+
+#[track_caller]
+fn pick<'g>(
+    builder: &'g Builder,
+    target: Tensor<'g>,
+    cotangents: &BTreeMap<NodeId, Tensor<'g>>,
+) -> Tensor<'g> {
+    let (Some(id), Some(ty)) = (target.id(), target.ty()) else {
+        return builder.poison();
+    };
+    if let Some(gradient) = cotangents.get(&id)
+        && ty.dtype.is_float()
+    {
+        return *gradient;
+    }
+    let name = builder
+        .slot_name(id)
+        .map_or_else(|| format!("the tensor {id}"), |n| format!("`{n}`"));
+    let refusal = if ty.dtype.is_float() {
+        Refusal::new(
+            Kind::Gradient,
+            format!("no path ties {name} to the loss, so it has no gradient"),
+        )
+        .help("use it in the loss, or leave it out of what is trained")
+    } else {
+        Refusal::new(
+            Kind::Gradient,
+            format!("the gradient with respect to {name}, whose type is {ty}"),
+        )
+        .help("only floating tensors have gradients")
+    };
+    builder.report(refusal, Vec::new());
+    builder.poison()
+}

@@ -1,0 +1,390 @@
+//! The builder: what users write graphs with.
+//!
+//! A [`Tensor`] is `Copy` and borrows its [`Builder`]. A call that does not fit records one diagnostic and returns a poisoned tensor;
+//! poison spreads in silence, and [`Builder::finish`] returns all diagnostics at once. Broadcasts are inserted here as explicit nodes;
+//! element types are never converted here.
+
+use crate::diagnostic::{Diagnostic, Diagnostics, Kind, Refusal};
+use crate::dim::Dim;
+use crate::dtype::DType;
+use crate::graph::{Graph, Node, Output, Role, Slot, Update};
+use crate::ids::NodeId;
+use crate::init::Init;
+use crate::ops::{Constant, Op, Source};
+use crate::provenance::{Location, Origin, Provenance};
+use crate::types::{Shape, TensorType};
+use std::cell::RefCell;
+use std::sync::Arc;
+
+mod operators;
+mod tensor;
+
+pub use tensor::{Operand, Tensor};
+
+/// Builds one graph.
+pub struct Builder {
+    inner: RefCell<Inner>,
+}
+
+struct Inner {
+    graph: Graph,
+    diagnostics: Vec<Diagnostic>,
+    scopes: Vec<String>,
+    origin: Origin,
+}
+
+/// Closes its scope when it is dropped.
+pub struct ScopeGuard<'g> {
+    builder: &'g Builder,
+}
+
+impl Drop for ScopeGuard<'_> {
+    fn drop(&mut self) {
+        self.builder.inner.borrow_mut().scopes.pop();
+    }
+}
+
+impl Builder {
+    /// An empty graph called `name`.
+    pub fn new(name: &str) -> Self {
+        Self {
+            inner: RefCell::new(Inner {
+                graph: Graph::empty(name),
+                diagnostics: Vec::new(),
+                scopes: Vec::new(),
+                origin: Origin::User,
+            }),
+        }
+    }
+
+    /// The symbolic extent `name`.
+    pub fn dim(&self, name: &str) -> Dim {
+        Dim::symbol(name)
+    }
+
+    /// Opens a scope: nodes made while the guard lives carry `name` in their provenance, and slots get it before their names.
+    pub fn scope(&self, name: &str) -> ScopeGuard<'_> {
+        self.inner.borrow_mut().scopes.push(name.to_owned());
+        ScopeGuard { builder: self }
+    }
+
+    /// A source that is fed at each step.
+    #[track_caller]
+    pub fn input(&self, name: &str, dtype: DType, shape: impl Into<Shape>) -> Tensor<'_> {
+        self.slot(name, Role::Input, TensorType::new(dtype, shape))
+    }
+
+    /// A trainable f32 source.
+    #[track_caller]
+    pub fn param(&self, name: &str, shape: impl Into<Shape>, init: Init) -> Tensor<'_> {
+        self.param_of(name, DType::F32, shape, init)
+    }
+
+    /// A trainable source of any element type.
+    #[track_caller]
+    pub fn param_of(
+        &self,
+        name: &str,
+        dtype: DType,
+        shape: impl Into<Shape>,
+        init: Init,
+    ) -> Tensor<'_> {
+        self.slot(name, Role::Param(init), TensorType::new(dtype, shape))
+    }
+
+    /// A source that is kept from step to step but not trained.
+    #[track_caller]
+    pub fn state(
+        &self,
+        name: &str,
+        dtype: DType,
+        shape: impl Into<Shape>,
+        init: Init,
+    ) -> Tensor<'_> {
+        self.slot(name, Role::State(init), TensorType::new(dtype, shape))
+    }
+
+    /// A tensor whose every element is `value`.
+    #[track_caller]
+    pub fn splat(&self, dtype: DType, shape: impl Into<Shape>, value: f64) -> Tensor<'_> {
+        self.push(Constant::splat(TensorType::new(dtype, shape), value), &[])
+    }
+
+    /// Names a result.
+    #[track_caller]
+    pub fn output(&self, name: &str, value: Tensor<'_>) {
+        let Some(node) = value.id else { return };
+        let taken = self
+            .inner
+            .borrow()
+            .graph
+            .outputs()
+            .iter()
+            .any(|o| o.name == name);
+        if taken {
+            self.report(
+                Refusal::new(
+                    Kind::Signature,
+                    format!("the output `{name}` is declared twice"),
+                ),
+                Vec::new(),
+            );
+            return;
+        }
+        self.inner.borrow_mut().graph.push_output(Output {
+            name: name.to_owned(),
+            node,
+        });
+    }
+
+    /// `target := value` when the step ends. The target must be a param or state, updated once, and the types must be equal.
+    #[track_caller]
+    pub fn update(&self, target: Tensor<'_>, value: Tensor<'_>) {
+        let (Some(to), Some(from)) = (target.id, value.id) else {
+            return;
+        };
+        let refusal = {
+            let inner = self.inner.borrow();
+            let slot = inner.graph.slots().iter().find(|s| s.node == to);
+            let (wanted, given) = (inner.ty(to), inner.ty(from));
+            match slot.map(|s| (&s.role, &s.name)) {
+                None | Some((Role::Input, _)) => Some(Refusal::new(
+                    Kind::Signature,
+                    "only a param or a state can be updated",
+                )),
+                Some((Role::Param(_) | Role::State(_), name)) => {
+                    if inner.graph.updates().iter().any(|u| u.target == to) {
+                        Some(Refusal::new(
+                            Kind::Signature,
+                            format!("`{name}` is updated twice"),
+                        ))
+                    } else if wanted != given {
+                        Some(Refusal::new(
+                            Kind::Shape,
+                            format!(
+                                "the update of `{name}` has type {given}, but `{name}` is {wanted}"
+                            ),
+                        ))
+                    } else {
+                        None
+                    }
+                }
+            }
+        };
+        match refusal {
+            Some(refusal) => self.report(refusal, Vec::new()),
+            None => self.inner.borrow_mut().graph.push_update(Update {
+                target: to,
+                value: from,
+            }),
+        }
+    }
+
+    /// The trainable tensors, in the order of declaration.
+    pub fn params(&self) -> Vec<Tensor<'_>> {
+        let inner = self.inner.borrow();
+        let params = inner
+            .graph
+            .slots()
+            .iter()
+            .filter(|s| matches!(s.role, Role::Param(_)));
+        params
+            .map(|s| Tensor {
+                builder: self,
+                id: Some(s.node),
+            })
+            .collect()
+    }
+
+    /// The finished graph, or every mistake that was made.
+    pub fn finish(self) -> Result<Graph, Diagnostics> {
+        let inner = self.inner.into_inner();
+        if inner.diagnostics.is_empty() {
+            Ok(inner.graph)
+        } else {
+            Err(Diagnostics(inner.diagnostics))
+        }
+    }
+
+    /// Appends a node, or records why it does not fit. Poisoned operands give a poisoned result without a further message.
+    #[track_caller]
+    pub fn push<'g>(&'g self, op: impl Into<Op>, operands: &[Tensor<'g>]) -> Tensor<'g> {
+        let poisoned = Tensor {
+            builder: self,
+            id: None,
+        };
+        let ids: Option<Vec<NodeId>> = operands.iter().map(|t| t.id).collect();
+        let Some(ids) = ids else { return poisoned };
+        if operands.iter().any(|t| !std::ptr::eq(t.builder, self)) {
+            self.report(
+                Refusal::new(Kind::Signature, "an operand belongs to another builder"),
+                Vec::new(),
+            );
+            return poisoned;
+        }
+        let op = op.into();
+        let inferred = {
+            let inner = self.inner.borrow();
+            let types: Vec<TensorType> = ids.iter().map(|id| inner.ty(*id)).collect();
+            op.rules().infer(&types.iter().collect::<Vec<_>>())
+        };
+        match inferred {
+            Ok(ty) => {
+                let provenance = self.provenance();
+                let node = self.inner.borrow_mut().graph.push(Node {
+                    op,
+                    operands: ids,
+                    ty,
+                    provenance,
+                });
+                Tensor {
+                    builder: self,
+                    id: Some(node),
+                }
+            }
+            Err(refusal) => {
+                let notes = self.describe(&ids);
+                self.report(refusal, notes);
+                poisoned
+            }
+        }
+    }
+
+    /// Records a mistake at the caller's line.
+    #[track_caller]
+    pub(crate) fn report(&self, refusal: Refusal, notes: Vec<String>) {
+        let Provenance {
+            location, scope, ..
+        } = self.provenance();
+        self.inner.borrow_mut().diagnostics.push(Diagnostic {
+            refusal,
+            location,
+            scope,
+            notes,
+        });
+    }
+
+    /// A tensor that stands for a mistake already reported.
+    pub(crate) fn poison(&self) -> Tensor<'_> {
+        Tensor {
+            builder: self,
+            id: None,
+        }
+    }
+
+    /// Runs `body` with every node it makes marked as coming from `origin`.
+    pub(crate) fn with_origin<R>(&self, origin: Origin, body: impl FnOnce() -> R) -> R {
+        let before = std::mem::replace(&mut self.inner.borrow_mut().origin, origin);
+        let result = body();
+        self.inner.borrow_mut().origin = before;
+        result
+    }
+
+    /// The tensor of a node of this graph.
+    pub(crate) fn tensor(&self, id: NodeId) -> Tensor<'_> {
+        Tensor {
+            builder: self,
+            id: Some(id),
+        }
+    }
+
+    /// The node behind a tensor, copied out.
+    pub(crate) fn node(&self, id: NodeId) -> Option<Node> {
+        self.inner.borrow().graph.node(id).cloned()
+    }
+
+    /// The name of the slot whose source is `id`.
+    pub(crate) fn slot_name(&self, id: NodeId) -> Option<String> {
+        let inner = self.inner.borrow();
+        inner
+            .graph
+            .slots()
+            .iter()
+            .find(|s| s.node == id)
+            .map(|s| s.name.clone())
+    }
+
+    #[track_caller]
+    fn provenance(&self) -> Provenance {
+        let inner = self.inner.borrow();
+        Provenance {
+            location: Location::caller(),
+            scope: Arc::from(inner.scopes.join("/")),
+            origin: inner.origin.clone(),
+        }
+    }
+
+    #[track_caller]
+    fn slot(&self, name: &str, role: Role, ty: TensorType) -> Tensor<'_> {
+        let name = {
+            let inner = self.inner.borrow();
+            let mut path = inner.scopes.clone();
+            path.push(name.to_owned());
+            path.join("/")
+        };
+        let taken = self
+            .inner
+            .borrow()
+            .graph
+            .slots()
+            .iter()
+            .any(|s| s.name == name);
+        if taken {
+            let refusal = Refusal::new(
+                Kind::Signature,
+                format!("the name `{name}` is taken by another source"),
+            )
+            .help("open a scope around each layer");
+            self.report(refusal, Vec::new());
+            return self.poison();
+        }
+        if let Some(d) = ty
+            .shape
+            .iter()
+            .find(|d| d.constant().is_some_and(|c| c < 0))
+        {
+            self.report(
+                Refusal::new(Kind::Shape, format!("`{name}` has an axis of size {d}")),
+                Vec::new(),
+            );
+            return self.poison();
+        }
+        let source = self.push(Source { ty }, &[]);
+        if let Some(node) = source.id {
+            self.inner
+                .borrow_mut()
+                .graph
+                .push_slot(Slot { name, role, node });
+        }
+        source
+    }
+
+    fn describe(&self, operands: &[NodeId]) -> Vec<String> {
+        let inner = self.inner.borrow();
+        let label = |i: usize| match (operands.len(), i) {
+            (1, _) => "operand".to_owned(),
+            (2, 0) => "lhs".to_owned(),
+            (2, _) => "rhs".to_owned(),
+            (_, i) => format!("operand {i}"),
+        };
+        let describe = |(i, id): (usize, &NodeId)| {
+            let node = inner.graph.node(*id)?;
+            Some(format!(
+                "{}: {} from {}",
+                label(i),
+                node.ty,
+                node.provenance.location
+            ))
+        };
+        operands.iter().enumerate().filter_map(describe).collect()
+    }
+}
+
+impl Inner {
+    /// Ids come from this graph alone, so the lookup succeeds; a foreign id reads as a scalar and fails the shape rule.
+    fn ty(&self, id: NodeId) -> TensorType {
+        self.graph
+            .node(id)
+            .map_or_else(|| TensorType::new(DType::Bool, ()), |n| n.ty.clone())
+    }
+}

@@ -1,0 +1,111 @@
+//! Mistakes of users: one message each, with their own line, and a way out.
+
+use kiln_ir::{Builder, DType, Diagnostics, Init, grad};
+
+fn mistakes(g: Builder) -> Diagnostics {
+    g.finish().expect_err("the graph has a mistake")
+}
+
+#[test]
+fn a_shape_error_names_both_sides_and_the_users_line() {
+    let g = Builder::new("m");
+    let b = g.dim("b");
+    let x = g.input("x", DType::F32, (b, 1568));
+    let w = g.param("w", (1600, 10), Init::zeros());
+    let line = line!() + 3;
+    let y = {
+        let _scope = g.scope("dense");
+        x.dot(w)
+    };
+    let text = mistakes({
+        // Poison spreads in silence: the ops behind the mistake add no message.
+        g.output("y", y.exp() + 1.0);
+        g
+    })
+    .to_string();
+    let column = "        x.".len();
+    assert_eq!(
+        text,
+        format!(
+            "error[shape]: `dot` contracts axes of different size: 1568 and 1600\n  --> ir/tests/diagnostics.rs:{line}:{}   in \"dense\"\n   \
+             = lhs: f32[b, 1568] from ir/tests/diagnostics.rs:{}:15\n   = rhs: f32[1600, 10] from ir/tests/diagnostics.rs:{}:15\n   \
+             = help: a right side of shape [1568, 10] fits",
+            column + 1,
+            line - 5,
+            line - 4,
+        )
+    );
+}
+
+#[test]
+fn operators_report_the_users_line_too() {
+    let g = Builder::new("m");
+    let x = g.input("x", DType::F32, [2, 3]);
+    let y = g.input("y", DType::F32, [4]);
+    let line = line!() + 1;
+    let _ = x + y;
+    let found = mistakes(g);
+    assert_eq!(found.0.len(), 1);
+    assert_eq!(found.0[0].location.line, line);
+    assert_eq!(&*found.0[0].location.file, "ir/tests/diagnostics.rs");
+}
+
+#[test]
+fn every_mistake_has_one_message() {
+    let g = Builder::new("m");
+    let x = g.input("x", DType::F32, [2, 3]);
+    let i = g.input("i", DType::I32, [2, 3]);
+    let _ = x + i;
+    let _ = i.exp();
+    let _ = x.reshape([7]);
+    let _ = x.transpose(&[0, 0]);
+    let _ = x.reduce(kiln_ir::ops::ReduceKind::Sum, &[2]);
+    let _ = g.input("x", DType::F32, ());
+    g.update(x, x);
+    g.output("o", x);
+    g.output("o", x);
+    let messages: Vec<String> = mistakes(g)
+        .0
+        .into_iter()
+        .map(|d| d.refusal.message)
+        .collect();
+    assert_eq!(
+        messages,
+        [
+            "`add` of different element types: f32 and i32",
+            "`exp` takes floating types, not i32",
+            "`reshape` of [2, 3] (6 elements) to [7] (7 elements)",
+            "`transpose` of f32[2, 3] by [0, 0], which is no permutation of its axes",
+            "`reduce` of f32[2, 3] over the axes [2]",
+            "the name `x` is taken by another source",
+            "only a param or a state can be updated",
+            "the output `o` is declared twice",
+        ]
+    );
+}
+
+#[test]
+fn gradients_that_do_not_exist() {
+    let g = Builder::new("m");
+    let x = g.input("x", DType::F32, [3]);
+    let lost = g.param("lost", [3], Init::zeros());
+    let stopped = g.param("stopped", [3], Init::zeros());
+    let count = g.input("count", DType::I32, [3]);
+    let loss = (x * stopped.stop_gradient() + count.convert(DType::F32)).sum();
+    let _ = grad(loss, &[lost, stopped, count]);
+    let _ = grad(x, &[x]);
+    let messages: Vec<String> = mistakes(g)
+        .0
+        .into_iter()
+        .map(|d| d.refusal.message)
+        .collect();
+    assert_eq!(
+        messages,
+        [
+            "no path ties `lost` to the loss, so it has no gradient",
+            "no path ties `stopped` to the loss, so it has no gradient",
+            "the gradient with respect to `count`, whose type is i32[3]",
+            "the gradient of a loss of type f32[3]",
+        ]
+    );
+}
