@@ -31,6 +31,7 @@ mod ids;
 mod init;
 pub mod ops;
 pub mod philox;
+pub mod program;
 mod provenance;
 mod types;
 

@@ -1,0 +1,268 @@
+//! Kernels: typed loop nests over memory, between the groups of a graph and machine code.
+//!
+//! A kernel says which loads, scalar operations and stores happen at each point of a nest of loops; it says nothing of tensors. It is
+//! what the emitter turns into SIMD code, and what identical layers share. A value computed outside the lanes loop is one number; inside
+//! it, one number for each lane. What a kernel computes does not depend on how many lanes the machine has: reductions have the order
+//! that is defined at [`Accumulator`].
+
+use kiln_ir::ops::{Binary, Compare, Literal, ReduceKind, Unary};
+use kiln_ir::{DType, Dim};
+use std::fmt;
+
+mod index;
+
+pub use index::{Atom, Index};
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub u32);
+
+        impl $name {
+            /// The position in the kernel's table.
+            pub fn index(self) -> usize {
+                self.0 as usize
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "{}"), self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    };
+}
+
+id!(
+    /// A parameter of a kernel: a pointer to the elements of a buffer.
+    ParamId,
+    "p"
+);
+id!(
+    /// A loop of a kernel, which is also its counter, an i64 that runs from 0.
+    LoopId,
+    "i"
+);
+id!(
+    /// A value computed by a kernel.
+    ValueId,
+    "v"
+);
+
+/// What a kernel may do with a parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Loads only.
+    Read,
+    /// Stores only.
+    Write,
+    /// Both: scratch rows and the targets of a scatter.
+    ReadWrite,
+}
+
+/// A pointer that a kernel is called with.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Param {
+    /// The element type; `bool` elements are bytes that hold 0 or 1.
+    pub dtype: DType,
+    /// What happens to the elements.
+    pub access: Access,
+}
+
+/// A kernel. Two kernels that are equal but for their names compile to the same code.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// A readable name, for dumps and profiles.
+    pub name: String,
+    /// The pointers, in the order of the call.
+    pub params: Vec<Param>,
+    /// The type of each value; a [`ValueId`] is a position here.
+    pub values: Vec<DType>,
+    /// What the kernel does, in order.
+    pub body: Vec<Stmt>,
+}
+
+/// One statement. A value is visible behind its statement, in the same body and in the loops of that body.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Stmt {
+    /// `value = expr`.
+    Let {
+        /// The value, assigned once.
+        value: ValueId,
+        /// What it is.
+        expr: Expr,
+    },
+    /// Writes one element for each point (for each lane, inside the lanes loop).
+    Store {
+        /// Where to.
+        param: ParamId,
+        /// The element, counted from the start of the buffer.
+        index: Index,
+        /// What is written, of the parameter's type.
+        value: ValueId,
+        /// A `bool`: lanes where it is false write nothing.
+        predicate: Option<ValueId>,
+    },
+    /// A loop.
+    Loop(Loop),
+}
+
+/// How the iterations of a loop relate to each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LoopKind {
+    /// Independent iterations. Never inside a loop of another kind.
+    Grid,
+    /// Independent iterations, run in lanes. Never inside another lanes loop.
+    Lanes,
+    /// In order.
+    Serial,
+}
+
+/// A loop from 0 to its extent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Loop {
+    /// The loop and its counter.
+    pub id: LoopId,
+    /// The trip count.
+    pub extent: Dim,
+    /// How the iterations relate.
+    pub kind: LoopKind,
+    /// What the iterations are folded into. A grid loop has none.
+    pub accumulators: Vec<Accumulator>,
+    /// What an iteration does.
+    pub body: Vec<Stmt>,
+}
+
+/// The fold of a value over the iterations of a loop; visible behind the loop.
+///
+/// The order is part of the language, so that fused and unfused code agree bit for bit:
+/// - *Over a lanes loop* of `n` iterations: the iterations are cut into blocks of [`LANES_BLOCK`], the last one short. Within a block
+///   there are 16 partial results, each begun with the identity. Iteration `r` of the block goes to partial result `r mod 16` while
+///   whole sixteens last; the rest, `r mod 16 = 0..`, goes four at a time to partial results 0 to 3 (`r mod 4`). Then partial result
+///   `j` of 0..4 becomes `(j + (j+4)) + ((j+8) + (j+12))`, and the block is `(0 + 2) + (1 + 3)` of these. The result is
+///   `identity + block 0 + block 1 + ...`, from the left.
+/// - *Over a serial loop*: blocks of [`SERIAL_BLOCK`], each folded from the identity in order, then the blocks in order from the identity.
+///
+/// Identities are those of the interpreter; for a floating sum it is -0.0, which leaves every number as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Accumulator {
+    /// The result.
+    pub value: ValueId,
+    /// How two partial results combine.
+    pub fold: Fold,
+    /// What is folded: a value of the loop's body.
+    pub operand: ValueId,
+}
+
+/// How an accumulator combines.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Fold {
+    /// A reduction; the result has the operand's type.
+    Reduce(ReduceKind),
+    /// The position (an i64 value of the body) of the largest operand; NaN is larger than all, and of equal ones the least position wins.
+    ArgMax(ValueId),
+    /// The position of the smallest operand; NaN is smaller than all, and of equal ones the least position wins.
+    ArgMin(ValueId),
+}
+
+/// The block of a fold over lanes, in iterations.
+pub const LANES_BLOCK: i64 = 4096;
+/// The block of a fold in order, in iterations.
+pub const SERIAL_BLOCK: i64 = 128;
+
+/// What a value is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Expr {
+    /// An element of a parameter. Where the predicate, a `bool`, is false, nothing is read and the value is zero.
+    Load {
+        /// From where.
+        param: ParamId,
+        /// The element, counted from the start of the buffer.
+        index: Index,
+        /// The lanes that read.
+        predicate: Option<ValueId>,
+    },
+    /// A constant of the value's type.
+    Const(Literal),
+    /// An index as an i64 value.
+    Index(Index),
+    /// An op of one operand.
+    Unary(Unary, ValueId),
+    /// An op of two operands of one type.
+    Binary(Binary, ValueId, ValueId),
+    /// A comparison, a `bool`.
+    Compare(Compare, ValueId, ValueId),
+    /// The second where the first, a `bool`, holds, else the third.
+    Select(ValueId, ValueId, ValueId),
+    /// `a * b + c`, rounded once.
+    Fma(ValueId, ValueId, ValueId),
+    /// The operand converted to the value's type, as the op `convert` does.
+    Convert(ValueId),
+    /// The operand's bits as the value's type, of the same width.
+    Bitcast(ValueId),
+    /// Word `position mod 4` of the Philox4x32-10 block with counter `(position / 4 low, position / 4 high, counter 0, counter 1)`: u32.
+    Philox {
+        /// The key, two u32 values.
+        key: [ValueId; 2],
+        /// The upper half of the counter, two u32 values.
+        counter: [ValueId; 2],
+        /// The row-major index of the element, an i64 value.
+        position: ValueId,
+    },
+}
+
+impl Kernel {
+    /// The symbolic sizes that the code is called with, each once, in the order of first mention.
+    pub fn sizes(&self) -> Vec<Dim> {
+        let mut found = Vec::new();
+        visit_dims(&self.body, &mut |dim| {
+            if dim.constant().is_none() && !found.contains(dim) {
+                found.push(dim.clone());
+            }
+        });
+        found
+    }
+
+    /// The loop whose range may be cut and shared out: the whole body, a grid loop, or a lanes loop that folds nothing.
+    ///
+    /// A kernel without one is called with the range `0..1`.
+    pub fn partition(&self) -> Option<&Loop> {
+        match self.body.as_slice() {
+            [Stmt::Loop(only)] if only.kind != LoopKind::Serial && only.accumulators.is_empty() => {
+                Some(only)
+            }
+            _ => None,
+        }
+    }
+}
+
+fn visit_dims(body: &[Stmt], visit: &mut impl FnMut(&Dim)) {
+    for stmt in body {
+        match stmt {
+            Stmt::Let { expr, .. } => match expr {
+                Expr::Load { index, .. } | Expr::Index(index) => index.visit_dims(visit),
+                Expr::Const(_)
+                | Expr::Unary(..)
+                | Expr::Binary(..)
+                | Expr::Compare(..)
+                | Expr::Select(..)
+                | Expr::Fma(..)
+                | Expr::Convert(_)
+                | Expr::Bitcast(_)
+                | Expr::Philox { .. } => {}
+            },
+            Stmt::Store { index, .. } => index.visit_dims(visit),
+            Stmt::Loop(inner) => {
+                visit(&inner.extent);
+                visit_dims(&inner.body, visit);
+            }
+        }
+    }
+}

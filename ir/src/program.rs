@@ -1,0 +1,255 @@
+//! The contract between compiler and runtime: a [`Program`] is plain data, and [`Code`] finds its machine code.
+//!
+//! A program is a list of [`Step`]s over [`Buffer`]s whose sizes are symbolic. Once the symbols are bound, [`place`] gives every arena
+//! buffer its offset; it is a pure function, so compiler reports and runtime agree on the peak without talking to each other. This file
+//! computes nothing but placement: it never looks inside a kernel.
+
+use crate::dim::{BindError, Bindings, Dim};
+use crate::dtype::DType;
+use crate::graph::Role;
+use crate::ids::{BufferId, KernelId};
+use crate::types::TensorType;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+mod place;
+
+pub use place::{ALIGNMENT, Placement, place};
+
+/// A compiled graph, but for its machine code.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Program {
+    /// The name of the graph.
+    pub name: String,
+    /// What is fed at each step, in the order of declaration.
+    pub inputs: Vec<Port>,
+    /// Params and state, in the order of declaration.
+    pub residents: Vec<Resident>,
+    /// The results, in order. Two outputs never share a buffer, and none shares one with an input or a resident.
+    pub outputs: Vec<Port>,
+    /// All memory that the steps touch.
+    pub buffers: Vec<Buffer>,
+    /// The names of the kernels; a [`KernelId`] is a position here.
+    pub kernels: Vec<String>,
+    /// What a step of the session runs, in order.
+    pub steps: Vec<Step>,
+}
+
+/// A named input or output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Port {
+    /// The name in the graph's signature.
+    pub name: String,
+    /// The type, with symbolic extents.
+    pub ty: TensorType,
+    /// Where the elements are, row-major.
+    pub buffer: BufferId,
+}
+
+/// A param or state, which lives as long as the session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Resident {
+    /// The name in the graph's signature.
+    pub name: String,
+    /// Param or state, and how it starts. Never [`Role::Input`].
+    pub role: Role,
+    /// The type.
+    pub ty: TensorType,
+    /// Where the elements are, row-major.
+    pub buffer: BufferId,
+}
+
+/// A piece of memory that steps read and write.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Buffer {
+    /// What it holds, for people: the name of a slot or the node that wrote it first.
+    pub name: String,
+    /// The element type.
+    pub dtype: DType,
+    /// The number of elements.
+    pub elements: Dim,
+    /// Who provides the memory.
+    pub home: Home,
+}
+
+/// Who provides the memory of a buffer, and for how long.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Home {
+    /// The caller, for the time of a step; only read.
+    Input,
+    /// The session, from its start to its end.
+    Resident,
+    /// The session; readable by the caller until the next step.
+    Output,
+    /// The program itself; only read. Row-major little-endian elements.
+    Constant(Arc<[u8]>),
+    /// The arena: shared with every buffer whose live range does not meet this one.
+    Arena(LiveRange),
+    /// One copy for each thread; its content does not outlive a launch.
+    Scratch,
+}
+
+/// The steps, by position in [`Program::steps`], from the first write of a buffer to its last use, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveRange {
+    /// The step that writes first.
+    pub first: usize,
+    /// The step that uses last.
+    pub last: usize,
+}
+
+impl LiveRange {
+    /// Whether the two ranges share a step.
+    pub fn meets(self, other: LiveRange) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+}
+
+/// One thing that a session does within its step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Step {
+    /// Calls a kernel over the whole of its outermost loop, which may be shared out among threads.
+    Kernel(Launch),
+    /// A matrix product, panel by panel, each followed by the epilogue's share while it is in cache.
+    Product(Product),
+    /// Refuses the step where a condition does not hold. All guards come before the first write to a resident.
+    Guard(Guard),
+}
+
+/// A call of a kernel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Launch {
+    /// Which kernel.
+    pub kernel: KernelId,
+    /// The kernel's parameters, in its order. One buffer may stand for an input and an output, where the kernel works in place.
+    pub arguments: Vec<BufferId>,
+    /// The kernel's symbolic sizes, in its order.
+    pub sizes: Vec<Dim>,
+    /// The trip count of the outermost loop: the kernel is called with ranges that cut `0..total`.
+    pub total: Dim,
+    /// Ranges begin at multiples of this many iterations.
+    pub grain: usize,
+    /// The work of one iteration, in elements touched: small totals stay on one thread.
+    pub work: Dim,
+}
+
+/// A strided matrix, or a batch of them, within a buffer. All numbers count elements.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Matrix {
+    /// The buffer.
+    pub buffer: BufferId,
+    /// Where element (0, 0) of the first matrix lies.
+    pub offset: Dim,
+    /// From a row to the next.
+    pub row_stride: Dim,
+    /// From a column to the next.
+    pub column_stride: Dim,
+    /// From a matrix to the next, along each batch axis of the product.
+    pub batch_strides: Vec<Dim>,
+}
+
+/// `dst = lhs . rhs` for every matrix of a batch: `[batch.., m, k] x [batch.., k, n]`.
+///
+/// Rows are computed in panels of a size that the runtime fixes once for all, so that the bits do not depend on the threads. The rows
+/// that the epilogue counts are those of the whole batch: row `i` of matrix `j` is `j * m + i`, with `j` in row-major order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Product {
+    /// What is multiplied, for people.
+    pub name: String,
+    /// The element type of operands and result.
+    pub dtype: DType,
+    /// The type in which sums are held.
+    pub accumulate: DType,
+    /// The extents of the batch axes, outermost first.
+    pub batch: Vec<Dim>,
+    /// Rows of the left side and the result.
+    pub m: Dim,
+    /// Columns of the right side and the result.
+    pub n: Dim,
+    /// The contracted extent.
+    pub k: Dim,
+    /// `[batch.., m, k]`.
+    pub lhs: Matrix,
+    /// `[batch.., k, n]`.
+    pub rhs: Matrix,
+    /// `[batch.., m, n]`, row-major without gaps.
+    pub dst: Matrix,
+    /// What runs on the rows of each panel. Its `total` is the number of rows of the whole batch.
+    pub epilogue: Option<Launch>,
+}
+
+/// A condition that a fallible op set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Guard {
+    /// A buffer of one `bool`: the step goes on where it is true.
+    pub condition: BufferId,
+    /// What is wrong otherwise.
+    pub message: String,
+    /// The user's line and scope.
+    pub location: String,
+}
+
+/// A compiled kernel: `(parameters, sizes, start, end, helpers)`.
+///
+/// `parameters` points to one pointer for each parameter, `sizes` to the values of [`Launch::sizes`] under the binding, and
+/// `start..end` is the range of the outermost loop. `helpers` is what [`Code::helpers`] gave.
+pub type KernelFn = unsafe extern "C" fn(
+    parameters: *const *mut u8,
+    sizes: *const i64,
+    start: i64,
+    end: i64,
+    helpers: *const *const u8,
+);
+
+/// The machine code of a program; it stays loaded while this lives.
+///
+/// # Safety
+/// For every kernel of the program that it was made with, `entry` is code that keeps to the program: called with pointers to buffers of
+/// the sizes that the program gives under a binding, with the sizes of the same binding and a range within `0..total`, it reads and
+/// writes inside those buffers only, from any thread, and returns.
+pub unsafe trait Code: Send + Sync {
+    /// The entry of a kernel, or `None` where the program has no such kernel.
+    fn entry(&self, kernel: KernelId) -> Option<KernelFn>;
+    /// The table of helper functions that kernels call.
+    fn helpers(&self) -> *const *const u8;
+}
+
+impl Program {
+    /// The buffer named by `id`, if the program has it.
+    pub fn buffer(&self, id: BufferId) -> Option<&Buffer> {
+        self.buffers.get(id.index())
+    }
+
+    /// The bytes of a buffer under a binding.
+    pub fn bytes(&self, id: BufferId, bindings: &Bindings) -> Result<usize, BindError> {
+        self.buffer(id).map_or(Ok(0), |b| b.bytes(bindings))
+    }
+}
+
+impl Buffer {
+    /// The size in bytes under a binding.
+    pub fn bytes(&self, bindings: &Bindings) -> Result<usize, BindError> {
+        let elements = self.elements.eval_size(bindings)?;
+        elements
+            .checked_mul(self.dtype.size())
+            .filter(|bytes| *bytes <= isize::MAX.unsigned_abs())
+            .ok_or_else(|| BindError::OutOfRange {
+                dim: self.elements.clone(),
+            })
+    }
+}
+
+impl Step {
+    /// Every buffer that the step touches, once for each mention.
+    pub fn buffers(&self) -> Vec<BufferId> {
+        match self {
+            Step::Kernel(launch) => launch.arguments.clone(),
+            Step::Product(product) => {
+                let mut all = vec![product.lhs.buffer, product.rhs.buffer, product.dst.buffer];
+                all.extend(product.epilogue.iter().flat_map(|e| &e.arguments));
+                all
+            }
+            Step::Guard(guard) => vec![guard.condition],
+        }
+    }
+}
