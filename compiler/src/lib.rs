@@ -3,5 +3,9 @@
 //! Each phase has its own type: `Graph` (tensors), groups (what is computed together), [`kernel::Kernel`] (loops over memory), machine
 //! code, and the `Program` of `kiln-ir` (steps over buffers). The crate never runs a program and does not know the runtime.
 
+mod access;
+pub mod fusion;
 pub mod kernel;
+mod lower;
 pub mod math;
+mod plan;

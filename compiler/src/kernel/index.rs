@@ -101,7 +101,9 @@ impl Index {
                 let rest = self.terms.into_iter();
                 let rest = Index {
                     constant: self.constant,
-                    terms: rest.filter(|(a, _)| *a != remainder && *a != quotient).collect(),
+                    terms: rest
+                        .filter(|(a, _)| *a != remainder && *a != quotient)
+                        .collect(),
                 };
                 rest.plus(&whole)
             }
@@ -123,9 +125,9 @@ impl Index {
                 Atom::FloorDiv(inner, divisor) => inner
                     .substitute(replacement, extent)
                     .floor_div(divisor, extent),
-                Atom::Mod(inner, divisor) => {
-                    inner.substitute(replacement, extent).modulo(divisor, extent)
-                }
+                Atom::Mod(inner, divisor) => inner
+                    .substitute(replacement, extent)
+                    .modulo(divisor, extent),
             };
             sum.plus(&replaced.times(c))
         })
@@ -251,6 +253,24 @@ impl Index {
             || bound.exact_div(&radix).is_some()
     }
 
+    /// The index with every computed value renamed.
+    pub fn with_values(&self, rename: &dyn Fn(ValueId) -> ValueId) -> Index {
+        let start = Index::constant(self.constant.clone());
+        self.terms.iter().fold(start, |sum, (atom, c)| {
+            let renamed = match atom {
+                Atom::Loop(id) => Atom::Loop(*id),
+                Atom::Value(id) => Atom::Value(rename(*id)),
+                Atom::FloorDiv(inner, divisor) => {
+                    Atom::FloorDiv(Box::new(inner.with_values(rename)), divisor.clone())
+                }
+                Atom::Mod(inner, divisor) => {
+                    Atom::Mod(Box::new(inner.with_values(rename)), divisor.clone())
+                }
+            };
+            sum.plus(&Index::atom(renamed).times(c))
+        })
+    }
+
     /// Calls `visit` with every size of the index.
     pub fn visit_dims(&self, visit: &mut impl FnMut(&Dim)) {
         visit(&self.constant);
@@ -352,7 +372,10 @@ mod tests {
             .times(&(&t * &d))
             .plus(&counter(1).times(&d))
             .plus(&counter(2));
-        assert_eq!(offset.substitute(&|id| axes[id.index()].clone(), &extent), linear);
+        assert_eq!(
+            offset.substitute(&|id| axes[id.index()].clone(), &extent),
+            linear
+        );
         // A gap between rows keeps the quotient.
         let padded = counter(1).times(&Dim::from(32)).plus(&counter(2));
         let found = padded.substitute(&|id| axes[id.index()].clone(), &extent);
