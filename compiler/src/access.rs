@@ -86,7 +86,20 @@ pub(crate) fn through(
                     .offset(&slice.start[axis])
             })
             .collect(),
-        Op::StopGradient(_) => index.to_vec(),
+        Op::Reverse(reverse) => index
+            .iter()
+            .enumerate()
+            .map(|(axis, i)| {
+                if reverse.axes.contains(&axis) {
+                    let last = &from[axis] - &Dim::from(1);
+                    i.times(&Dim::from(-1)).offset(&last)
+                } else {
+                    i.clone()
+                }
+            })
+            .collect(),
+        // A condition is checked by a guard of the program; the value goes through as it is.
+        Op::StopGradient(_) | Op::Require(_) => index.to_vec(),
         Op::Source(_)
         | Op::Constant(_)
         | Op::Iota(_)
@@ -95,8 +108,16 @@ pub(crate) fn through(
         | Op::Binary(_)
         | Op::Compare(_)
         | Op::Select(_)
+        | Op::Fma(_)
         | Op::Convert(_)
+        | Op::Bitcast(_)
+        | Op::Pad(_)
+        | Op::Concat(_)
         | Op::Reduce(_)
+        | Op::Arg(_)
+        | Op::Gather(_)
+        | Op::Scatter(_)
+        | Op::RngBits(_)
         | Op::Dot(_) => return None,
     };
     Some((operand, moved))

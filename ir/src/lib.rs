@@ -45,7 +45,7 @@ pub use dtype::{Class, DType, UnknownDType};
 pub use eval::{Step, eval};
 pub use graph::{Graph, Node, Output, Role, Slot, Update};
 pub use ids::{Axis, BufferId, KernelId, NodeId};
-pub use init::Init;
+pub use init::{Init, Sampler};
 pub use ops::{Op, OutOfRange, ReduceKind, ScatterKind};
 pub use provenance::{Location, Origin, Provenance};
 pub use types::{Shape, TensorType};

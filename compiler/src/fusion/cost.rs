@@ -62,7 +62,13 @@ pub(super) fn is_cheap(op: &Op) -> bool {
         },
         Op::Compare(_)
         | Op::Select(_)
+        | Op::Fma(_)
         | Op::Convert(_)
+        | Op::Bitcast(_)
+        | Op::Require(_)
+        | Op::Pad(_)
+        | Op::Concat(_)
+        | Op::Reverse(_)
         | Op::StopGradient(_)
         | Op::Constant(_)
         | Op::Iota(_)
@@ -71,6 +77,12 @@ pub(super) fn is_cheap(op: &Op) -> bool {
         | Op::Reshape(_)
         | Op::Transpose(_)
         | Op::Slice(_) => true,
-        Op::Source(_) | Op::Reduce(_) | Op::Dot(_) => false,
+        Op::Source(_)
+        | Op::Reduce(_)
+        | Op::Arg(_)
+        | Op::Gather(_)
+        | Op::Scatter(_)
+        | Op::RngBits(_)
+        | Op::Dot(_) => false,
     }
 }

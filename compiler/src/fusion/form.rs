@@ -62,7 +62,7 @@ fn is_given(node: &Node) -> bool {
 }
 
 /// Whether a node is a number or a view that its readers can work out for themselves.
-fn is_free(graph: &Graph, node: &Node) -> bool {
+fn is_free(node: &Node) -> bool {
     match &node.op {
         Op::Constant(_)
         | Op::Iota(_)
@@ -71,14 +71,24 @@ fn is_free(graph: &Graph, node: &Node) -> bool {
         | Op::Reshape(_)
         | Op::Transpose(_)
         | Op::Slice(_)
+        | Op::Reverse(_)
+        | Op::Require(_)
         | Op::StopGradient(_) => true,
-        Op::Reduce(_) => as_fold(graph, node).is_none(),
         Op::Source(_)
         | Op::Unary(_)
         | Op::Binary(_)
         | Op::Compare(_)
         | Op::Select(_)
+        | Op::Fma(_)
         | Op::Convert(_)
+        | Op::Bitcast(_)
+        | Op::Pad(_)
+        | Op::Concat(_)
+        | Op::Reduce(_)
+        | Op::Arg(_)
+        | Op::Gather(_)
+        | Op::Scatter(_)
+        | Op::RngBits(_)
         | Op::Dot(_) => false,
     }
 }
@@ -86,6 +96,26 @@ fn is_free(graph: &Graph, node: &Node) -> bool {
 /// Whether a node has no operand to read through to.
 fn is_leaf(node: &Node) -> bool {
     node.operands.is_empty()
+}
+
+/// The operand's index where a reduction runs over axes of size 1 only.
+pub(crate) fn single_axis_index(node: &Node, rank: usize, index: &[Index]) -> Vec<Index> {
+    let axes: &[usize] = match &node.op {
+        Op::Reduce(reduce) => &reduce.axes,
+        Op::Arg(arg) => std::slice::from_ref(&arg.axis),
+        _ => &[],
+    };
+    let mut kept = index.iter();
+    (0..rank)
+        .map(|axis| {
+            let next = if axes.contains(&axis) {
+                None
+            } else {
+                kept.next()
+            };
+            next.cloned().unwrap_or_else(|| Index::constant(0))
+        })
+        .collect()
 }
 
 /// The batch, free and contracted axes of both sides of a product.
@@ -120,12 +150,21 @@ impl<'g> Former<'g> {
         }
         for (id, node) in graph.nodes() {
             let alone = !fuse && !is_leaf(node);
-            if alone || !is_free(graph, node) {
+            if alone || !is_free(node) {
                 former.anchored[id.index()] = true;
             }
             if alone {
                 former.stored[id.index()] = true;
             }
+        }
+        // The condition of a guard is read by the program, not by a kernel.
+        let conditions = graph.nodes().filter_map(|(_, n)| match &n.op {
+            Op::Require(_) => n.operands.get(1),
+            _ => None,
+        });
+        for condition in conditions {
+            former.anchored[condition.index()] = true;
+            former.stored[condition.index()] = true;
         }
         former.anchor_product_operands();
         former.collect_uses();
@@ -199,19 +238,49 @@ impl<'g> Former<'g> {
                 let view = product_operand(self.graph, &self.anchored, operand, axes)?;
                 Some((view.base, Relation::Memory))
             }
-            Op::Reduce(_) if as_fold(self.graph, node).is_some() => {
+            Op::Reduce(_) | Op::Arg(_) if as_fold(self.graph, node).is_some() => {
                 read(counters(from.len()), from)
             }
-            Op::Unary(_) | Op::Binary(_) | Op::Compare(_) | Op::Select(_) | Op::Convert(_) => {
-                read(counters(own.len()), own)
+            Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Compare(_)
+            | Op::Select(_)
+            | Op::Fma(_)
+            | Op::Convert(_)
+            | Op::Bitcast(_) => read(counters(own.len()), own),
+            // A reduction of axes of size 1 reads its only element.
+            Op::Reduce(_) | Op::Arg(_) => {
+                let kept = single_axis_index(node, from.len(), &counters(own.len()));
+                read(kept, own)
             }
+            Op::Pad(_) | Op::Concat(_) | Op::RngBits(_) => {
+                let replicates = !matches!(node.op, Op::Concat(_)) && position > 0
+                    || matches!(node.op, Op::RngBits(_));
+                let (producer, _) = walk(
+                    self.graph,
+                    &self.anchored,
+                    operand,
+                    counters(from.len()),
+                    from,
+                )?;
+                Some((producer, Relation::Other { replicates }))
+            }
+            Op::Gather(gather) if position == 1 => {
+                let all = counters(own.len());
+                read(all[gather.axis..gather.axis + from.len()].to_vec(), own)
+            }
+            Op::Gather(_) | Op::Scatter(_) => memory(read(counters(from.len()), from)),
             // A view that is stored as such: its operand is what the movement reaches.
             Op::Broadcast(_)
             | Op::Reshape(_)
             | Op::Transpose(_)
             | Op::Slice(_)
-            | Op::StopGradient(_)
-            | Op::Reduce(_) => {
+            | Op::Reverse(_)
+            | Op::Require(_)
+            | Op::StopGradient(_) => {
+                if position > 0 {
+                    return None;
+                }
                 let extents = |id: crate::kernel::LoopId| own.get(id.index()).cloned();
                 let index = counters(own.len());
                 let (at, index) = crate::access::through(self.graph, node, &index, &extents)?;
@@ -225,6 +294,10 @@ impl<'g> Former<'g> {
     fn assign(&mut self, id: NodeId, node: &Node) {
         if matches!(node.op, Op::Dot(_)) {
             return self.assign_product(id, node);
+        }
+        if matches!(node.op, Op::Scatter(_)) {
+            self.stored[id.index()] = true;
+            return self.begin(id, Level::Point, Space::map(&node.ty.shape), None);
         }
         let candidates = self.consumer_groups(id);
         if self.fuse && !self.stored[id.index()] {

@@ -14,7 +14,7 @@ mod print;
 mod relation;
 
 pub(crate) use cost::expr_is_cheap;
-pub(crate) use form::{form, product_axes};
+pub(crate) use form::{form, product_axes, single_axis_index};
 pub use print::Printed;
 pub(crate) use relation::{ProductOperand, product_operand};
 
@@ -188,6 +188,7 @@ pub(crate) struct FoldNode<'n> {
 pub(crate) fn as_fold<'n>(graph: &Graph, node: &'n Node) -> Option<FoldNode<'n>> {
     let axes: &[usize] = match &node.op {
         Op::Reduce(reduce) => &reduce.axes,
+        Op::Arg(arg) => std::slice::from_ref(&arg.axis),
         _ => return None,
     };
     let from = &graph.node(*node.operands.first()?)?.ty.shape;

@@ -13,6 +13,7 @@ mod name;
 mod nest;
 mod points;
 mod product;
+mod scatter;
 
 pub(crate) use product::ProductShape;
 
@@ -79,7 +80,15 @@ fn lower_group(graph: &Graph, stored: &[bool], group: &Group) -> Result<LoweredG
         None => None,
     };
     let computes = group.members.iter().any(|(n, _)| Some(*n) != group.product);
-    let kernel = if computes {
+    let scatter = group
+        .roots
+        .first()
+        .and_then(|r| Some((*r, graph.node(*r)?)));
+    let kernel = if let Some((id, Op::Scatter(scatter))) = scatter.map(|(r, n)| (r, &n.op)) {
+        let mut lowered = scatter::lower_scatter(graph, stored, group, id, scatter)?;
+        lowered.kernel.name = name::kernel_name(graph, group);
+        Some(lowered)
+    } else if computes {
         let points = points::evaluate(graph, stored, group)?;
         let mut lowered = nest::nest(points, &group.space, group.product.is_some());
         lowered.kernel.name = name::kernel_name(graph, group);

@@ -5,7 +5,7 @@
 //! computed at the outermost place where it is known: once a call, once a unit, or in each sweep that needs it. What a later sweep needs
 //! again is computed again if that is cheap, and kept in a scratch row if not.
 
-use super::points::{Item, PointStore, Points};
+use super::points::{Item, PointStore, Points, visit_operands};
 use super::{LoweredKernel, ParamSource, count};
 use crate::access::unravel;
 use crate::fusion::{Space, expr_is_cheap};
@@ -637,49 +637,6 @@ fn map_expr(
             key: key.map(value),
             counter: counter.map(value),
             position: value(*position),
-        },
-    }
-}
-
-/// Calls `visit` with every value that an item is computed from.
-fn visit_operands(item: &Item, visit: &mut dyn FnMut(ValueId)) {
-    match item {
-        Item::Fold { operand, fold, .. } => {
-            visit(*operand);
-            if let Fold::ArgMax(position) | Fold::ArgMin(position) = fold {
-                visit(*position);
-            }
-        }
-        Item::Let { expr, .. } => match expr {
-            Expr::Load {
-                index, predicate, ..
-            } => {
-                index.visit_values(visit);
-                if let Some(p) = predicate {
-                    visit(*p);
-                }
-            }
-            Expr::Index(index) => index.visit_values(visit),
-            Expr::Const(_) => {}
-            Expr::Unary(_, a) | Expr::Convert(a) | Expr::Bitcast(a) => visit(*a),
-            Expr::Binary(_, a, b) | Expr::Compare(_, a, b) => {
-                visit(*a);
-                visit(*b);
-            }
-            Expr::Select(a, b, c) | Expr::Fma(a, b, c) => {
-                visit(*a);
-                visit(*b);
-                visit(*c);
-            }
-            Expr::Philox {
-                key,
-                counter,
-                position,
-            } => {
-                for v in key.iter().chain(counter).chain([position]) {
-                    visit(*v);
-                }
-            }
         },
     }
 }

@@ -3,7 +3,7 @@
 use super::{LowerError, count};
 use crate::access::row_major_strides;
 use crate::fusion::{ProductOperand, product_axes, product_operand};
-use kiln_ir::ops::Op;
+use kiln_ir::ops::{Op, accumulator};
 use kiln_ir::{DType, Dim, Graph, NodeId};
 
 /// A product over memory, but for the buffers.
@@ -54,7 +54,7 @@ pub(super) fn product(
     Ok(ProductShape {
         node: id,
         dtype: node.ty.dtype,
-        accumulate: node.ty.dtype,
+        accumulate: dot.accumulate.unwrap_or(accumulator(node.ty.dtype)),
         batch: sizes(0, 0),
         m: count(&sizes(0, 1)),
         n: count(&sizes(1, 1)),

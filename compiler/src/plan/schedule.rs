@@ -139,10 +139,10 @@ fn guards(graph: &Graph) -> Vec<(NodeId, Guard)> {
         .filter(|(_, n)| n.op.rules().effect() == Effect::Fallible);
     fallible
         .filter_map(|(_, node)| {
-            let (message, condition) = match &node.op {
-                Op::Source(_) => return None,
-                _ => (String::new(), *node.operands.get(1)?),
+            let Op::Require(require) = &node.op else {
+                return None;
             };
+            let (message, condition) = (require.message.clone(), *node.operands.get(1)?);
             let at = &node.provenance;
             let location = if at.scope.is_empty() {
                 at.location.to_string()
