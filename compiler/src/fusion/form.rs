@@ -6,6 +6,7 @@
 //! takes the group of a consumer as its epilogue. No join may make a group depend on itself.
 
 use super::cost::is_cheap;
+use super::merge::merge;
 use super::relation::{Relation, classify, product_operand, walk};
 use super::{FusionRefusal, Group, GroupId, Groups, Level, Space, as_fold, squeezed};
 use crate::access::counters;
@@ -14,25 +15,27 @@ use kiln_ir::ops::{Dot, Op};
 use kiln_ir::{DType, Dim, Graph, Node, NodeId};
 
 /// A group never has more members, so that no kernel grows beyond what compiles in linear time.
-const MOST_MEMBERS: usize = 200;
+pub(super) const MOST_MEMBERS: usize = 200;
 /// A cheap node is computed in at most this many groups.
 const MOST_COPIES: usize = 4;
 
-struct Use {
-    consumer: NodeId,
-    relation: Relation,
+pub(super) struct Use {
+    pub(super) consumer: NodeId,
+    pub(super) relation: Relation,
 }
 
-struct Former<'g> {
+pub(super) struct Former<'g> {
     graph: &'g Graph,
     fuse: bool,
     /// Nodes that are computed or given as such; the others are movement and constants, read through.
     anchored: Vec<bool>,
     /// Nodes that get memory.
-    stored: Vec<bool>,
-    users: Vec<Vec<Use>>,
-    groups: Vec<Group>,
-    membership: Vec<Vec<GroupId>>,
+    pub(super) stored: Vec<bool>,
+    pub(super) users: Vec<Vec<Use>>,
+    pub(super) groups: Vec<Group>,
+    pub(super) membership: Vec<Vec<GroupId>>,
+    /// Outputs, values of updates and conditions of guards.
+    sinks: Vec<bool>,
     refusals: Vec<FusionRefusal>,
 }
 
@@ -52,6 +55,9 @@ pub(crate) fn form(graph: &Graph, fuse: bool) -> Groups {
         if former.anchored[id.index()] && wanted && !is_given(node) {
             former.assign(id, node);
         }
+    }
+    if fuse {
+        merge(&mut former);
     }
     former.finish()
 }
@@ -141,12 +147,14 @@ impl<'g> Former<'g> {
             users: (0..n).map(|_| Vec::new()).collect(),
             groups: Vec::new(),
             membership: vec![Vec::new(); n],
+            sinks: vec![false; n],
             refusals: Vec::new(),
         };
         let results = graph.outputs().iter().map(|o| o.node);
         for sink in results.chain(graph.updates().iter().map(|u| u.value)) {
             former.anchored[sink.index()] = true;
             former.stored[sink.index()] = true;
+            former.sinks[sink.index()] = true;
         }
         for (id, node) in graph.nodes() {
             let alone = !fuse && !is_leaf(node);
@@ -165,6 +173,7 @@ impl<'g> Former<'g> {
         for condition in conditions {
             former.anchored[condition.index()] = true;
             former.stored[condition.index()] = true;
+            former.sinks[condition.index()] = true;
         }
         former.anchor_product_operands();
         former.collect_uses();
@@ -576,6 +585,102 @@ impl<'g> Former<'g> {
         false
     }
 
+    /// Whether a path leads from one group to the other through a third.
+    pub(super) fn reaches_through(&self, from: GroupId, to: GroupId) -> bool {
+        let next = self.next_groups(from);
+        next.into_iter()
+            .any(|g| g != to && g != from && self.reaches(g, to))
+    }
+
+    /// The groups that read what a group writes.
+    fn next_groups(&self, group: GroupId) -> Vec<GroupId> {
+        let roots = self.groups[group.index()].roots.iter();
+        let users = roots.flat_map(|r| &self.users[r.index()]);
+        let mut next: Vec<GroupId> = users
+            .flat_map(|u| self.membership[u.consumer.index()].iter().copied())
+            .collect();
+        next.sort_unstable();
+        next.dedup();
+        next
+    }
+
+    pub(super) fn is_scatter(&self, group: GroupId) -> bool {
+        let members = self.groups[group.index()].members.iter();
+        members
+            .filter_map(|(n, _)| self.graph.node(*n))
+            .any(|n| matches!(n.op, Op::Scatter(_)))
+    }
+
+    pub(super) fn is_fold(&self, id: NodeId) -> bool {
+        let node = self.graph.node(id);
+        node.is_some_and(|n| as_fold(self.graph, n).is_some())
+    }
+
+    /// Whether a node must stay in memory when all its readers within `group` read the value itself.
+    pub(super) fn is_read_outside(&self, id: NodeId, group: GroupId) -> bool {
+        self.sinks[id.index()]
+            || self.users[id.index()].iter().any(|user| {
+                let groups = &self.membership[user.consumer.index()];
+                user.relation == Relation::Memory || groups.iter().any(|g| *g != group)
+            })
+    }
+
+    /// The tensors that a group's kernel reads from memory.
+    pub(super) fn loads(&self, group: GroupId) -> Vec<NodeId> {
+        let joined = &self.groups[group.index()];
+        let mut found = Vec::new();
+        for (id, _) in &joined.members {
+            let Some(node) = self.graph.node(*id) else {
+                continue;
+            };
+            if joined.product == Some(*id) {
+                continue;
+            }
+            for (position, operand) in node.operands.iter().enumerate() {
+                let reached = self.reach(node, position, *operand).map(|(n, _)| n);
+                let outside =
+                    reached.filter(|n| joined.level(*n).is_none() || joined.product == Some(*n));
+                // A scalar is no traffic worth a merge.
+                let large = outside.filter(|n| !squeezed(self.shape(*n)).is_empty());
+                if let Some(producer) = large
+                    && !found.contains(&producer)
+                {
+                    found.push(producer);
+                }
+            }
+        }
+        found
+    }
+
+    /// Forgets groups without members.
+    pub(super) fn drop_empty(&mut self) {
+        let mut next = 0;
+        let renumbered: Vec<Option<GroupId>> = self
+            .groups
+            .iter()
+            .map(|g| {
+                let alive = !g.members.is_empty();
+                let id = alive.then_some(GroupId(next));
+                next += u32::from(alive);
+                id
+            })
+            .collect();
+        self.groups.retain(|g| !g.members.is_empty());
+        for groups in &mut self.membership {
+            *groups = groups
+                .iter()
+                .filter_map(|g| renumbered[g.index()])
+                .collect();
+        }
+        self.refusals = std::mem::take(&mut self.refusals)
+            .into_iter()
+            .filter_map(|r| {
+                let group = renumbered[r.group.index()]?;
+                Some(FusionRefusal { group, ..r })
+            })
+            .collect();
+    }
+
     fn finish(mut self) -> Groups {
         for group in &mut self.groups {
             group.members.sort_unstable();
@@ -596,7 +701,7 @@ impl<'g> Former<'g> {
 }
 
 /// The level at which a producer is read, and the border between rows and columns that this takes.
-fn read_level(
+pub(super) fn read_level(
     space: &Space,
     consumer: Level,
     reduces: bool,
@@ -671,6 +776,68 @@ fn fold_space(space: &Space, level: Level, own: &Space) -> Result<(Space, bool),
         (Space::Columns { .. }, Level::Unit) if space == own => Ok((own.clone(), false)),
         (Space::Rows { .. } | Space::Columns { .. }, _) => {
             Err("the reduction has another space".into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fusion::Printed;
+    use crate::plan::separate_sinks;
+    use kiln_ir::ops::ReduceKind;
+    use kiln_ir::{Builder, Init, grad};
+
+    fn groups(graph: &Graph) -> (Graph, Groups) {
+        let graph = separate_sinks(graph);
+        let groups = form(&graph, true);
+        (graph, groups)
+    }
+
+    #[test]
+    fn a_training_step_of_two_layers() {
+        let g = Builder::new("mlp");
+        let b = g.dim("b");
+        let x = g.input("x", DType::F32, (b.clone(), 784));
+        let y = g.input("y", DType::F32, (b, 10));
+        let w1 = g.param("w1", (784, 512), Init::uniform(0.1));
+        let b1 = g.param("b1", (512,), Init::zeros());
+        let w2 = g.param("w2", (512, 10), Init::uniform(0.1));
+        let b2 = g.param("b2", (10,), Init::zeros());
+        let h = x.dot(w1) + b1;
+        let zero = h * 0.0;
+        let h = zero.where_(h.le(0.0), h);
+        let z = h.dot(w2) + b2;
+        let m = z.reduce(ReduceKind::Max, &[1]).stop_gradient();
+        let b = g.dim("b");
+        let m = m.reshape((b.clone(), 1)).broadcast_to((b.clone(), 10));
+        let e = (z - m).exp();
+        let s = e.reduce(ReduceKind::Sum, &[1]).log();
+        let lse = s.reshape((b.clone(), 1)).broadcast_to((b, 10));
+        let loss = ((lse + m - z) * y).reduce(ReduceKind::Sum, &[1]).mean();
+        let params = [w1, b1, w2, b2];
+        for (p, d) in params.iter().zip(grad(loss, &params)) {
+            g.update(*p, *p - d * 0.1);
+        }
+        g.output("loss", loss);
+        let graph = g.finish().unwrap();
+        let (graph, groups) = groups(&graph);
+        let text = Printed {
+            groups: &groups,
+            graph: &graph,
+        }
+        .to_string();
+        println!("{text}");
+        let lowered = crate::lower::lower(&graph, &groups).unwrap();
+        for l in &lowered {
+            println!("{:?}\n{:#?}", l.product, l.kernel);
+        }
+        let planned = crate::plan::plan(&graph, &lowered);
+        for s in &planned.program.steps {
+            println!("{s:?}");
+        }
+        for (i, b) in planned.program.buffers.iter().enumerate() {
+            println!("{i} {b:?}");
         }
     }
 }

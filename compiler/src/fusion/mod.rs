@@ -10,6 +10,7 @@ use std::fmt;
 
 mod cost;
 mod form;
+mod merge;
 mod print;
 mod relation;
 

@@ -6,14 +6,19 @@
 //! again is computed again if that is cheap, and kept in a scratch row if not.
 
 use super::points::{Item, PointStore, Points, visit_operands};
-use super::{LoweredKernel, ParamSource, count};
-use crate::access::unravel;
+use super::{LoweredKernel, ParamSource};
 use crate::fusion::{Space, expr_is_cheap};
 use crate::kernel::{
-    Access, Accumulator, Atom, Expr, Fold, Index, Kernel, Loop, LoopId, LoopKind, Param, ParamId,
-    Stmt, ValueId,
+    Access, Accumulator, Expr, Fold, Index, Kernel, Loop, LoopId, LoopKind, Param, ParamId, Stmt,
+    ValueId,
 };
 use kiln_ir::Dim;
+
+mod names;
+mod walk;
+
+use names::Names;
+use walk::{Extents, Walk, choose, extent, flattened};
 
 const GRID: LoopId = LoopId(0);
 const LANES: LoopId = LoopId(1);
@@ -21,20 +26,6 @@ const LANES: LoopId = LoopId(1);
 const SWEEP: u32 = 2;
 /// Lanes are shared out among threads in multiples of this.
 const LANES_GRAIN: usize = 64;
-
-/// How the axes of a space are walked.
-struct Walk {
-    /// The axes of the grid loop, by position.
-    grid: Vec<usize>,
-    /// Whether there is a grid loop: an epilogue has one even where its product has a single row.
-    has_grid: bool,
-    /// The axes of the lanes.
-    lanes: Vec<usize>,
-    /// The axes of the serial loop of a column reduction.
-    serial: Vec<usize>,
-    /// Whether the sweep is the lanes loop (rows) or the serial loop (columns).
-    sweep_is_lanes: bool,
-}
 
 /// Where a value is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,129 +71,6 @@ pub(super) fn nest(points: Points, space: &Space, epilogue: bool) -> LoweredKern
         grain,
         work,
     }
-}
-
-/// The trip counts of the loops; 1 where there is none.
-struct Extents {
-    grid: Dim,
-    lanes: Dim,
-    serial: Dim,
-}
-
-fn extent(axes: &[Dim], of: &[usize]) -> Dim {
-    count(&of.iter().map(|a| axes[*a].clone()).collect::<Vec<_>>())
-}
-
-fn choose(points: &Points, space: &Space, epilogue: bool) -> Walk {
-    let rank = points.axes.len();
-    let rows = |k: usize| Walk {
-        grid: (0..k).collect(),
-        has_grid: k > 0,
-        lanes: (k..rank).collect(),
-        serial: Vec::new(),
-        sweep_is_lanes: true,
-    };
-    match space {
-        Space::Columns { outer, reduced, .. } => {
-            let (o, r) = (outer.len(), outer.len() + reduced.len());
-            Walk {
-                grid: (0..o).collect(),
-                has_grid: o > 0,
-                lanes: (r..rank).collect(),
-                serial: (o..r).collect(),
-                sweep_is_lanes: false,
-            }
-        }
-        Space::Rows {
-            rows: fixed_rows,
-            columns,
-            fixed: true,
-        } if !columns.is_empty() => Walk {
-            has_grid: epilogue || !fixed_rows.is_empty(),
-            ..rows(fixed_rows.len())
-        },
-        // The rows of an epilogue are its outermost loop even where a row has one column.
-        Space::Rows { .. } if epilogue => rows(0),
-        // Without a border to keep, as many axes as possible are walked as one, as long as the lanes step evenly.
-        Space::Rows { .. } => (0..rank)
-            .map(rows)
-            .find(|walk| steps_evenly(points, walk))
-            .unwrap_or_else(|| rows(rank.saturating_sub(1))),
-    }
-}
-
-/// Whether no index needs a quotient or a remainder of the lanes' counter.
-fn steps_evenly(points: &Points, walk: &Walk) -> bool {
-    let replace = Replacement::new(points, walk);
-    let even = |index: &Index| {
-        let index = replace.index(index);
-        index.terms().iter().all(|(atom, _)| match atom {
-            Atom::Loop(_) | Atom::Value(_) => true,
-            Atom::FloorDiv(inner, _) | Atom::Mod(inner, _) => {
-                let mut varies = false;
-                inner.visit_loops(&mut |id| varies |= id == LANES);
-                !varies
-            }
-        })
-    };
-    let loads = points.items.iter().all(|item| match item {
-        Item::Let {
-            expr: Expr::Load { index, .. } | Expr::Index(index),
-            ..
-        } => even(index),
-        Item::Let { .. } | Item::Fold { .. } => true,
-    });
-    loads && points.stores.iter().all(|s| even(&s.index))
-}
-
-/// The counters of axes in terms of the loops.
-struct Replacement {
-    by_axis: Vec<Index>,
-    extents: [Dim; 3],
-}
-
-impl Replacement {
-    fn new(points: &Points, walk: &Walk) -> Self {
-        let mut by_axis = vec![Index::constant(0); points.axes.len()];
-        let loops = [
-            (GRID, &walk.grid),
-            (LANES, &walk.lanes),
-            (LoopId(SWEEP), &walk.serial),
-        ];
-        let extents = loops.each_ref().map(|(_, of)| extent(&points.axes, of));
-        for (id, of) in loops {
-            let shape: Vec<Dim> = of.iter().map(|a| points.axes[*a].clone()).collect();
-            let known = |l: LoopId| extents.get(l.index()).cloned();
-            let index = unravel(&Index::counter(id), &shape, &known);
-            for (axis, index) in of.iter().zip(index) {
-                by_axis[*axis] = index;
-            }
-        }
-        Self { by_axis, extents }
-    }
-
-    fn index(&self, index: &Index) -> Index {
-        index.substitute(&|id| self.by_axis[id.index()].clone(), &|id| {
-            self.extents.get(id.index()).cloned()
-        })
-    }
-}
-
-fn flattened(mut points: Points, walk: &Walk) -> Points {
-    let replace = Replacement::new(&points, walk);
-    for item in &mut points.items {
-        if let Item::Let {
-            expr: Expr::Load { index, .. } | Expr::Index(index),
-            ..
-        } = item
-        {
-            *index = replace.index(index);
-        }
-    }
-    for store in &mut points.stores {
-        store.index = replace.index(&store.index);
-    }
-    points
 }
 
 /// Distributes values over the call, the units and the sweeps.
@@ -520,123 +388,11 @@ impl<'p> Sweeps<'p> {
     }
 }
 
-/// The names that values have within one sweep: a value computed in several sweeps has a name in each.
-struct Names {
-    renamed: Vec<Option<ValueId>>,
-    first_new: usize,
-    new: Vec<kiln_ir::DType>,
-    dtypes: Vec<kiln_ir::DType>,
-    stash: Vec<Option<ParamId>>,
-    rename: bool,
-    /// The counter of the flattened points, and the counter of this sweep.
-    counter: (LoopId, LoopId),
-}
-
-impl Names {
-    fn new(sweeps: &Sweeps<'_>, number: usize, id: LoopId) -> Self {
-        let flat = if sweeps.walk.sweep_is_lanes {
-            LANES
-        } else {
-            LoopId(SWEEP)
-        };
-        Self {
-            renamed: vec![None; sweeps.points.values.len()],
-            first_new: sweeps.points.values.len(),
-            new: Vec::new(),
-            dtypes: sweeps.points.values.clone(),
-            stash: sweeps.stash.clone(),
-            rename: number > 0,
-            counter: (flat, id),
-        }
-    }
-
-    fn value(&self, value: ValueId) -> ValueId {
-        let renamed = self.renamed.get(value.index()).copied().flatten();
-        renamed.unwrap_or(value)
-    }
-
-    fn fresh(&mut self, value: ValueId) -> ValueId {
-        if !self.rename {
-            return value;
-        }
-        self.new.push(self.dtypes[value.index()]);
-        let fresh = ValueId((self.first_new + self.new.len() - 1) as u32);
-        self.renamed[value.index()] = Some(fresh);
-        fresh
-    }
-
-    fn index(&self, index: &Index) -> Index {
-        let (flat, own) = self.counter;
-        let replaced = index.substitute(
-            &|id| Index::counter(if id == flat { own } else { id }),
-            &|_| None,
-        );
-        replaced.with_values(&|v| self.value(v))
-    }
-
-    fn reload(&mut self, value: ValueId) -> Stmt {
-        let param = self.stash[value.index()].unwrap_or(ParamId(u32::MAX));
-        let index = Index::counter(self.counter.1);
-        Stmt::Let {
-            value: self.fresh(value),
-            expr: Expr::Load {
-                param,
-                index,
-                predicate: None,
-            },
-        }
-    }
-
-    fn computed(&mut self, value: ValueId, expr: &Expr) -> Stmt {
-        let expr = map_expr(expr, &|v| self.value(v), &|i| self.index(i));
-        Stmt::Let {
-            value: self.fresh(value),
-            expr,
-        }
-    }
-}
-
 fn store(s: &PointStore) -> Stmt {
     Stmt::Store {
         param: s.param,
         index: s.index.clone(),
         value: s.value,
         predicate: None,
-    }
-}
-
-fn map_expr(
-    expr: &Expr,
-    value: &impl Fn(ValueId) -> ValueId,
-    index: &impl Fn(&Index) -> Index,
-) -> Expr {
-    match expr {
-        Expr::Load {
-            param,
-            index: at,
-            predicate,
-        } => Expr::Load {
-            param: *param,
-            index: index(at),
-            predicate: predicate.map(value),
-        },
-        Expr::Const(literal) => Expr::Const(*literal),
-        Expr::Index(at) => Expr::Index(index(at)),
-        Expr::Unary(op, a) => Expr::Unary(*op, value(*a)),
-        Expr::Binary(op, a, b) => Expr::Binary(*op, value(*a), value(*b)),
-        Expr::Compare(op, a, b) => Expr::Compare(*op, value(*a), value(*b)),
-        Expr::Select(a, b, c) => Expr::Select(value(*a), value(*b), value(*c)),
-        Expr::Fma(a, b, c) => Expr::Fma(value(*a), value(*b), value(*c)),
-        Expr::Convert(a) => Expr::Convert(value(*a)),
-        Expr::Bitcast(a) => Expr::Bitcast(value(*a)),
-        Expr::Philox {
-            key,
-            counter,
-            position,
-        } => Expr::Philox {
-            key: key.map(value),
-            counter: counter.map(value),
-            position: value(*position),
-        },
     }
 }

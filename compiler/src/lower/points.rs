@@ -6,14 +6,16 @@
 use super::{LowerError, ParamSource, axes};
 use crate::access::{counters, linear, through};
 use crate::fusion::{Group, Level, Space, as_fold, single_axis_index};
-use crate::kernel::{Access, Atom, Expr, Fold, Index, LoopId, Param, ParamId, ValueId};
-use kiln_ir::ops::{
-    ArgKind, Binary, Compare, Concat, Constant, Gather, Literal, Op, OutOfRange, Pad, Scatter,
-    ScatterKind, accumulator,
-};
+use crate::kernel::{Access, Expr, Fold, Index, LoopId, Param, ParamId, ValueId};
+use kiln_ir::ops::{ArgKind, Constant, Literal, Op, accumulator};
 use kiln_ir::{DType, Dim, Graph, Node, NodeId};
 use std::collections::BTreeMap;
 use std::collections::HashMap;
+
+mod masks;
+mod scatter;
+
+pub(super) use scatter::{ScatterPoints, evaluate_scatter};
 
 /// A value, in an order in which every operand comes first.
 #[derive(Clone, Debug)]
@@ -295,171 +297,6 @@ impl<'g> Evaluator<'g> {
         Ok(self.bind(dtype, expr))
     }
 
-    /// Whether `0 <= at < high`, and the predicate.
-    fn within(&mut self, at: &Index, high: &Dim, predicate: Option<ValueId>) -> Option<ValueId> {
-        let at = self.bind(DType::I64, Expr::Index(at.clone()));
-        self.value_within(at, high, predicate)
-    }
-
-    /// Whether `0 <= at < high`, and the predicate.
-    fn value_within(
-        &mut self,
-        at: ValueId,
-        high: &Dim,
-        predicate: Option<ValueId>,
-    ) -> Option<ValueId> {
-        let zero = self.bind(DType::I64, Expr::Const(Literal::Int(0)));
-        let high = self.bind(DType::I64, Expr::Index(Index::constant(high.clone())));
-        let above = self.bind(DType::Bool, Expr::Compare(Compare::Ge, at, zero));
-        let below = self.bind(DType::Bool, Expr::Compare(Compare::Lt, at, high));
-        let inside = self.bind(DType::Bool, Expr::Binary(Binary::And, above, below));
-        Some(self.both(inside, predicate))
-    }
-
-    fn both(&mut self, a: ValueId, b: Option<ValueId>) -> ValueId {
-        match b {
-            Some(b) => self.bind(DType::Bool, Expr::Binary(Binary::And, a, b)),
-            None => a,
-        }
-    }
-
-    /// The operand where the index falls on one of its elements, the padding value elsewhere.
-    fn pad(
-        &mut self,
-        node: &Node,
-        pad: &Pad,
-        index: &[Index],
-        predicate: Option<ValueId>,
-    ) -> Result<ValueId, LowerError> {
-        let from = self.node(node.operands[0])?.ty.shape;
-        let axes = self.points.axes.clone();
-        let extent = |id: LoopId| axes.get(id.index()).cloned();
-        let zero = Dim::from(0);
-        let mut inner = Vec::new();
-        let mut inside = predicate;
-        for (axis, at) in index.iter().enumerate() {
-            let untouched =
-                pad.low[axis] == zero && pad.high[axis] == zero && pad.interior[axis] == 0;
-            if untouched {
-                inner.push(at.clone());
-                continue;
-            }
-            let shifted = at.offset(&-&pad.low[axis]);
-            let step = Dim::from(pad.interior[axis].saturating_add(1));
-            if pad.interior[axis] > 0 {
-                let remainder = shifted.modulo(&step, &extent);
-                inside = self.within(&remainder, &Dim::from(1), inside);
-            }
-            let element = shifted.floor_div(&step, &extent);
-            inside = self.within(&element, &from[axis], inside);
-            inner.push(element);
-        }
-        let value = self.operand(node, 0, &inner, inside)?;
-        let Some(inside) = inside.filter(|_| inside != predicate) else {
-            return Ok(value);
-        };
-        let padding = self.operand(node, 1, &[], predicate)?;
-        Ok(self.bind(node.ty.dtype, Expr::Select(inside, value, padding)))
-    }
-
-    /// The operand on whose stretch of the axis the index falls.
-    fn concat(
-        &mut self,
-        node: &Node,
-        concat: &Concat,
-        index: &[Index],
-        predicate: Option<ValueId>,
-    ) -> Result<ValueId, LowerError> {
-        let mut start = Dim::from(0);
-        let mut chosen: Option<ValueId> = None;
-        for (position, operand) in node.operands.iter().enumerate() {
-            let size = self.node(*operand)?.ty.shape[concat.axis].clone();
-            let mut inner = index.to_vec();
-            inner[concat.axis] = inner[concat.axis].offset(&-&start);
-            let inside = self.within(&inner[concat.axis].clone(), &size, predicate);
-            let value = self.operand(node, position, &inner, inside)?;
-            chosen = Some(match (chosen, inside) {
-                (Some(before), Some(inside)) => {
-                    self.bind(node.ty.dtype, Expr::Select(inside, value, before))
-                }
-                (_, _) => value,
-            });
-            start = &start + &size;
-        }
-        chosen.ok_or_else(|| LowerError {
-            node: node.operands.first().copied().unwrap_or(NodeId::new(0)),
-            reason: "a concatenation of nothing".into(),
-        })
-    }
-
-    fn gather(
-        &mut self,
-        node: &Node,
-        gather: &Gather,
-        index: &[Index],
-        predicate: Option<ValueId>,
-    ) -> Result<ValueId, LowerError> {
-        let rank = self.node(node.operands[1])?.ty.rank();
-        let behind = gather.axis + rank;
-        let at = self.operand(node, 1, &index[gather.axis..behind], predicate)?;
-        let extent = self.node(node.operands[0])?.ty.shape[gather.axis].clone();
-        let (at, inside) = self.position(at, &extent, gather.out_of_range, predicate);
-        let mut inner = index[..gather.axis].to_vec();
-        inner.push(Index::atom(Atom::Value(at)));
-        inner.extend_from_slice(&index[behind..]);
-        let value = self.operand(node, 0, &inner, inside)?;
-        match (gather.out_of_range, inside) {
-            (OutOfRange::Skip | OutOfRange::Fail, Some(inside)) => {
-                let literal = if node.ty.dtype.is_float() {
-                    Literal::Float(0f64.to_bits())
-                } else {
-                    Literal::Int(0)
-                };
-                let zero = self.bind(node.ty.dtype, Expr::Const(literal));
-                Ok(self.bind(node.ty.dtype, Expr::Select(inside, value, zero)))
-            }
-            (OutOfRange::Clamp | OutOfRange::Skip | OutOfRange::Fail, _) => Ok(value),
-        }
-    }
-
-    /// A computed index as an i64 below `extent`, and where it is one.
-    fn position(
-        &mut self,
-        at: ValueId,
-        extent: &Dim,
-        out_of_range: OutOfRange,
-        predicate: Option<ValueId>,
-    ) -> (ValueId, Option<ValueId>) {
-        let mut at = at;
-        if self.points.values[at.index()] == DType::U64 {
-            // What does not fit an i64 is out of range on either reading; as the largest i64 it is still above.
-            let most = self.bind(DType::U64, Expr::Const(Literal::Int(i64::MAX)));
-            at = self.bind(DType::U64, Expr::Binary(Binary::Min, at, most));
-        }
-        let at = self.converted(at, DType::I64);
-        match out_of_range {
-            OutOfRange::Skip | OutOfRange::Fail => (at, self.value_within(at, extent, predicate)),
-            OutOfRange::Clamp => {
-                let zero = self.bind(DType::I64, Expr::Const(Literal::Int(0)));
-                let last = Index::constant(extent - &Dim::from(1));
-                let last = self.bind(DType::I64, Expr::Index(last));
-                let at = self.bind(DType::I64, Expr::Binary(Binary::Min, at, last));
-                // An axis without elements has no nearest one, and then nothing is read.
-                let inside = match extent.constant() {
-                    Some(1..) => predicate,
-                    Some(_) | None => {
-                        let some = self.bind(DType::Bool, Expr::Compare(Compare::Ge, last, zero));
-                        Some(self.both(some, predicate))
-                    }
-                };
-                (
-                    self.bind(DType::I64, Expr::Binary(Binary::Max, at, zero)),
-                    inside,
-                )
-            }
-        }
-    }
-
     fn missing(&self, node: NodeId, reason: &str) -> LowerError {
         LowerError {
             node,
@@ -547,77 +384,6 @@ impl<'g> Evaluator<'g> {
         });
         value
     }
-}
-
-/// A scatter in two phases over the axes `before x extent x behind x indices`: first the base is copied, then the updates join it.
-pub(super) struct ScatterPoints {
-    pub(super) points: Points,
-    /// The number of axes of each of the four kinds.
-    pub(super) ranks: [usize; 4],
-    /// Items from here on belong to the second phase.
-    pub(super) second: usize,
-    /// The result, which the second phase reads as well.
-    pub(super) target: ParamId,
-    /// The element that the first phase writes, and its value.
-    pub(super) copied: (Index, ValueId),
-    /// The element that the second phase joins, the joined value, and where it is written.
-    pub(super) joined: (Index, ValueId, Option<ValueId>),
-}
-
-/// Evaluates both phases of a scatter node.
-pub(super) fn evaluate_scatter(
-    graph: &Graph,
-    stored: &[bool],
-    group: &Group,
-    id: NodeId,
-    scatter: &Scatter,
-) -> Result<ScatterPoints, LowerError> {
-    let mut evaluator = Evaluator::new(graph, stored, group, Vec::new());
-    let node = evaluator.node(id)?;
-    let indices = evaluator.node(node.operands[1])?.ty.shape;
-    let shape = &node.ty.shape;
-    evaluator.points.axes = [&shape[..], &indices].concat();
-    let all = counters(shape.len() + indices.len());
-    let (before, rest) = all.split_at(scatter.axis);
-    let (behind, within) = (&rest[1..shape.len() - scatter.axis], &all[shape.len()..]);
-    let dtype = node.ty.dtype;
-    let target = evaluator.param(ParamSource::Node(id), dtype, Access::ReadWrite);
-    let base = evaluator.value(node.operands[0], &all[..shape.len()], None)?;
-    let copied = (linear(&all[..shape.len()], shape), base);
-    let second = evaluator.points.items.len();
-    evaluator.known.clear();
-    evaluator.exprs.clear();
-    let at = evaluator.value(node.operands[1], within, None)?;
-    let extent = &shape[scatter.axis];
-    let (at, inside) = evaluator.position(at, extent, scatter.out_of_range, None);
-    let update = evaluator.value(node.operands[2], &[before, within, behind].concat(), None)?;
-    let element = [before, &[Index::atom(Atom::Value(at))], behind].concat();
-    let element = linear(&element, shape);
-    let joined = match scatter.kind {
-        ScatterKind::Set => update,
-        ScatterKind::Add | ScatterKind::Max => {
-            let op = if scatter.kind == ScatterKind::Add {
-                Binary::Add
-            } else {
-                Binary::Max
-            };
-            let load = Expr::Load {
-                param: target,
-                index: element.clone(),
-                predicate: inside,
-            };
-            let old = evaluator.bind(dtype, load);
-            evaluator.bind(dtype, Expr::Binary(op, old, update))
-        }
-    };
-    Ok(ScatterPoints {
-        ranks: [before.len(), 1, behind.len(), within.len()],
-        points: evaluator.points,
-        second,
-        target,
-        copied,
-        joined: (element, joined, inside),
-    })
 }
 
 /// The number that every element of a constant is, if it is one.
