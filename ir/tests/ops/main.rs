@@ -6,6 +6,7 @@ mod movement;
 mod odd_cases;
 mod random;
 mod reduction;
+mod refusals;
 mod scalar;
 
 use kiln_ir::{Array, Builder, DType, Dim, EvalError, Shape, Tensor, Values, eval};

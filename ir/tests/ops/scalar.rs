@@ -1,7 +1,7 @@
 //! Fma, conversions and guards.
 
 use crate::{evaluate, f32s, floats, ints, own_shapes, result};
-use kiln_ir::{Array, DType, EvalError};
+use kiln_ir::{Array, DType, EvalError, Op, OutOfRange, ScatterKind};
 
 #[test]
 fn fma_rounds_once() {
@@ -95,4 +95,35 @@ fn integers_convert_to_f32_with_one_rounding() {
         t[0].convert(DType::F64)
     });
     assert_eq!(y, floats(DType::F64, &[1], &[2f64.powi(64)]));
+}
+
+#[test]
+fn guards_and_failing_indices_are_fallible() {
+    use kiln_ir::ops::{Effect, Gather, Require, Scatter};
+    let effect = |op: Op| op.rules().effect();
+    let message = "finite".to_owned();
+    assert_eq!(effect(Require { message }.into()), Effect::Fallible);
+    for out_of_range in OutOfRange::ALL {
+        let expected = if out_of_range == OutOfRange::Fail {
+            Effect::Fallible
+        } else {
+            Effect::Pure
+        };
+        let (axis, kind) = (0, ScatterKind::Set);
+        assert_eq!(effect(Gather { axis, out_of_range }.into()), expected);
+        let scatter = Scatter {
+            kind,
+            axis,
+            out_of_range,
+        };
+        assert_eq!(effect(scatter.into()), expected);
+    }
+    let all = Op::representatives();
+    let fallible: Vec<&str> = all
+        .iter()
+        .map(Op::rules)
+        .filter(|rules| rules.effect() != Effect::Pure)
+        .map(|rules| rules.name())
+        .collect();
+    assert_eq!(fallible, ["require"]);
 }
