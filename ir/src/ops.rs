@@ -19,7 +19,7 @@ mod reduction;
 mod scalar;
 mod source;
 
-pub use constant::{Constant, DimSize, Iota, Literal};
+pub use constant::{Constant, ConstantValue, Dense, DimSize, Element, Iota, Literal};
 pub use contraction::Dot;
 pub use movement::{Broadcast, Reshape, Slice, Transpose};
 pub use reduction::{Reduce, ReduceKind};
