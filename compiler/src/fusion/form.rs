@@ -62,9 +62,13 @@ pub(crate) fn form(graph: &Graph, fuse: bool) -> Groups {
     former.finish()
 }
 
-/// Whether a node is in memory without being computed.
-fn is_given(node: &Node) -> bool {
-    matches!(node.op, Op::Source(_))
+/// Whether a node is in memory without being computed: a source, or a constant that is no single number.
+pub(crate) fn is_given(node: &Node) -> bool {
+    match &node.op {
+        Op::Source(_) => true,
+        Op::Constant(constant) => constant.as_splat().is_none(),
+        _ => false,
+    }
 }
 
 /// Whether a node is a number or a view that its readers can work out for themselves.
@@ -158,7 +162,7 @@ impl<'g> Former<'g> {
         }
         for (id, node) in graph.nodes() {
             let alone = !fuse && !is_leaf(node);
-            if alone || !is_free(node) {
+            if alone || is_given(node) || !is_free(node) {
                 former.anchored[id.index()] = true;
             }
             if alone {

@@ -15,7 +15,7 @@ mod print;
 mod relation;
 
 pub(crate) use cost::expr_is_cheap;
-pub(crate) use form::{form, product_axes, single_axis_index};
+pub(crate) use form::{form, is_given, product_axes, single_axis_index};
 pub use print::Printed;
 pub(crate) use relation::{ProductOperand, product_operand};
 

@@ -4,7 +4,7 @@
 //! indices speak of one counter for each axis. `nest.rs` decides which loops run over these axes and where in the nest each value is
 //! computed. Neither knows of buffers: parameters of a kernel name nodes, and the planner gives them memory.
 
-use crate::fusion::{Group, Groups, Space};
+use crate::fusion::{Group, Groups, Space, is_given};
 use crate::kernel::Kernel;
 use kiln_ir::ops::Op;
 use kiln_ir::{DType, Dim, Graph, NodeId};
@@ -62,7 +62,7 @@ pub struct LowerError {
 pub(crate) fn lower(graph: &Graph, groups: &Groups) -> Result<Vec<LoweredGroup>, LowerError> {
     let mut stored = vec![false; graph.len()];
     for (id, node) in graph.nodes() {
-        stored[id.index()] = matches!(node.op, Op::Source(_));
+        stored[id.index()] = is_given(node);
     }
     for root in groups.groups.iter().flat_map(|g| &g.roots) {
         stored[root.index()] = true;

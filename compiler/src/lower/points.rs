@@ -7,7 +7,7 @@ use super::{LowerError, ParamSource, axes};
 use crate::access::{counters, linear, through};
 use crate::fusion::{Group, Level, Space, as_fold, single_axis_index};
 use crate::kernel::{Access, Expr, Fold, Index, LoopId, Param, ParamId, ValueId};
-use kiln_ir::ops::{ArgKind, Constant, Literal, Op, accumulator};
+use kiln_ir::ops::{ArgKind, Literal, Op, accumulator};
 use kiln_ir::{DType, Dim, Graph, Node, NodeId};
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -230,7 +230,7 @@ impl<'g> Evaluator<'g> {
             return self.moved(node, operand, &moved, index, predicate);
         }
         let expr = match &node.op {
-            Op::Constant(constant) => match as_splat(constant) {
+            Op::Constant(constant) => match constant.as_splat() {
                 Some(literal) => Expr::Const(literal),
                 None => return Err(self.missing(id, "a dense constant without memory")),
             },
@@ -384,11 +384,6 @@ impl<'g> Evaluator<'g> {
         });
         value
     }
-}
-
-/// The number that every element of a constant is, if it is one.
-pub(super) fn as_splat(constant: &Constant) -> Option<Literal> {
-    Some(constant.literal)
 }
 
 /// The counters that run within a unit.

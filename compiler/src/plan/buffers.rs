@@ -8,6 +8,7 @@ use super::needs::Needs;
 use super::schedule::{Item, Schedule};
 use crate::kernel::ParamId;
 use crate::lower::{LoweredGroup, ParamSource};
+use kiln_ir::ops::{ConstantValue, Op};
 use kiln_ir::program::{Buffer, Home, LiveRange};
 use kiln_ir::{BufferId, DType, Dim, Graph, NodeId, Role};
 
@@ -72,6 +73,15 @@ pub(super) fn assign(
             let elements = node.ty.shape.elements();
             let buffer = homes.add(output.name.clone(), node.ty.dtype, elements, Home::Output);
             homes.of[output.node.index()] = Some(buffer);
+        }
+    }
+    for (id, node) in graph.nodes() {
+        if let Op::Constant(constant) = &node.op
+            && let ConstantValue::Dense(data) = &constant.value
+        {
+            let home = Home::Constant(data.bytes().into());
+            let elements = node.ty.shape.elements();
+            homes.of[id.index()] = Some(homes.add(id.to_string(), node.ty.dtype, elements, home));
         }
     }
     for (value, target) in schedule.in_place.iter().enumerate() {
