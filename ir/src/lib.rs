@@ -41,7 +41,7 @@ mod verify;
 pub use array::{Array, EvalError, Values};
 pub use attributes::{AttributeError, Attributes, Value};
 pub use autodiff::grad;
-pub use builder::{Builder, Operand, ScopeGuard, Tensor};
+pub use builder::{Builder, LocationGuard, Operand, ScopeGuard, Tensor};
 pub use diagnostic::{Diagnostic, Diagnostics, Kind, Refusal};
 pub use dim::{BindError, Bindings, Dim, DimParseError, Equation, Symbol, solve};
 pub use dtype::{Class, DType, UnknownDType};
