@@ -181,7 +181,7 @@ fn every_line_with_a_mistake_is_reported() {
             "7:17: expected `=`, found `exp`",
             "8:19: no op is called `explode`",
             "9:51: `reduce` has no attribute `keep`",
-            "10:27: `reduce`: attribute `kind`: expected sum, max, min, any or all",
+            "10:27: `reduce`: attribute `kind`: expected sum, prod, max, min, any or all",
             "11:16: `reduce`: attribute `axes`: expected a list of dims",
             "12:14: `%9` is not defined above",
         ]
