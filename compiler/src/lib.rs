@@ -3,5 +3,7 @@
 //! Each phase has its own type: `Graph` (tensors), groups (what is computed together), [`kernel::Kernel`] (loops over memory), machine
 //! code, and the `Program` of `kiln-ir` (steps over buffers). The crate never runs a program and does not know the runtime.
 
+pub mod emit;
+pub mod jit;
 pub mod kernel;
 pub mod math;
