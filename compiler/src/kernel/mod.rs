@@ -10,8 +10,12 @@ use kiln_ir::{DType, Dim};
 use std::fmt;
 
 mod index;
+mod print;
+mod verify;
 
 pub use index::{Atom, Index};
+pub(crate) use print::spell;
+pub use verify::{KernelError, verify};
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
