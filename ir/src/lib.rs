@@ -32,6 +32,7 @@ mod init;
 pub mod ops;
 pub mod philox;
 mod provenance;
+mod sampler;
 mod types;
 
 pub use array::{Array, EvalError, Values};
@@ -44,6 +45,7 @@ pub use dtype::{Class, DType, UnknownDType};
 pub use eval::{Step, eval};
 pub use graph::{Graph, Node, Output, Role, Slot, Update};
 pub use ids::{Axis, BufferId, KernelId, NodeId};
-pub use init::{Init, Sampler};
+pub use init::Init;
 pub use provenance::{Location, Origin, Provenance};
+pub use sampler::Sampler;
 pub use types::{Shape, TensorType};
