@@ -32,10 +32,10 @@ impl Metric for Accuracy {
 
     #[track_caller]
     fn measure_each<'g>(&self, scores: Tensor<'g>, labels: Tensor<'g>) -> Tensor<'g> {
-        let rows = LastAxis::of("accuracy", scores);
-        let classes =
-            rows.and_then(|rows| Some((Classes::of("accuracy", &rows, scores, labels)?, rows)));
-        let Some((classes, rows)) = classes else {
+        let Some(rows) = LastAxis::of("accuracy", scores) else {
+            return scores.builder().poison();
+        };
+        let Some(classes) = Classes::of("accuracy", &rows, scores, labels) else {
             return scores.builder().poison();
         };
         let labels = classes.labels();

@@ -21,17 +21,17 @@ fn summary_shows_layers_with_a_symbolic_batch() {
     assert_eq!(
         summary.to_string(),
         "\
-layer                kind        output          parameters
------------------------------------------------------------
-x                    input       f32[b, 14, 14]
-flatten_1            flatten     f32[b, 196]              0
-encoder              sequential  f32[b, 512]        100 864
-  encoder/dense_1    dense       f32[b, 512]        100 864
-  encoder/relu_1     relu        f32[b, 512]              0
-dropout_1            dropout     f32[b, 512]              0
-head                 dense       f32[b, 10]           5 130
------------------------------------------------------------
-total                                               105 994
+layer              kind        output          parameters
+---------------------------------------------------------
+x                  input       f32[b, 14, 14]
+flatten_1          flatten     f32[b, 196]              0
+encoder            sequential  f32[b, 512]        100 864
+  encoder/dense_1  dense       f32[b, 512]        100 864
+  encoder/relu_1   relu        f32[b, 512]              0
+dropout_1          dropout     f32[b, 512]              0
+head               dense       f32[b, 10]           5 130
+---------------------------------------------------------
+total                                             105 994
 "
     );
 }
@@ -41,6 +41,12 @@ fn summary_returns_the_mistakes_of_the_model() {
     let model = Sequential::new([4]).dense(-2);
     let found = Summary::of(&model, &model.input_type(DType::F32)).unwrap_err();
     assert_eq!(found.0.len(), 1, "{found}");
+    assert!(
+        found
+            .to_string()
+            .contains("`dense_1/w` has an axis of size -2"),
+        "{found}"
+    );
 }
 
 /// One model value gives training and prediction graphs whose params meet by name.
@@ -90,7 +96,8 @@ fn a_shared_layer_has_its_params_once() {
 #[test]
 fn nodes_of_a_layer_carry_its_line_and_scope() {
     let here = Location::caller();
-    let model = Sequential::new([3]).dense(4).relu();
+    let model = Sequential::new([3]).dense(4);
+    let model = model.relu();
     let g = Builder::new("m");
     let x = g.input("x", DType::F32, (g.dim("b"), 3));
     g.output("y", model.apply(&Context::training(&g), x));
@@ -99,8 +106,8 @@ fn nodes_of_a_layer_carry_its_line_and_scope() {
         let at = &node.provenance.location;
         assert_eq!(at.file, here.file);
         let line = match &*node.provenance.scope {
-            "dense_1" => here.line + 2,
-            "relu_1" => here.line + 3,
+            "dense_1" => here.line + 1,
+            "relu_1" => here.line + 2,
             other => panic!("scope {other}"),
         };
         assert_eq!(at.line, line);

@@ -35,7 +35,8 @@ impl Facts {
             match stmt {
                 Stmt::Let { value, expr } => {
                     self.value_depth[value.index()] = depth;
-                    self.varies[value.index()] = lanes.is_some_and(|id| self.depends(kernel, expr, id));
+                    self.varies[value.index()] =
+                        lanes.is_some_and(|id| self.depends(kernel, expr, id));
                     if let Expr::Const(literal) = expr {
                         self.literals[value.index()] = Some(*literal);
                     }
@@ -61,7 +62,11 @@ impl Facts {
     fn depends(&self, kernel: &Kernel, expr: &Expr, lanes: LoopId) -> bool {
         match expr {
             // What the kernel writes may change from lane to lane.
-            Expr::Load { param, index, predicate } => {
+            Expr::Load {
+                param,
+                index,
+                predicate,
+            } => {
                 kernel.params[param.index()].access != Access::Read
                     || self.index_varies(index, lanes)
                     || predicate.is_some_and(|p| self.varies(p))
@@ -73,10 +78,16 @@ impl Facts {
             Expr::Select(a, b, c) | Expr::Fma(a, b, c) => {
                 [a, b, c].into_iter().any(|v| self.varies(*v))
             }
-            Expr::Philox { key, counter, position } => {
+            Expr::Philox {
+                key,
+                counter,
+                position,
+            } => {
                 let [k0, k1] = key;
                 let [c0, c1] = counter;
-                [k0, k1, c0, c1, position].into_iter().any(|v| self.varies(*v))
+                [k0, k1, c0, c1, position]
+                    .into_iter()
+                    .any(|v| self.varies(*v))
             }
         }
     }
@@ -101,7 +112,10 @@ impl Facts {
     }
 
     fn index_varies(&self, index: &Index, lanes: LoopId) -> bool {
-        index.terms().iter().any(|(atom, _)| self.atom_varies(atom, lanes))
+        index
+            .terms()
+            .iter()
+            .any(|(atom, _)| self.atom_varies(atom, lanes))
     }
 
     /// The number of loops within which an atom is known.
@@ -136,7 +150,9 @@ fn loop_cost(kernel: &Kernel, inner: &Loop) -> usize {
 
 fn expr_cost(kernel: &Kernel, expr: &Expr) -> usize {
     match expr {
-        Expr::Load { index, predicate, .. } => {
+        Expr::Load {
+            index, predicate, ..
+        } => {
             let linear = |atom: &Atom| matches!(atom, Atom::Loop(_));
             let plain = index.terms().iter().all(|(atom, _)| linear(atom));
             (if plain { 1 } else { 40 }) + if predicate.is_some() { 20 } else { 0 }
@@ -171,8 +187,20 @@ fn binary_cost(op: Binary, dtype: DType) -> usize {
     match op {
         Binary::Add | Binary::Sub | Binary::Mul => 1,
         Binary::And | Binary::Or | Binary::Xor => 1,
-        Binary::Max | Binary::Min => if float { 6 } else { 1 },
-        Binary::Div => if float { 1 } else { 40 },
+        Binary::Max | Binary::Min => {
+            if float {
+                6
+            } else {
+                1
+            }
+        }
+        Binary::Div => {
+            if float {
+                1
+            } else {
+                40
+            }
+        }
         Binary::Rem => 40,
         Binary::Shl | Binary::Shr => 16,
         Binary::Pow => 120,

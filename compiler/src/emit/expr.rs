@@ -12,11 +12,20 @@ use kiln_ir::ops::{Binary, Rules, Unary};
 
 impl Emitter<'_, '_> {
     /// The registers of an expression at a point.
-    pub(super) fn expr(&mut self, value: ValueId, expr: &Expr, point: Point) -> Result<Form, EmitError> {
+    pub(super) fn expr(
+        &mut self,
+        value: ValueId,
+        expr: &Expr,
+        point: Point,
+    ) -> Result<Form, EmitError> {
         let dtype = self.dtype(value);
         self.register_type(dtype, || super::op_name(expr))?;
         match expr {
-            Expr::Load { param, index, predicate } => self.load(*param, index, *predicate, point),
+            Expr::Load {
+                param,
+                index,
+                predicate,
+            } => self.load(*param, index, *predicate, point),
             Expr::Const(literal) => self.literal(dtype, *literal),
             Expr::Index(index) => Ok(self.index_value(index, point)),
             Expr::Unary(op, a) => {
@@ -58,7 +67,11 @@ impl Emitter<'_, '_> {
                 let a = self.form(*a, point);
                 Ok(self.reinterpret(from, dtype, a))
             }
-            Expr::Philox { key, counter, position } => {
+            Expr::Philox {
+                key,
+                counter,
+                position,
+            } => {
                 let key = key.map(|v| self.form(v, point).one());
                 let counter = counter.map(|v| self.form(v, point).one());
                 let position = self.form(*position, point).two();
@@ -67,7 +80,13 @@ impl Emitter<'_, '_> {
         }
     }
 
-    fn binary(&mut self, op: Binary, left: ValueId, right: ValueId, point: Point) -> Result<Form, EmitError> {
+    fn binary(
+        &mut self,
+        op: Binary,
+        left: ValueId,
+        right: ValueId,
+        point: Point,
+    ) -> Result<Form, EmitError> {
         let dtype = self.dtype(left);
         self.register_type(dtype, || op.name().into())?;
         let (a, b) = (self.form(left, point), self.form(right, point));

@@ -13,9 +13,17 @@ const ROUNDS: usize = 10;
 
 impl Emitter<'_, '_> {
     /// The words at `position` (i64 lanes) of the stream of a key and an upper counter (u32 lanes).
-    pub(super) fn philox(&mut self, key: [Value; 2], counter: [Value; 2], position: [Value; 2]) -> Value {
+    pub(super) fn philox(
+        &mut self,
+        key: [Value; 2],
+        counter: [Value; 2],
+        position: [Value; 2],
+    ) -> Value {
         let block = position.map(|p| self.b.ins().ushr_imm_s(p, 2));
-        let [mut c0, mut c1] = [self.low_words(block[0], block[1]), self.high_words(block[0], block[1])];
+        let [mut c0, mut c1] = [
+            self.low_words(block[0], block[1]),
+            self.high_words(block[0], block[1]),
+        ];
         let [mut c2, mut c3] = counter;
         let [mut k0, mut k1] = key;
         let multipliers = MULTIPLIERS.map(|m| self.splat32(I32X4, m));

@@ -126,3 +126,63 @@ impl Builder {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::Kind;
+    use crate::dtype::DType;
+    use crate::init::Init;
+
+    #[test]
+    fn guards_restore_what_was_before() {
+        let g = Builder::new("m");
+        let _outer = g.scope("encoder");
+        {
+            let _root = g.root_scope();
+            assert_eq!(g.scope_path(), "");
+            let _inner = g.scope("rng");
+            g.state("key", DType::U32, [2], Init::zeros());
+        }
+        assert_eq!(g.scope_path(), "encoder");
+        let w = g.param("w", [1], Init::zeros());
+        assert_eq!(g.find("encoder/w").and_then(Tensor::id), w.id());
+        assert!(g.find("rng/key").is_some() && g.find("w").is_none());
+        assert_eq!(
+            w.id().and_then(|id| g.slot_name(id)).as_deref(),
+            Some("encoder/w")
+        );
+    }
+
+    #[test]
+    fn ordinals_count_in_each_scope_alone() {
+        let g = Builder::new("m");
+        assert_eq!((g.next_ordinal(), g.next_ordinal()), (0, 1));
+        let inner = g.scope("a");
+        assert_eq!(g.next_ordinal(), 0);
+        drop(inner);
+        assert_eq!(g.next_ordinal(), 2);
+    }
+
+    #[test]
+    fn the_innermost_charge_counts_and_ends() {
+        let g = Builder::new("m");
+        let at = |line| Location {
+            file: "model.rs".into(),
+            line,
+            column: 1,
+        };
+        let wrong = || Refusal::new(Kind::Shape, "wrong");
+        let outer = g.charged_to(at(1));
+        let inner = g.charged_to(at(2));
+        assert!(g.refuse(wrong(), &[]).id().is_none());
+        drop(inner);
+        g.refuse(wrong(), &[]);
+        drop(outer);
+        g.refuse(wrong(), &[]);
+        let found = g.finish().unwrap_err().0;
+        let lines: Vec<&Location> = found.iter().map(|d| &d.location).collect();
+        assert_eq!(lines[..2], [&at(2), &at(1)]);
+        assert_eq!(&*lines[2].file, file!());
+    }
+}

@@ -19,9 +19,10 @@ impl Loss for SparseCrossEntropy {
     #[track_caller]
     fn per_example<'g>(&self, logits: Tensor<'g>, labels: Tensor<'g>) -> Tensor<'g> {
         let what = "sparse cross-entropy";
-        let rows = LastAxis::of(what, logits);
-        let classes = rows.and_then(|rows| Some((Classes::of(what, &rows, logits, labels)?, rows)));
-        let Some((classes, rows)) = classes else {
+        let Some(rows) = LastAxis::of(what, logits) else {
+            return logits.builder().poison();
+        };
+        let Some(classes) = Classes::of(what, &rows, logits, labels) else {
             return logits.builder().poison();
         };
         let centred = rows.centred(logits);
@@ -41,8 +42,7 @@ pub struct CrossEntropy;
 impl Loss for CrossEntropy {
     #[track_caller]
     fn per_example<'g>(&self, logits: Tensor<'g>, targets: Tensor<'g>) -> Tensor<'g> {
-        let rows = LastAxis::of("cross-entropy", logits);
-        let Some(rows) = rows else {
+        let Some(rows) = LastAxis::of("cross-entropy", logits) else {
             return logits.builder().poison();
         };
         if !same_type("cross-entropy", logits, targets) {

@@ -22,24 +22,29 @@ pub trait Optimizer {
     /// to the loss is a mistake.
     #[track_caller]
     fn minimize<'g>(&self, loss: Tensor<'g>) {
-        let _at = loss.builder().charged_to(Location::caller());
-        let params = loss.builder().params();
-        if params.is_empty() && loss.id().is_some() {
-            let refusal = Refusal::new(Kind::Gradient, "there is nothing to train")
-                .help("declare params before the optimizer is called");
-            loss.builder().refuse(refusal, &[loss]);
-            return;
-        }
-        self.minimize_over(loss, &params);
+        self.minimize_from(Location::caller(), loss, &loss.builder().params());
     }
 
     /// The same for these params only; the others stay as they are.
     #[track_caller]
     fn minimize_over<'g>(&self, loss: Tensor<'g>, params: &[Tensor<'g>]) {
-        let _at = loss.builder().charged_to(Location::caller());
+        self.minimize_from(Location::caller(), loss, params);
+    }
+
+    /// [`Optimizer::minimize_over`] with the line to charge: for callers that hold a `dyn Optimizer`, behind which the calling line is
+    /// lost.
+    fn minimize_from<'g>(&self, location: Location, loss: Tensor<'g>, params: &[Tensor<'g>]) {
+        let builder = loss.builder();
+        let _at = builder.charged_to(location);
+        if params.is_empty() && loss.id().is_some() {
+            let refusal = Refusal::new(Kind::Gradient, "there is nothing to train")
+                .help("declare params before the optimizer is called");
+            builder.refuse(refusal, &[loss]);
+            return;
+        }
         let gradients = grad(loss, params);
         let pairs: Vec<_> = params.iter().copied().zip(gradients).collect();
-        self.step(loss.builder(), &pairs);
+        self.step(builder, &pairs);
     }
 }
 

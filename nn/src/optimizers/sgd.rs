@@ -75,14 +75,13 @@ impl Optimizer for Sgd {
         let all = trained(pairs);
         let rate = learning_rate(builder, &all, rate);
         for one in all {
-            let direction = match (momentum > 0.0).then(|| one.memory("velocity")).flatten() {
-                Some(velocity) => {
-                    let next = velocity * momentum + one.gradient;
-                    builder.update(velocity, next);
-                    next
-                }
-                None => one.gradient,
-            };
+            let mut direction = one.gradient;
+            if momentum > 0.0
+                && let Some(velocity) = one.memory("velocity")
+            {
+                direction = velocity * momentum + one.gradient;
+                builder.update(velocity, direction);
+            }
             let rate = rate.convert(one.dtype);
             builder.update(one.param, one.param - direction * rate);
         }

@@ -7,14 +7,14 @@ use kiln_ir::{Array, DType, Graph, NodeId, Role, Values, eval};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A graph with the present values of its params and states.
-pub struct Loop {
+pub(crate) struct Loop {
     graph: Graph,
     values: BTreeMap<String, Array>,
 }
 
 impl Loop {
     /// All slots drawn from `seed`. Params and states have fixed shapes.
-    pub fn new(graph: Graph, seed: u64) -> Self {
+    pub(crate) fn new(graph: Graph, seed: u64) -> Self {
         let mut values = BTreeMap::new();
         for slot in graph.slots() {
             let (Role::Param(init) | Role::State(init)) = &slot.role else {
@@ -36,7 +36,7 @@ impl Loop {
     }
 
     /// One step: the outputs by name; params and states are those after it.
-    pub fn step(&mut self, feeds: &[(&str, Array)]) -> BTreeMap<String, Array> {
+    pub(crate) fn step(&mut self, feeds: &[(&str, Array)]) -> BTreeMap<String, Array> {
         let step = eval(&self.graph, |slot| {
             let fed = feeds.iter().find(|(name, _)| *name == slot.name);
             let kept = self.values.get(&slot.name);
@@ -51,34 +51,34 @@ impl Loop {
         names.zip(step.outputs).collect()
     }
 
-    pub fn floats(&self, name: &str) -> Vec<f64> {
+    pub(crate) fn floats(&self, name: &str) -> Vec<f64> {
         self.values[name].floats().unwrap().to_vec()
     }
 
-    pub fn ints(&self, name: &str) -> Vec<i64> {
+    pub(crate) fn ints(&self, name: &str) -> Vec<i64> {
         self.values[name].ints().unwrap().to_vec()
     }
 
-    pub fn set(&mut self, name: &str, value: Array) {
+    pub(crate) fn set(&mut self, name: &str, value: Array) {
         let before = self.values.insert(name.to_owned(), value);
         assert!(before.is_some(), "no slot `{name}`");
     }
 
-    pub fn names(&self) -> Vec<&str> {
+    pub(crate) fn names(&self) -> Vec<&str> {
         self.values.keys().map(String::as_str).collect()
     }
 }
 
-pub fn floats(dtype: DType, shape: &[usize], values: &[f64]) -> Array {
+pub(crate) fn floats(dtype: DType, shape: &[usize], values: &[f64]) -> Array {
     Array::new(dtype, shape.to_vec(), Values::Float(values.to_vec())).unwrap()
 }
 
-pub fn ints(dtype: DType, values: &[i64]) -> Array {
+pub(crate) fn ints(dtype: DType, values: &[i64]) -> Array {
     Array::new(dtype, vec![values.len()], Values::Int(values.to_vec())).unwrap()
 }
 
 #[track_caller]
-pub fn close(found: &[f64], expected: &[f64], tolerance: f64) {
+pub(crate) fn close(found: &[f64], expected: &[f64], tolerance: f64) {
     assert_eq!(found.len(), expected.len());
     for (i, (f, e)) in found.iter().zip(expected).enumerate() {
         assert!(
@@ -89,7 +89,7 @@ pub fn close(found: &[f64], expected: &[f64], tolerance: f64) {
 }
 
 /// The names of the ops that `output` needs and `without` does not, sources and constants left out.
-pub fn ops_between(graph: &Graph, output: &str, without: &str) -> Vec<&'static str> {
+pub(crate) fn ops_between(graph: &Graph, output: &str, without: &str) -> Vec<&'static str> {
     let behind = |name: &str| {
         let root = graph.outputs().iter().find(|o| o.name == name).unwrap();
         let mut seen = BTreeSet::from([root.node]);
