@@ -30,7 +30,7 @@
 //!
 //! **Versions.** A text of an older version parses for ever; a newer one is refused by name.
 //!
-//! Bodies are printed and parsed by functions of their own (`print::body`, `parse::body`), which take the names that are in
+//! Bodies are printed and parsed by functions of their own (`body` in `print.rs` and in `parse/body.rs`), which take the names that are in
 //! scope and an indentation: a region of a control op is one more call.
 
 use crate::graph::Graph;

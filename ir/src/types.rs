@@ -187,9 +187,8 @@ impl TensorType {
     /// Why no value of a readable graph has this type, if so: the shape's trouble, or more bytes than memory can have.
     pub(crate) fn trouble(&self) -> Option<String> {
         let extents = self.shape.iter().filter_map(Dim::constant);
-        let bytes = extents.fold(Some(self.dtype.size() as i64), |n, d| {
-            n?.checked_mul(d.max(1))
-        });
+        let mut extents = extents.map(|d| d.max(1));
+        let bytes = extents.try_fold(self.dtype.size() as i64, i64::checked_mul);
         self.shape.trouble().or_else(|| {
             bytes
                 .is_none()

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 /// A name: bare where it is letters, digits, `_`, `/` and `.` and does not begin with a digit; else quoted.
-pub(super) struct Name<'n>(pub(super) &'n str);
+pub(in crate::text) struct Name<'n>(pub(in crate::text) &'n str);
 
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -51,13 +51,13 @@ fn continues_number(c: char) -> bool {
 }
 
 /// Whether a file's path stands in the text without quotes.
-pub(super) fn is_bare_file(file: &str) -> bool {
+pub(in crate::text) fn is_bare_file(file: &str) -> bool {
     let outside = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | ';');
     !file.is_empty() && !file.contains(outside)
 }
 
 /// A name as a message shows it: not longer than a person reads.
-pub(super) fn shown(name: &str) -> Cow<'_, str> {
+pub(in crate::text) fn shown(name: &str) -> Cow<'_, str> {
     match name.char_indices().nth(LONGEST_SHOWN) {
         Some((end, _)) => Cow::Owned(format!("{}...", &name[..end])),
         None => Cow::Borrowed(name),
@@ -98,20 +98,20 @@ impl std::error::Error for ParseErrors {}
 
 /// A mistake at a byte offset, before lines are counted.
 #[derive(Clone, Debug)]
-pub(super) struct Trouble {
-    pub(super) offset: usize,
-    pub(super) message: String,
+pub(in crate::text) struct Trouble {
+    pub(in crate::text) offset: usize,
+    pub(in crate::text) message: String,
 }
 
 /// Lines and columns of a text, found by one walk each; places are asked for in ascending order.
-pub(super) struct Places<'t> {
+pub(in crate::text) struct Places<'t> {
     text: &'t str,
     line: u32,
     line_start: usize,
 }
 
 impl<'t> Places<'t> {
-    pub(super) fn new(text: &'t str) -> Self {
+    pub(in crate::text) fn new(text: &'t str) -> Self {
         Self {
             text,
             line: 1,
@@ -120,7 +120,7 @@ impl<'t> Places<'t> {
     }
 
     /// Line and column of a byte offset, which is not before the one asked for last.
-    pub(super) fn at(&mut self, offset: usize) -> (u32, u32) {
+    pub(in crate::text) fn at(&mut self, offset: usize) -> (u32, u32) {
         let bytes = self.text.as_bytes();
         let offset = offset.min(bytes.len());
         while let Some(end) = bytes[self.line_start.min(offset)..offset]
@@ -140,26 +140,26 @@ impl<'t> Places<'t> {
 
 /// A position in a text.
 #[derive(Clone)]
-pub(super) struct Cursor<'t> {
+pub(in crate::text) struct Cursor<'t> {
     text: &'t str,
     at: usize,
 }
 
 impl<'t> Cursor<'t> {
-    pub(super) fn new(text: &'t str) -> Self {
+    pub(in crate::text) fn new(text: &'t str) -> Self {
         Self { text, at: 0 }
     }
 
-    pub(super) fn offset(&self) -> usize {
+    pub(in crate::text) fn offset(&self) -> usize {
         self.at
     }
 
-    pub(super) fn rest(&self) -> &'t str {
+    pub(in crate::text) fn rest(&self) -> &'t str {
         &self.text[self.at..]
     }
 
     /// Moves on by `bytes`, which lie inside the text and end between characters.
-    pub(super) fn advance(&mut self, bytes: usize) {
+    pub(in crate::text) fn advance(&mut self, bytes: usize) {
         self.at += bytes;
     }
 
@@ -171,17 +171,17 @@ impl<'t> Cursor<'t> {
     }
 
     /// Skips blanks within the line.
-    pub(super) fn space(&mut self) {
+    pub(in crate::text) fn space(&mut self) {
         self.take_while(|c| matches!(c, ' ' | '\t' | '\r'));
     }
 
     /// Skips blanks and line ends.
-    pub(super) fn blank(&mut self) {
+    pub(in crate::text) fn blank(&mut self) {
         self.take_while(|c| matches!(c, ' ' | '\t' | '\r' | '\n'));
     }
 
     /// Skips blanks, line ends and comments: to the next statement.
-    pub(super) fn gap(&mut self) {
+    pub(in crate::text) fn gap(&mut self) {
         self.blank();
         while self.rest().starts_with(';') {
             self.skip_line();
@@ -190,24 +190,24 @@ impl<'t> Cursor<'t> {
     }
 
     /// Skips what is left of the line.
-    pub(super) fn skip_line(&mut self) {
+    pub(in crate::text) fn skip_line(&mut self) {
         let rest = self.rest();
         self.at += rest.find('\n').map_or(rest.len(), |end| end + 1);
     }
 
     /// The next character behind blanks.
-    pub(super) fn peek(&mut self) -> Option<char> {
+    pub(in crate::text) fn peek(&mut self) -> Option<char> {
         self.space();
         self.rest().chars().next()
     }
 
     /// Whether nothing but blanks and a comment is left of the line.
-    pub(super) fn at_line_end(&mut self) -> bool {
+    pub(in crate::text) fn at_line_end(&mut self) -> bool {
         matches!(self.peek(), None | Some('\n' | ';'))
     }
 
     /// Reads `token`, if it is next.
-    pub(super) fn eat(&mut self, token: &str) -> bool {
+    pub(in crate::text) fn eat(&mut self, token: &str) -> bool {
         self.space();
         let found = self.rest().starts_with(token);
         if found {
@@ -217,7 +217,7 @@ impl<'t> Cursor<'t> {
     }
 
     /// Reads `keyword`, if it is next as a whole word.
-    pub(super) fn eat_word(&mut self, keyword: &str) -> bool {
+    pub(in crate::text) fn eat_word(&mut self, keyword: &str) -> bool {
         self.space();
         let rest = self.rest();
         let found = rest
@@ -229,14 +229,14 @@ impl<'t> Cursor<'t> {
         found
     }
 
-    pub(super) fn expect(&mut self, token: &str) -> Result<(), Trouble> {
+    pub(in crate::text) fn expect(&mut self, token: &str) -> Result<(), Trouble> {
         if self.eat(token) {
             return Ok(());
         }
         Err(self.expected(&format!("`{token}`")))
     }
 
-    pub(super) fn end_of_line(&mut self) -> Result<(), Trouble> {
+    pub(in crate::text) fn end_of_line(&mut self) -> Result<(), Trouble> {
         if !self.at_line_end() {
             return Err(self.expected("the end of the line"));
         }
@@ -245,7 +245,7 @@ impl<'t> Cursor<'t> {
     }
 
     /// A word of letters, digits and `_` that does not begin with a digit.
-    pub(super) fn word(&mut self, what: &str) -> Result<&'t str, Trouble> {
+    pub(in crate::text) fn word(&mut self, what: &str) -> Result<&'t str, Trouble> {
         if !self.peek().is_some_and(begins_name) {
             return Err(self.expected(what));
         }
@@ -253,18 +253,18 @@ impl<'t> Cursor<'t> {
     }
 
     /// The characters of a number or of a word that stands for one.
-    pub(super) fn number(&mut self) -> &'t str {
+    pub(in crate::text) fn number(&mut self) -> &'t str {
         self.space();
         self.take_while(continues_number)
     }
 
     /// Decimal digits.
-    pub(super) fn digits(&mut self) -> &'t str {
+    pub(in crate::text) fn digits(&mut self) -> &'t str {
         self.take_while(|c| c.is_ascii_digit())
     }
 
     /// A name, bare or quoted.
-    pub(super) fn name(&mut self, what: &str) -> Result<Cow<'t, str>, Trouble> {
+    pub(in crate::text) fn name(&mut self, what: &str) -> Result<Cow<'t, str>, Trouble> {
         match self.peek() {
             Some('"') => self.quoted().map(Cow::Owned),
             Some(c) if begins_name(c) => Ok(Cow::Borrowed(self.take_while(continues_name))),
@@ -273,7 +273,7 @@ impl<'t> Cursor<'t> {
     }
 
     /// A quoted text, which is next.
-    pub(super) fn quoted(&mut self) -> Result<String, Trouble> {
+    pub(in crate::text) fn quoted(&mut self) -> Result<String, Trouble> {
         self.expect("\"")?;
         let mut text = String::new();
         loop {
@@ -317,14 +317,14 @@ impl<'t> Cursor<'t> {
     }
 
     /// A mistake here: `expected` in words, and what is here instead.
-    pub(super) fn expected(&mut self, expected: &str) -> Trouble {
+    pub(in crate::text) fn expected(&mut self, expected: &str) -> Trouble {
         self.space();
         let found = self.found();
         self.trouble(format!("expected {expected}, found {found}"))
     }
 
     /// A mistake here.
-    pub(super) fn trouble(&self, message: impl Into<String>) -> Trouble {
+    pub(in crate::text) fn trouble(&self, message: impl Into<String>) -> Trouble {
         Trouble {
             offset: self.at,
             message: message.into(),

@@ -37,7 +37,7 @@ fn as_splat(node: &Node) -> Option<(Literal, &TensorType)> {
 }
 
 /// The type that a literal among these operands has: that of the last one which is no splat constant. Literals are `None`.
-pub(super) fn literal_type<'n>(
+pub(in crate::text) fn literal_type<'n>(
     operands: impl DoubleEndedIterator<Item = Option<&'n Node>>,
 ) -> Option<&'n TensorType> {
     let mut tensors = operands.rev().flatten().filter(|n| as_splat(n).is_none());
@@ -100,7 +100,7 @@ impl Labels {
     }
 
     /// The nodes that have lines of their own, in order.
-    pub(super) fn lines(&self) -> &[NodeId] {
+    pub(in crate::text) fn lines(&self) -> &[NodeId] {
         &self.lines
     }
 

@@ -7,7 +7,7 @@ use crate::attributes::Value;
 use crate::graph::{Graph, Node, Role, Slot};
 use crate::ops::Dense;
 use crate::provenance::Provenance;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 
 /// A signature that is longer than this stands on several lines.
@@ -60,10 +60,11 @@ impl Resources {
 /// The symbols of the signature, in order of first appearance.
 fn symbols(graph: &Graph) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
+    let mut seen = BTreeSet::new();
     let slots = graph.slots().iter().filter_map(|s| graph.node(s.node));
     for dim in slots.flat_map(|n| n.ty.shape.iter()) {
         for symbol in dim.symbols() {
-            if !found.iter().any(|f| f == symbol.name()) {
+            if seen.insert(symbol.clone()) {
                 found.push(symbol.name().to_owned());
             }
         }

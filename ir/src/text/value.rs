@@ -10,10 +10,10 @@ use crate::types::TensorType;
 use std::collections::BTreeMap;
 
 /// The resources of a text, by name.
-pub(super) type Resources<'t> = BTreeMap<&'t str, Dense>;
+pub(in crate::text) type Resources<'t> = BTreeMap<&'t str, Dense>;
 
 /// The value of an attribute.
-pub(super) fn value(
+pub(in crate::text) fn value(
     cursor: &mut Cursor<'_>,
     symbols: &Symbols,
     resources: &Resources<'_>,
@@ -62,7 +62,10 @@ fn axes(dims: &[Dim]) -> Option<Vec<usize>> {
 }
 
 /// A list of dims in brackets.
-pub(super) fn dims(cursor: &mut Cursor<'_>, symbols: &Symbols) -> Result<Vec<Dim>, Trouble> {
+pub(in crate::text) fn dims(
+    cursor: &mut Cursor<'_>,
+    symbols: &Symbols,
+) -> Result<Vec<Dim>, Trouble> {
     cursor.expect("[")?;
     let mut list = Vec::new();
     if cursor.eat("]") {
@@ -98,7 +101,10 @@ fn dim(cursor: &mut Cursor<'_>, symbols: &Symbols) -> Result<Dim, Trouble> {
 }
 
 /// A tensor type: `f32[b, 10]`.
-pub(super) fn ty(cursor: &mut Cursor<'_>, symbols: &Symbols) -> Result<TensorType, Trouble> {
+pub(in crate::text) fn ty(
+    cursor: &mut Cursor<'_>,
+    symbols: &Symbols,
+) -> Result<TensorType, Trouble> {
     cursor.space();
     let start = cursor.clone();
     let word = cursor.word("a type such as f32[b, 10]")?;
