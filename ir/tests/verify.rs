@@ -190,6 +190,7 @@ fn the_rule_of_every_op_is_safe_to_ask() {
         Broadcast {
             shape: [1].into(),
             axes: vec![huge, 0],
+            accumulate: None,
         }
         .into(),
         Broadcast {
@@ -220,16 +221,19 @@ fn the_rule_of_every_op_is_safe_to_ask() {
         Reduce {
             kind: ReduceKind::Any,
             axes: vec![huge, 0],
+            accumulate: None,
         }
         .into(),
         Dot {
             contract: (vec![huge], vec![]),
             batch: (vec![0], vec![0, 1]),
+            accumulate: None,
         }
         .into(),
         Dot {
             contract: (vec![0], vec![]),
             batch: (vec![], vec![]),
+            accumulate: None,
         }
         .into(),
     ];

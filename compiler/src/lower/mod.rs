@@ -14,6 +14,8 @@ mod nest;
 mod points;
 mod product;
 mod scatter;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use product::ProductShape;
 
