@@ -4,6 +4,9 @@
 //! (u64 as its bit pattern). Slow and plain on purpose: this is the oracle.
 
 use crate::dtype::{Class, DType};
+use crate::ids::NodeId;
+use crate::provenance::Location;
+use std::sync::Arc;
 
 /// The elements of an [`Array`], row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +34,68 @@ pub enum EvalError {
     /// A symbol without a value, or a size out of range.
     #[error(transparent)]
     Bind(#[from] crate::dim::BindError),
+    /// A `require` whose condition does not hold.
+    #[error("{message} (the condition is false at {index:?})")]
+    Required {
+        /// The message of the guard.
+        message: String,
+        /// The index of the first element of the condition that is false.
+        index: Vec<usize>,
+    },
+    /// An index out of range, of a `gather` or `scatter` that fails there.
+    #[error("`{op}` at index {index} of an axis of size {extent}")]
+    Index {
+        /// The op.
+        op: &'static str,
+        /// The index.
+        index: i128,
+        /// The extent of the axis.
+        extent: usize,
+    },
+    /// More elements than memory has room for.
+    #[error("no room for a {dtype} array of shape {shape:?}")]
+    TooLarge {
+        /// The element type.
+        dtype: DType,
+        /// The extents.
+        shape: Vec<usize>,
+    },
+    /// What went wrong in a node of a graph.
+    #[error("{op} {node} at {location}{}: {source}", in_scope(.scope))]
+    Node {
+        /// The node.
+        node: NodeId,
+        /// Its op.
+        op: &'static str,
+        /// The user's line.
+        location: Location,
+        /// The scopes that were open there.
+        scope: Arc<str>,
+        /// What went wrong.
+        source: Box<EvalError>,
+    },
+}
+
+impl EvalError {
+    /// What went wrong, without the node where it did.
+    pub fn cause(&self) -> &EvalError {
+        match self {
+            EvalError::Node { source, .. } => source.cause(),
+            EvalError::Invalid(_)
+            | EvalError::Bind(_)
+            | EvalError::Required { .. }
+            | EvalError::Index { .. }
+            | EvalError::TooLarge { .. } => self,
+        }
+    }
+}
+
+fn in_scope(scope: &str) -> String {
+    if scope.is_empty() {
+        String::new()
+    } else {
+        format!(" in \"{scope}\"")
+    }
 }
 
 /// `value` rounded to a floating type; other types are not rounded.
@@ -69,12 +134,11 @@ pub(crate) fn wrap(dtype: DType, value: i64) -> i64 {
 impl Array {
     /// An array of `values`, rounded or wrapped to `dtype`.
     pub fn new(dtype: DType, shape: Vec<usize>, values: Values) -> Result<Self, EvalError> {
-        let count = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
         let (len, float) = match &values {
             Values::Float(v) => (v.len(), true),
             Values::Int(v) => (v.len(), false),
         };
-        if count != Some(len) || float != dtype.is_float() {
+        if elements(&shape) != Some(len) || float != dtype.is_float() {
             return Err(EvalError::Invalid(format!(
                 "{len} {} elements do not make a {dtype} array of shape {shape:?}",
                 if float { "floating" } else { "integer" }
@@ -97,7 +161,7 @@ impl Array {
         shape: Vec<usize>,
         mut index: impl FnMut(usize) -> usize,
     ) -> Result<Self, EvalError> {
-        let count: usize = shape.iter().product();
+        let count = Array::room(source.dtype, &shape)?;
         let missing = || EvalError::Invalid("an index map left its operand".into());
         let values = match &source.values {
             Values::Float(v) => {
@@ -112,6 +176,18 @@ impl Array {
             }
         };
         Array::new(source.dtype, shape, values)
+    }
+
+    /// The number of elements of an array of `shape`, where memory has room for them. Sizes are the graph's and the feeds', so they may
+    /// be absurd; an allocation that fails outright would end the process.
+    pub(crate) fn room(dtype: DType, shape: &[usize]) -> Result<usize, EvalError> {
+        let count = elements(shape);
+        count
+            .filter(|n| Vec::<f64>::new().try_reserve_exact(*n).is_ok())
+            .ok_or_else(|| EvalError::TooLarge {
+                dtype,
+                shape: shape.to_vec(),
+            })
     }
 
     /// The element type.
@@ -160,7 +236,8 @@ impl Array {
     pub fn strides(shape: &[usize]) -> Vec<usize> {
         let mut strides = vec![1; shape.len()];
         for i in (1..shape.len()).rev() {
-            strides[i - 1] = strides[i] * shape[i];
+            // Only an array without elements can have strides that do not fit; they are then never used.
+            strides[i - 1] = usize::saturating_mul(strides[i], shape[i]);
         }
         strides
     }
@@ -187,4 +264,12 @@ impl Array {
             }
         }
     }
+}
+
+/// The number of elements of `shape`, unless it overflows.
+fn elements(shape: &[usize]) -> Option<usize> {
+    if shape.contains(&0) {
+        return Some(0);
+    }
+    shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d))
 }

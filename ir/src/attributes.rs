@@ -8,6 +8,8 @@ use std::fmt;
 pub enum Value {
     /// A word: a kind, an element type.
     Word(String),
+    /// Any text, quoted and escaped as in Rust.
+    Text(String),
     /// A list of extents, axes or offsets.
     Dims(Vec<Dim>),
     /// Two lists of axes, left and right: `[1]x[0]`.
@@ -25,6 +27,7 @@ impl fmt::Display for Value {
         }
         match self {
             Value::Word(w) => f.write_str(w),
+            Value::Text(t) => write!(f, "{t:?}"),
             Value::Dims(d) => list(f, d),
             Value::Axes(l, r) => {
                 list(f, l)?;
@@ -69,6 +72,14 @@ impl Attributes {
         )
     }
 
+    /// These and a list of integers.
+    pub fn with_integers(self, name: &str, integers: &[i64]) -> Self {
+        self.with(
+            name,
+            Value::Dims(integers.iter().map(|i| Dim::from(*i)).collect()),
+        )
+    }
+
     /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.0.iter().map(|(n, v)| (n.as_str(), v))
@@ -93,9 +104,29 @@ impl Attributes {
     pub fn word(&mut self, name: &str) -> Result<String, AttributeError> {
         match self.take(name, "a word")? {
             Value::Word(w) => Ok(w),
-            Value::Dims(_) | Value::Axes(..) => Err(AttributeError {
+            Value::Text(_) | Value::Dims(_) | Value::Axes(..) => Err(AttributeError {
                 name: name.into(),
                 expected: "a word".into(),
+            }),
+        }
+    }
+
+    /// Takes out a word, where there is the attribute at all.
+    pub fn optional_word(&mut self, name: &str) -> Result<Option<String>, AttributeError> {
+        if self.0.iter().any(|(n, _)| n == name) {
+            self.word(name).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Takes out a quoted text.
+    pub fn text(&mut self, name: &str) -> Result<String, AttributeError> {
+        match self.take(name, "a quoted text")? {
+            Value::Text(t) => Ok(t),
+            Value::Word(_) | Value::Dims(_) | Value::Axes(..) => Err(AttributeError {
+                name: name.into(),
+                expected: "a quoted text".into(),
             }),
         }
     }
@@ -104,7 +135,7 @@ impl Attributes {
     pub fn dims(&mut self, name: &str) -> Result<Vec<Dim>, AttributeError> {
         match self.take(name, "a list of dims")? {
             Value::Dims(d) => Ok(d),
-            Value::Word(_) | Value::Axes(..) => Err(AttributeError {
+            Value::Word(_) | Value::Text(_) | Value::Axes(..) => Err(AttributeError {
                 name: name.into(),
                 expected: "a list of dims".into(),
             }),
@@ -124,11 +155,31 @@ impl Attributes {
         })
     }
 
+    /// Takes out a list of one axis.
+    pub fn axis(&mut self, name: &str) -> Result<usize, AttributeError> {
+        match self.axes(name)?.as_slice() {
+            [axis] => Ok(*axis),
+            [] | [_, _, ..] => Err(AttributeError {
+                name: name.into(),
+                expected: "a list of one axis".into(),
+            }),
+        }
+    }
+
+    /// Takes out a list of integers.
+    pub fn integers(&mut self, name: &str) -> Result<Vec<i64>, AttributeError> {
+        let integers: Option<Vec<i64>> = self.dims(name)?.iter().map(Dim::constant).collect();
+        integers.ok_or_else(|| AttributeError {
+            name: name.into(),
+            expected: "a list of integers".into(),
+        })
+    }
+
     /// Takes out two lists of axes.
     pub fn axes_pair(&mut self, name: &str) -> Result<(Vec<usize>, Vec<usize>), AttributeError> {
         match self.take(name, "two lists of axes like [1]x[0]")? {
             Value::Axes(l, r) => Ok((l, r)),
-            Value::Word(_) | Value::Dims(_) => Err(AttributeError {
+            Value::Word(_) | Value::Text(_) | Value::Dims(_) => Err(AttributeError {
                 name: name.into(),
                 expected: "two lists of axes like [1]x[0]".into(),
             }),

@@ -17,6 +17,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 mod operators;
+mod structured;
 mod tensor;
 
 pub use tensor::{Operand, Tensor};

@@ -6,7 +6,8 @@ use crate::array::{Array, EvalError};
 use crate::dim::{Bindings, Equation, solve};
 use crate::graph::{Graph, Role, Slot};
 use crate::ids::NodeId;
-use crate::ops::EvalCx;
+use crate::ops::Op;
+use crate::types::TensorType;
 
 /// What one step computes.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,7 +19,7 @@ pub struct Step {
 }
 
 /// Runs one step. `feed` gives the value of each slot by its declaration; a slot without one is an error, and so are values whose
-/// types or sizes contradict the declarations.
+/// types or sizes contradict the declarations. What goes wrong in a node comes back as [`EvalError::Node`].
 pub fn eval(
     graph: &Graph,
     mut feed: impl FnMut(&Slot) -> Option<Array>,
@@ -52,6 +53,9 @@ pub fn eval(
                 place: format!("axis {axis} of {kind} `{}`", slot.name),
             });
         }
+        if !matches!(node.op, Op::Source(_)) {
+            return Err(invalid("is not a source".into()));
+        }
         values[slot.node.index()] = Some(array);
     }
     let bindings = solve(&equations)?;
@@ -83,25 +87,23 @@ fn compute(
         if values[id.index()].is_some() {
             continue;
         }
-        let shape: Result<Vec<usize>, _> = node
-            .ty
-            .shape
-            .iter()
-            .map(|d| d.eval_size(bindings))
-            .collect();
-        let operands: Option<Vec<&Array>> = node
-            .operands
-            .iter()
-            .map(|o| values.get(o.index()).and_then(Option::as_ref))
-            .collect();
-        let operands = operands
-            .ok_or_else(|| EvalError::Invalid(format!("an operand of {id} has no value")))?;
-        let cx = EvalCx {
-            ty: &node.ty,
-            shape: &shape?,
-            bindings,
+        let operand = |o: &NodeId| -> Option<(&TensorType, &Array)> {
+            let value = values.get(o.index()).and_then(Option::as_ref)?;
+            Some((&graph.node(*o)?.ty, value))
         };
-        let value = node.op.rules().eval(&operands, &cx)?;
+        let operands: Option<Vec<(&TensorType, &Array)>> =
+            node.operands.iter().map(operand).collect();
+        let value = match operands {
+            Some(operands) => node.op.eval(&operands, &node.ty, bindings),
+            None => Err(EvalError::Invalid("an operand has no value".into())),
+        };
+        let value = value.map_err(|source| EvalError::Node {
+            node: id,
+            op: node.op.rules().name(),
+            location: node.provenance.location.clone(),
+            scope: node.provenance.scope.clone(),
+            source: Box::new(source),
+        })?;
         values[id.index()] = Some(value);
     }
     Ok(())

@@ -46,5 +46,6 @@ pub use eval::{Step, eval};
 pub use graph::{Graph, Node, Output, Role, Slot, Update};
 pub use ids::{Axis, BufferId, KernelId, NodeId};
 pub use init::Init;
+pub use ops::{Op, OutOfRange, ReduceKind, ScatterKind};
 pub use provenance::{Location, Origin, Provenance};
 pub use types::{Shape, TensorType};

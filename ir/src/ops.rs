@@ -7,23 +7,31 @@
 use crate::array::{Array, EvalError};
 use crate::attributes::{AttributeError, Attributes};
 use crate::builder::Tensor;
-use crate::diagnostic::Refusal;
-use crate::dim::Bindings;
-use crate::types::TensorType;
+use crate::diagnostic::{Kind, Refusal};
+use crate::dim::{BindError, Bindings};
+use crate::types::{Shape, TensorType};
 use serde::{Deserialize, Serialize};
 
+mod accumulate;
 mod constant;
 mod contraction;
+mod indexing;
 mod movement;
+mod random;
 mod reduction;
 mod scalar;
 mod source;
 
+pub use accumulate::accumulator;
+pub(crate) use accumulate::field as accumulate_field;
+
 pub use constant::{Constant, DimSize, Iota, Literal};
 pub use contraction::Dot;
-pub use movement::{Broadcast, Reshape, Slice, Transpose};
-pub use reduction::{Reduce, ReduceKind};
-pub use scalar::{Binary, Compare, Convert, Select, StopGradient, Unary};
+pub use indexing::{Gather, OutOfRange, Scatter, ScatterKind};
+pub use movement::{Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose};
+pub use random::RngBits;
+pub use reduction::{Arg, ArgKind, Reduce, ReduceKind};
+pub use scalar::{Binary, Bitcast, Compare, Convert, Fma, Require, Select, StopGradient, Unary};
 pub use source::Source;
 
 /// What an op may do besides computing its result.
@@ -57,18 +65,22 @@ pub trait Rules {
     fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, Refusal>;
     /// The cotangent of each operand, `None` where none flows. Written in the public builder, so that it can be differentiated again.
     fn vjp<'g>(&self, cx: &Vjp<'g>) -> Vec<Option<Tensor<'g>>>;
-    /// The plain meaning, on concrete arrays that fit the shape rule.
+    /// The plain meaning, on concrete arrays that fit the shape rule. [`Op::eval`] calls it once it has checked that they do.
     fn eval(&self, operands: &[&Array], cx: &EvalCx<'_>) -> Result<Array, EvalError>;
     /// What the text prints between braces.
     fn attributes(&self) -> Attributes;
 }
 
-/// What a reference evaluation sees besides its operands.
+/// What a reference evaluation sees besides its operands. Only [`Op::eval`] makes one, so who holds it knows that the operands fit the
+/// op, as many and of the types that its shape rule accepts, and that the result can be allocated.
+#[non_exhaustive]
 pub struct EvalCx<'e> {
     /// The result's type.
     pub ty: &'e TensorType,
     /// The result's shape under the binding.
     pub shape: &'e [usize],
+    /// The number of elements of the result.
+    pub count: usize,
     /// The numbers of the symbols.
     pub bindings: &'e Bindings,
 }
@@ -103,6 +115,13 @@ macro_rules! op_list {
                 )+
                 None
             }
+
+            /// One op of each name, and one of each kind where a name has kinds, in the order of the list: what tests walk.
+            pub fn representatives() -> Vec<Op> {
+                let mut all = Vec::new();
+                $(all.extend($op::representatives().into_iter().map(Op::$op));)+
+                all
+            }
         }
 
         $(impl From<$op> for Op {
@@ -120,12 +139,88 @@ op_list!(
     Binary,
     Compare,
     Select,
+    Fma,
     Convert,
+    Bitcast,
     StopGradient,
+    Require,
     Broadcast,
     Reshape,
     Transpose,
     Slice,
+    Pad,
+    Concat,
+    Reverse,
     Reduce,
+    Arg,
     Dot,
+    Gather,
+    Scatter,
+    RngBits,
 );
+
+impl Op {
+    /// The result on concrete operands, each given with its declared type: the interpreter's meaning of the op.
+    ///
+    /// Whatever the graph, this does not panic: operands that the shape rule refuses, a result type that is not the rule's, arrays
+    /// that contradict their types under `bindings` and results too large to allocate are errors.
+    pub fn eval(
+        &self,
+        operands: &[(&TensorType, &Array)],
+        ty: &TensorType,
+        bindings: &Bindings,
+    ) -> Result<Array, EvalError> {
+        let rules = self.rules();
+        let types: Vec<&TensorType> = operands.iter().map(|(ty, _)| *ty).collect();
+        let inferred = rules
+            .infer(&types)
+            .map_err(|refusal| EvalError::Invalid(refusal.message))?;
+        if inferred != *ty {
+            return Err(EvalError::Invalid(format!(
+                "the result is declared as {ty}, but is {inferred}"
+            )));
+        }
+        for (ty, array) in operands {
+            if array.dtype() != ty.dtype || array.shape() != sizes(&ty.shape, bindings)? {
+                return Err(EvalError::Invalid(format!(
+                    "an operand is declared as {ty}, but is {} of shape {:?}",
+                    array.dtype(),
+                    array.shape()
+                )));
+            }
+        }
+        let shape = sizes(&ty.shape, bindings)?;
+        let cx = EvalCx {
+            ty,
+            shape: &shape,
+            count: Array::room(ty.dtype, &shape)?,
+            bindings,
+        };
+        let arrays: Vec<&Array> = operands.iter().map(|(_, array)| *array).collect();
+        rules.eval(&arrays, &cx)
+    }
+}
+
+fn sizes(shape: &Shape, bindings: &Bindings) -> Result<Vec<usize>, BindError> {
+    shape.iter().map(|d| d.eval_size(bindings)).collect()
+}
+
+/// The operand types, as many as the op takes; graphs read from a file may have any number.
+fn exactly<'t, const N: usize>(
+    op: &str,
+    operands: &[&'t TensorType],
+) -> Result<[&'t TensorType; N], Refusal> {
+    operands.try_into().map_err(|_| {
+        Refusal::new(
+            Kind::Signature,
+            format!("`{op}` takes {N} operands, not {}", operands.len()),
+        )
+    })
+}
+
+/// The evaluated operands, as many as the op takes.
+fn arrays<'a, const N: usize>(operands: &[&'a Array]) -> Result<[&'a Array; N], EvalError> {
+    operands
+        .try_into()
+        .map_err(|_| EvalError::Invalid(format!("{N} operands are needed, not {}", operands.len())))
+}

@@ -1,4 +1,5 @@
-//! The methods of [`Tensor`]: one for each op, and the few composites that every graph needs.
+//! The methods of [`Tensor`]: one for each op, and the few composites that every graph needs. Padding, indexing and other ops that are
+//! less than everyday fare stand in `structured.rs`.
 
 use super::Builder;
 use crate::diagnostic::{Kind, Refusal};
@@ -7,7 +8,7 @@ use crate::dtype::DType;
 use crate::ids::NodeId;
 use crate::ops::{
     Binary, Broadcast, Compare, Convert, DimSize, Dot, Reduce, ReduceKind, Reshape, Select, Slice,
-    StopGradient, Transpose, Unary,
+    StopGradient, Transpose, Unary, accumulate_field,
 };
 use crate::types::{Shape, TensorType};
 
@@ -45,10 +46,17 @@ pub trait Operand<'g> {
     /// The operand as a tensor that can be broadcast against `lhs`.
     #[track_caller]
     fn against(self, lhs: Tensor<'g>) -> Tensor<'g>;
+    /// The operand where a scalar is wanted: a literal becomes one of the element type of `like`, a tensor stays what it is.
+    #[track_caller]
+    fn scalar(self, like: Tensor<'g>) -> Tensor<'g>;
 }
 
 impl<'g> Operand<'g> for Tensor<'g> {
     fn against(self, _: Tensor<'g>) -> Tensor<'g> {
+        self
+    }
+
+    fn scalar(self, _: Tensor<'g>) -> Tensor<'g> {
         self
     }
 }
@@ -59,6 +67,14 @@ impl<'g> Operand<'g> for f64 {
         match lhs.ty() {
             Some(ty) => lhs.builder.splat(ty.dtype, ty.shape, self),
             None => lhs,
+        }
+    }
+
+    #[track_caller]
+    fn scalar(self, like: Tensor<'g>) -> Tensor<'g> {
+        match like.ty() {
+            Some(ty) => like.builder.splat(ty.dtype, (), self),
+            None => like,
         }
     }
 }
@@ -254,9 +270,31 @@ impl<'g> Tensor<'g> {
     /// A reduction over `axes`, which disappear.
     #[track_caller]
     pub fn reduce(self, kind: ReduceKind, axes: &[usize]) -> Self {
+        self.reduce_with(kind, axes, None)
+    }
+
+    /// A sum or product over `axes` that is accumulated in `accumulate`: f64 for a narrower float, or the type's own default.
+    #[track_caller]
+    pub fn reduce_in(self, kind: ReduceKind, axes: &[usize], accumulate: DType) -> Self {
+        let field = self.accumulate_field(accumulate);
+        self.reduce_with(kind, axes, field)
+    }
+
+    #[track_caller]
+    fn reduce_with(self, kind: ReduceKind, axes: &[usize], accumulate: Option<DType>) -> Self {
         let mut axes = axes.to_vec();
         axes.sort_unstable();
-        self.builder.push(Reduce { kind, axes }, &[self])
+        let reduce = Reduce {
+            kind,
+            axes,
+            accumulate,
+        };
+        self.builder.push(reduce, &[self])
+    }
+
+    /// The field of an op that accumulates elements of this tensor's type in `wanted`.
+    fn accumulate_field(self, wanted: DType) -> Option<DType> {
+        accumulate_field(self.ty()?.dtype, wanted)
     }
 
     /// The sum over all axes, a scalar.
@@ -310,6 +348,25 @@ impl<'g> Tensor<'g> {
         let dot = Dot {
             contract: (lhs_contract.to_vec(), rhs_contract.to_vec()),
             batch: (lhs_batch.to_vec(), rhs_batch.to_vec()),
+            accumulate: None,
+        };
+        self.builder.push(dot, &[self, other])
+    }
+
+    /// The general product over pairs of axis lists, (left, right), with sums accumulated in `accumulate`: f64 for a narrower float, or
+    /// the type's own default.
+    #[track_caller]
+    pub fn dot_in(
+        self,
+        other: Tensor<'g>,
+        contract: (&[usize], &[usize]),
+        batch: (&[usize], &[usize]),
+        accumulate: DType,
+    ) -> Self {
+        let dot = Dot {
+            contract: (contract.0.to_vec(), contract.1.to_vec()),
+            batch: (batch.0.to_vec(), batch.1.to_vec()),
+            accumulate: self.accumulate_field(accumulate),
         };
         self.builder.push(dot, &[self, other])
     }
@@ -329,7 +386,7 @@ impl<'g> Tensor<'g> {
 }
 
 /// The shape that both broadcast to: from the last axis, equal extents or one of them 1.
-fn broadcast_shapes(lhs: &Shape, rhs: &Shape) -> Option<Shape> {
+pub(super) fn broadcast_shapes(lhs: &Shape, rhs: &Shape) -> Option<Shape> {
     let rank = lhs.len().max(rhs.len());
     let one = Dim::from(1);
     let at = |shape: &Shape, i: usize| {

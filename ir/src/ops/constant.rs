@@ -76,6 +76,10 @@ impl Constant {
             })
         })
     }
+
+    pub(super) fn representatives() -> Vec<Self> {
+        vec![Self::splat(TensorType::new(DType::F32, [2]), 0.5)]
+    }
 }
 
 impl Rules for Constant {
@@ -107,7 +111,7 @@ impl Rules for Constant {
     }
 
     fn eval(&self, _: &[&Array], cx: &EvalCx<'_>) -> Result<Array, EvalError> {
-        let count = cx.shape.iter().product();
+        let count = cx.count;
         let values = match self.literal {
             Literal::Float(bits) => Values::Float(vec![f64::from_bits(bits); count]),
             Literal::Int(i) => Values::Int(vec![i; count]),
@@ -149,6 +153,13 @@ impl Iota {
             }
         })
     }
+
+    pub(super) fn representatives() -> Vec<Self> {
+        vec![Self {
+            ty: TensorType::new(DType::I64, [2]),
+            axis: 0,
+        }]
+    }
 }
 
 impl Rules for Iota {
@@ -181,7 +192,7 @@ impl Rules for Iota {
     }
 
     fn eval(&self, _: &[&Array], cx: &EvalCx<'_>) -> Result<Array, EvalError> {
-        let count: usize = cx.shape.iter().product();
+        let count = cx.count;
         let index = |i| Array::unravel(i, cx.shape)[self.axis];
         let values = if self.ty.dtype.is_float() {
             Values::Float((0..count).map(|i| index(i) as f64).collect())
@@ -216,6 +227,12 @@ impl DimSize {
                 expected: "one dim".into(),
             }),
         })
+    }
+
+    pub(super) fn representatives() -> Vec<Self> {
+        vec![Self {
+            dim: Dim::symbol("b"),
+        }]
     }
 }
 

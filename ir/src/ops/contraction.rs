@@ -1,5 +1,7 @@
 //! `dot`: the general product of two tensors, named and laid out as StableHLO's `dot_general`.
 
+use super::accumulate;
+use super::movement::{elements, in_order};
 use super::{Effect, EvalCx, Rules, Vjp};
 use crate::array::{Array, EvalError, Values};
 use crate::attributes::{AttributeError, Attributes, Value};
@@ -10,20 +12,22 @@ use crate::types::{Shape, TensorType};
 use serde::{Deserialize, Serialize};
 
 /// The product that pairs batch axes, sums over contracted axes, and keeps the rest. Axes of the result: batch axes in order, free axes
-/// of the left side, free axes of the right side. Sums of bf16 and f16 are accumulated in f32; all others in their own type.
+/// of the left side, free axes of the right side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dot {
     /// The contracted axes of the left and right side, pairwise.
     pub contract: (Vec<usize>, Vec<usize>),
     /// The batch axes of the left and right side, pairwise.
     pub batch: (Vec<usize>, Vec<usize>),
+    /// What sums are accumulated in, where it is not the default of [`accumulator`](super::accumulator): f64 for a narrower float.
+    pub accumulate: Option<DType>,
 }
 
 impl Dot {
     pub(super) fn parse(
         name: &str,
         attributes: &mut Attributes,
-        _: &TensorType,
+        ty: &TensorType,
     ) -> Option<Result<Self, AttributeError>> {
         (name == "dot").then(|| {
             let contract = attributes.axes_pair("contract")?;
@@ -33,8 +37,25 @@ impl Dot {
             } else {
                 (Vec::new(), Vec::new())
             };
-            Ok(Self { contract, batch })
+            Ok(Self {
+                contract,
+                batch,
+                accumulate: accumulate::parse(attributes, ty.dtype)?,
+            })
         })
+    }
+
+    pub(super) fn representatives() -> Vec<Self> {
+        vec![Self {
+            contract: (vec![1], vec![0]),
+            batch: (Vec::new(), Vec::new()),
+            accumulate: None,
+        }]
+    }
+
+    /// What sums of `dtype` are accumulated in.
+    pub fn accumulator(&self, dtype: DType) -> DType {
+        self.accumulate.unwrap_or(accumulate::accumulator(dtype))
     }
 
     /// The axes of one side that are neither batch nor contracted.
@@ -65,6 +86,7 @@ impl Dot {
 
     /// The cotangent of one side: the other side's product with the cotangent, its axes put back in order.
     fn side<'g>(
+        &self,
         cotangent: Tensor<'g>,
         other: Tensor<'g>,
         ranks: (usize, usize),
@@ -86,8 +108,12 @@ impl Dot {
         let cotangent_free: Vec<usize> = (skip..skip + their_free.len()).collect();
         let batches: Vec<usize> = (0..batch).collect();
         // The product's axes: batch, own free axes, and the other side's contracted axes in its own order.
-        let product =
-            cotangent.dot_general(other, &cotangent_free, &their_free, &batches, their_batch);
+        let dot = Dot {
+            contract: (cotangent_free, their_free),
+            batch: (batches, their_batch.to_vec()),
+            accumulate: self.accumulate,
+        };
+        let product = cotangent.builder().push(dot, &[cotangent, other]);
         let mut pairs: Vec<(usize, usize)> = their_contract
             .iter()
             .copied()
@@ -103,11 +129,7 @@ impl Dot {
         let order: Vec<usize> = (0..ranks.0)
             .filter_map(|axis| made.iter().position(|m| *m == axis))
             .collect();
-        if order.iter().enumerate().all(|(i, a)| i == *a) {
-            product
-        } else {
-            product.transpose(&order)
-        }
+        in_order(product, &order)
     }
 }
 
@@ -134,6 +156,7 @@ impl Rules for Dot {
             )
             .help("both sides need the same numeric type; convert one"));
         }
+        accumulate::check("dot", lhs.dtype, self.accumulate)?;
         Dot::check_axes("left side", lhs, &self.contract.0, &self.batch.0)?;
         Dot::check_axes("right side", rhs, &self.contract.1, &self.batch.1)?;
         for (what, (left, right)) in [("contracts", &self.contract), ("pairs batch", &self.batch)] {
@@ -186,22 +209,8 @@ impl Rules for Dot {
             (&*self.contract.1, &*self.batch.1),
         );
         vec![
-            Some(Dot::side(
-                cx.cotangent,
-                *rhs,
-                (l.rank(), r.rank()),
-                left,
-                right,
-                true,
-            )),
-            Some(Dot::side(
-                cx.cotangent,
-                *lhs,
-                (r.rank(), l.rank()),
-                right,
-                left,
-                false,
-            )),
+            Some(self.side(cx.cotangent, *rhs, (l.rank(), r.rank()), left, right, true)),
+            Some(self.side(cx.cotangent, *lhs, (r.rank(), l.rank()), right, left, false)),
         ]
     }
 
@@ -216,7 +225,7 @@ impl Rules for Dot {
         let left = Dot::free(lhs.shape().len(), &self.contract.0, &self.batch.0);
         let right = Dot::free(rhs.shape().len(), &self.contract.1, &self.batch.1);
         let depth: Vec<usize> = self.contract.0.iter().map(|a| lhs.shape()[*a]).collect();
-        let steps: usize = depth.iter().product();
+        let steps = elements(&depth);
         let batch = self.batch.0.len();
         // Offsets of both sides for one element of the result and one contracted index.
         let offsets = |at: &[usize], k: &[usize]| {
@@ -247,7 +256,7 @@ impl Rules for Dot {
                 .sum::<usize>();
             (l, r)
         };
-        let count: usize = cx.shape.iter().product();
+        let count = cx.count;
         let pairs = |i: usize| {
             let at = Array::unravel(i, cx.shape);
             (0..steps)
@@ -257,7 +266,7 @@ impl Rules for Dot {
         let values = match (lhs.values(), rhs.values()) {
             (Values::Float(l), Values::Float(r)) => Values::Float(
                 (0..count)
-                    .map(|i| pairs(i).map(|(a, b)| l[a] * r[b]).sum())
+                    .map(|i| pairs(i).fold(0.0, |sum, (a, b)| sum + l[a] * r[b]))
                     .collect(),
             ),
             (Values::Int(l), Values::Int(r)) => Values::Int(
@@ -281,13 +290,14 @@ impl Rules for Dot {
             "contract",
             Value::Axes(self.contract.0.clone(), self.contract.1.clone()),
         );
-        if self.batch.0.is_empty() {
+        let axes = if self.batch.0.is_empty() {
             contract
         } else {
             contract.with(
                 "batch",
                 Value::Axes(self.batch.0.clone(), self.batch.1.clone()),
             )
-        }
+        };
+        accumulate::print(axes, self.accumulate)
     }
 }

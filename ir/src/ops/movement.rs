@@ -1,4 +1,4 @@
-//! Ops that only move elements: broadcast, reshape, transpose, slice.
+//! Ops that only move elements: broadcast, reshape, transpose, slice, pad, concat, reverse.
 
 use super::{Effect, EvalCx, Rules, Vjp};
 use crate::array::{Array, EvalError};
@@ -9,8 +9,14 @@ use crate::dim::Dim;
 use crate::types::{Shape, TensorType};
 use serde::{Deserialize, Serialize};
 
+mod concat;
+mod pad;
+mod reverse;
 mod slice;
 
+pub use concat::Concat;
+pub use pad::Pad;
+pub use reverse::Reverse;
 pub use slice::Slice;
 
 pub(super) fn one<'t>(op: &str, operands: &[&'t TensorType]) -> Result<&'t TensorType, Refusal> {
@@ -59,6 +65,13 @@ impl Broadcast {
                 axes: attributes.axes("axes")?,
             })
         })
+    }
+
+    pub(super) fn representatives() -> Vec<Self> {
+        vec![Self {
+            shape: Shape::from([2, 3]),
+            axes: vec![1],
+        }]
     }
 }
 
@@ -158,6 +171,12 @@ impl Reshape {
             })
         })
     }
+
+    pub(super) fn representatives() -> Vec<Self> {
+        vec![Self {
+            shape: Shape::from([2, 3]),
+        }]
+    }
 }
 
 impl Rules for Reshape {
@@ -217,6 +236,10 @@ impl Transpose {
             })
         })
     }
+
+    pub(super) fn representatives() -> Vec<Self> {
+        vec![Self { order: vec![1, 0] }]
+    }
 }
 
 impl Rules for Transpose {
@@ -265,6 +288,21 @@ impl Rules for Transpose {
 
     fn attributes(&self) -> Attributes {
         Attributes::none().with_axes("order", &self.order)
+    }
+}
+
+/// The number of elements of some axes; a number too large to be true where they are too many.
+pub(super) fn elements(shape: &[usize]) -> usize {
+    shape.iter().fold(1, |n, d| n.saturating_mul(*d))
+}
+
+/// `x` with its axes in `order`, and `x` itself where that is the order that they have.
+#[track_caller]
+pub(super) fn in_order<'g>(x: Tensor<'g>, order: &[usize]) -> Tensor<'g> {
+    if order.iter().enumerate().all(|(i, a)| i == *a) {
+        x
+    } else {
+        x.transpose(order)
     }
 }
 

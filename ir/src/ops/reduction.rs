@@ -3,9 +3,10 @@
 //! The order in which the JIT sums is defined once, by the compiler's emitter, from the axes and shape alone; here, in the oracle, sums
 //! are exact enough in f64 that no order matters.
 
-use super::movement::{one, one_array};
+use super::accumulate;
+use super::movement::{in_order, one, one_array};
 use super::scalar::{less, maximum};
-use super::{Effect, EvalCx, Rules, Vjp};
+use super::{Broadcast, Effect, EvalCx, Iota, Rules, Vjp};
 use crate::array::{Array, EvalError, Values};
 use crate::attributes::{AttributeError, Attributes, Value};
 use crate::builder::Tensor;
@@ -15,11 +16,17 @@ use crate::dtype::{Class, DType};
 use crate::types::{Shape, TensorType};
 use serde::{Deserialize, Serialize};
 
+mod arg;
+
+pub use arg::{Arg, ArgKind};
+
 /// How elements are combined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ReduceKind {
     /// The sum; of nothing, 0.
     Sum,
+    /// The product; of nothing, 1.
+    Prod,
     /// The largest; NaN wins; of nothing, the least value of the type.
     Max,
     /// The smallest; NaN wins; of nothing, the largest value of the type.
@@ -32,8 +39,9 @@ pub enum ReduceKind {
 
 impl ReduceKind {
     /// Every kind.
-    pub const ALL: [ReduceKind; 5] = [
+    pub const ALL: [ReduceKind; 6] = [
         ReduceKind::Sum,
+        ReduceKind::Prod,
         ReduceKind::Max,
         ReduceKind::Min,
         ReduceKind::Any,
@@ -44,6 +52,7 @@ impl ReduceKind {
     pub fn name(self) -> &'static str {
         match self {
             ReduceKind::Sum => "sum",
+            ReduceKind::Prod => "prod",
             ReduceKind::Max => "max",
             ReduceKind::Min => "min",
             ReduceKind::Any => "any",
@@ -54,6 +63,7 @@ impl ReduceKind {
     fn float(self, x: f64, y: f64) -> f64 {
         match self {
             ReduceKind::Sum => x + y,
+            ReduceKind::Prod => x * y,
             ReduceKind::Max => maximum(x, y),
             ReduceKind::Min => -maximum(-x, -y),
             // The shape rule admits these for `bool` only.
@@ -64,6 +74,7 @@ impl ReduceKind {
     fn int(self, dtype: DType, x: i64, y: i64) -> i64 {
         match self {
             ReduceKind::Sum => x.wrapping_add(y),
+            ReduceKind::Prod => x.wrapping_mul(y),
             ReduceKind::Max => {
                 if less(dtype, x, y) {
                     y
@@ -87,6 +98,7 @@ impl ReduceKind {
         match self {
             ReduceKind::Max => f64::NEG_INFINITY,
             ReduceKind::Min => f64::INFINITY,
+            ReduceKind::Prod => 1.0,
             ReduceKind::Sum | ReduceKind::Any | ReduceKind::All => 0.0,
         }
     }
@@ -102,7 +114,7 @@ impl ReduceKind {
             ReduceKind::Sum | ReduceKind::Any => 0,
             ReduceKind::Max => least,
             ReduceKind::Min => largest,
-            ReduceKind::All => 1,
+            ReduceKind::Prod | ReduceKind::All => 1,
         }
     }
 }
@@ -114,13 +126,16 @@ pub struct Reduce {
     pub kind: ReduceKind,
     /// The axes, ascending.
     pub axes: Vec<usize>,
+    /// What sums and products are accumulated in, where it is not the default of [`accumulator`](super::accumulator): f64 for a
+    /// narrower float. `None` for the other kinds, which do not round.
+    pub accumulate: Option<DType>,
 }
 
 impl Reduce {
     pub(super) fn parse(
         name: &str,
         attributes: &mut Attributes,
-        _: &TensorType,
+        ty: &TensorType,
     ) -> Option<Result<Self, AttributeError>> {
         (name == "reduce").then(|| {
             let word = attributes.word("kind")?;
@@ -129,13 +144,67 @@ impl Reduce {
                 .find(|k| k.name() == word)
                 .ok_or_else(|| AttributeError {
                     name: "kind".into(),
-                    expected: "sum, max, min, any or all".into(),
+                    expected: "sum, prod, max, min, any or all".into(),
                 })?;
             Ok(Self {
                 kind,
                 axes: attributes.axes("axes")?,
+                accumulate: accumulate::parse(attributes, ty.dtype)?,
             })
         })
+    }
+
+    pub(super) fn representatives() -> Vec<Self> {
+        ReduceKind::ALL
+            .map(|kind| Self {
+                kind,
+                axes: vec![0],
+                accumulate: None,
+            })
+            .to_vec()
+    }
+
+    /// What sums and products of `dtype` are accumulated in.
+    pub fn accumulator(&self, dtype: DType) -> DType {
+        self.accumulate.unwrap_or(accumulate::accumulator(dtype))
+    }
+
+    /// For each element, the product of the others that are reduced with it: a product over pairs in which an element's own place holds
+    /// a 1. That is right however many zeros there are and to any order of differentiation, where a quotient `result / x` is not, at
+    /// the cost of `n^2` products for `n` reduced elements.
+    fn product_of_others<'g>(&self, x: Tensor<'g>, ty: &TensorType) -> Tensor<'g> {
+        let builder = x.builder();
+        let kept: Vec<usize> = (0..ty.rank()).filter(|a| !self.axes.contains(a)).collect();
+        let order: Vec<usize> = kept.iter().chain(&self.axes).copied().collect();
+        let extent =
+            |axes: &[usize]| -> Shape { axes.iter().map(|a| ty.shape[*a].clone()).collect() };
+        let count = extent(&self.axes).elements();
+        let rows = kept.len();
+        let with = |tail: &[Dim]| -> Shape { extent(&kept).iter().chain(tail).cloned().collect() };
+
+        let row = in_order(x, &order).reshape(with(std::slice::from_ref(&count)));
+        let square = Broadcast {
+            shape: with(&[count.clone(), count.clone()]),
+            axes: (0..rows).chain([rows + 1]).collect(),
+        };
+        let pairs = builder.push(square, &[row]);
+        let index = |axis| {
+            let ty = TensorType::new(DType::I64, vec![count.clone(), count.clone()]);
+            builder.push(Iota { ty, axis }, &[])
+        };
+        let ones = builder.splat(ty.dtype, (), 1.0);
+        let others = pairs.where_(index(0).ne(index(1)), ones);
+        let product = Reduce {
+            kind: ReduceKind::Prod,
+            axes: vec![rows + 1],
+            accumulate: self.accumulate,
+        };
+        let products = builder.push(product, &[others]).reshape(extent(&order));
+        let mut inverse = vec![0; order.len()];
+        for (i, axis) in order.iter().enumerate() {
+            inverse[*axis] = i;
+        }
+        in_order(products, &inverse)
     }
 
     /// The operand's shape with the reduced axes kept at size 1.
@@ -179,6 +248,23 @@ impl Rules for Reduce {
                 format!("`reduce` to the {} of {}", self.kind.name(), x.dtype),
             ));
         }
+        match self.kind {
+            ReduceKind::Sum | ReduceKind::Prod => {
+                accumulate::check("reduce", x.dtype, self.accumulate)?;
+            }
+            ReduceKind::Max | ReduceKind::Min | ReduceKind::Any | ReduceKind::All => {
+                if self.accumulate.is_some() {
+                    return Err(Refusal::new(
+                        Kind::Attribute,
+                        format!(
+                            "`reduce` to the {} accumulates nothing that is rounded",
+                            self.kind.name()
+                        ),
+                    )
+                    .help("leave `accumulate` out"));
+                }
+            }
+        }
         let rest = x
             .shape
             .iter()
@@ -198,6 +284,7 @@ impl Rules for Reduce {
         let spread = |t: Tensor<'g>| t.reshape(&kept).broadcast_to(&ty.shape);
         match self.kind {
             ReduceKind::Sum => vec![Some(spread(cx.cotangent))],
+            ReduceKind::Prod => vec![Some(spread(cx.cotangent) * self.product_of_others(x, &ty))],
             // Elements that tie share the cotangent equally, as two operands of `max` do.
             ReduceKind::Max | ReduceKind::Min => {
                 let wins = x.eq(spread(cx.result)).convert(ty.dtype);
@@ -210,7 +297,7 @@ impl Rules for Reduce {
 
     fn eval(&self, operands: &[&Array], cx: &EvalCx<'_>) -> Result<Array, EvalError> {
         let x = one_array(operands)?;
-        let count: usize = cx.shape.iter().product();
+        let count = cx.count;
         let strides = Array::strides(cx.shape);
         let target = |i: usize| {
             let at = Array::unravel(i, x.shape());
@@ -242,8 +329,9 @@ impl Rules for Reduce {
     }
 
     fn attributes(&self) -> Attributes {
-        Attributes::none()
+        let attributes = Attributes::none()
             .with("kind", Value::Word(self.kind.name().into()))
-            .with_axes("axes", &self.axes)
+            .with_axes("axes", &self.axes);
+        accumulate::print(attributes, self.accumulate)
     }
 }

@@ -1,10 +1,10 @@
 //! Element-wise ops, as rows of tables with no optional field: name, accepted types, meaning on floats, meaning on integers, vjp.
 //!
 //! Operands of one op have one type; broadcasts and conversions are nodes of their own. `unary.rs` and `binary.rs` hold the tables;
-//! here is what is not a row: comparison, selection, conversion and the gradient stop.
+//! here and in the other files is what is not a row: comparison, selection, conversion, guards and the gradient stop.
 
-use super::{Effect, EvalCx, Rules, Vjp};
-use crate::array::{Array, EvalError, Values, wrap};
+use super::{Effect, EvalCx, Rules, Vjp, arrays, exactly};
+use crate::array::{Array, EvalError, Values};
 use crate::attributes::{AttributeError, Attributes};
 use crate::builder::Tensor;
 use crate::diagnostic::{Kind, Refusal};
@@ -13,10 +13,16 @@ use crate::types::TensorType;
 use serde::{Deserialize, Serialize};
 
 mod binary;
+mod convert;
+mod fma;
+mod require;
 mod unary;
 
 pub use binary::{Binary, Compare};
 pub(super) use binary::{less, maximum};
+pub use convert::{Bitcast, Convert};
+pub use fma::Fma;
+pub use require::Require;
 pub use unary::Unary;
 
 /// The element types that a scalar op accepts.
@@ -24,6 +30,7 @@ pub use unary::Unary;
 enum Accepts {
     Floats,
     Numbers,
+    Integers,
     Bits,
     Any,
 }
@@ -33,15 +40,19 @@ impl Accepts {
         let fits = match (self, dtype.class()) {
             (Accepts::Any, _)
             | (Accepts::Floats | Accepts::Numbers, Class::Float)
-            | (Accepts::Numbers | Accepts::Bits, Class::Signed | Class::Unsigned)
+            | (
+                Accepts::Numbers | Accepts::Integers | Accepts::Bits,
+                Class::Signed | Class::Unsigned,
+            )
             | (Accepts::Bits, Class::Bool) => true,
             (Accepts::Floats, Class::Signed | Class::Unsigned | Class::Bool)
-            | (Accepts::Numbers, Class::Bool)
-            | (Accepts::Bits, Class::Float) => false,
+            | (Accepts::Numbers | Accepts::Integers, Class::Bool)
+            | (Accepts::Integers | Accepts::Bits, Class::Float) => false,
         };
         let wanted = match self {
             Accepts::Floats => "floating types",
             Accepts::Numbers => "numbers",
+            Accepts::Integers => "integers",
             Accepts::Bits => "integers and bool",
             Accepts::Any => "any type",
         };
@@ -83,26 +94,6 @@ fn same_types(op: &str, lhs: &TensorType, rhs: &TensorType) -> Result<(), Refusa
     Ok(())
 }
 
-/// The number of operands, for rules that are handed a graph read from a file.
-fn exactly<'t, const N: usize>(
-    op: &str,
-    operands: &[&'t TensorType],
-) -> Result<[&'t TensorType; N], Refusal> {
-    operands.try_into().map_err(|_| {
-        Refusal::new(
-            Kind::Signature,
-            format!("`{op}` takes {N} operands, not {}", operands.len()),
-        )
-    })
-}
-
-/// The evaluated operands, for rules that are handed a graph read from a file.
-fn arrays<'a, const N: usize>(operands: &[&'a Array]) -> Result<[&'a Array; N], EvalError> {
-    operands
-        .try_into()
-        .map_err(|_| EvalError::Invalid(format!("{N} operands are needed, not {}", operands.len())))
-}
-
 /// Picks the second operand where the first, a `bool`, holds, and the third elsewhere. All shapes are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Select;
@@ -114,6 +105,10 @@ impl Select {
         _: &TensorType,
     ) -> Option<Result<Self, AttributeError>> {
         (name == "select").then_some(Ok(Select))
+    }
+
+    pub(super) fn representatives() -> Vec<Self> {
+        vec![Select]
     }
 }
 
@@ -178,80 +173,6 @@ impl Rules for Select {
     }
 }
 
-/// Converts the element type. Float to int truncates, saturates, and turns NaN into 0; to `bool` is `x != 0`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Convert {
-    /// The element type of the result.
-    pub to: DType,
-}
-
-impl Convert {
-    pub(super) fn parse(
-        name: &str,
-        _: &mut Attributes,
-        ty: &TensorType,
-    ) -> Option<Result<Self, AttributeError>> {
-        (name == "convert").then_some(Ok(Convert { to: ty.dtype }))
-    }
-}
-
-/// Float to int as the design defines it: toward zero, saturating, NaN to 0.
-fn saturate(dtype: DType, x: f64) -> i64 {
-    match dtype {
-        DType::I8 => i64::from(x as i8),
-        DType::I16 => i64::from(x as i16),
-        DType::I32 => i64::from(x as i32),
-        DType::I64 => x as i64,
-        DType::U8 => i64::from(x as u8),
-        DType::U16 => i64::from(x as u16),
-        DType::U32 => i64::from(x as u32),
-        DType::U64 => (x as u64).cast_signed(),
-        DType::Bool => i64::from(x != 0.0),
-        DType::F32 | DType::F64 | DType::BF16 | DType::F16 => 0,
-    }
-}
-
-impl Rules for Convert {
-    fn name(&self) -> &'static str {
-        "convert"
-    }
-
-    fn effect(&self) -> Effect {
-        Effect::Pure
-    }
-
-    fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, Refusal> {
-        let [from] = exactly("convert", operands)?;
-        Ok(from.with_dtype(self.to))
-    }
-
-    fn vjp<'g>(&self, cx: &Vjp<'g>) -> Vec<Option<Tensor<'g>>> {
-        let from = cx.operands.first().and_then(|x| x.ty());
-        vec![
-            from.filter(|ty| ty.dtype.is_float() && self.to.is_float())
-                .map(|ty| cx.cotangent.convert(ty.dtype)),
-        ]
-    }
-
-    fn eval(&self, operands: &[&Array], cx: &EvalCx<'_>) -> Result<Array, EvalError> {
-        let [from] = arrays(operands)?;
-        let count: usize = cx.shape.iter().product();
-        let values = match from.values() {
-            Values::Float(v) if self.to.is_float() => Values::Float(v.clone()),
-            Values::Float(v) => Values::Int(v.iter().map(|x| saturate(self.to, *x)).collect()),
-            Values::Int(_) if self.to.is_float() => {
-                Values::Float((0..count).filter_map(|i| from.as_f64(i)).collect())
-            }
-            Values::Int(v) => Values::Int(v.iter().map(|x| wrap(self.to, *x)).collect()),
-        };
-        Array::new(self.to, cx.shape.to_vec(), values)
-    }
-
-    fn attributes(&self) -> Attributes {
-        Attributes::none()
-    }
-}
-
 /// The same value; no gradient flows through it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopGradient;
@@ -263,6 +184,10 @@ impl StopGradient {
         _: &TensorType,
     ) -> Option<Result<Self, AttributeError>> {
         (name == "stop_gradient").then_some(Ok(StopGradient))
+    }
+
+    pub(super) fn representatives() -> Vec<Self> {
+        vec![StopGradient]
     }
 }
 

@@ -24,6 +24,12 @@ impl Source {
     ) -> Option<Result<Self, AttributeError>> {
         None
     }
+
+    pub(super) fn representatives() -> Vec<Self> {
+        vec![Self {
+            ty: TensorType::new(crate::dtype::DType::F32, [2]),
+        }]
+    }
 }
 
 impl Rules for Source {

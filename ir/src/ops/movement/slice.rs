@@ -1,14 +1,13 @@
-//! `slice`: a strided window. Its vjp places the cotangent by a product with a selection, until `pad` is here.
+//! `slice`: a strided window. Its adjoint is a `pad`.
 
-use super::{dims, one, one_array};
+use super::{Pad, dims, one, one_array};
 use crate::array::{Array, EvalError};
 use crate::attributes::{AttributeError, Attributes};
 use crate::builder::Tensor;
 use crate::diagnostic::{Kind, Refusal};
 use crate::dim::Dim;
-use crate::dtype::DType;
-use crate::ops::{Effect, EvalCx, Iota, Rules, Vjp};
-use crate::types::{Shape, TensorType};
+use crate::ops::{Effect, EvalCx, Rules, Vjp};
+use crate::types::TensorType;
 use serde::{Deserialize, Serialize};
 
 /// Elements `start`, `start + stride`, ... below `limit` along each axis.
@@ -29,22 +28,29 @@ impl Slice {
         _: &TensorType,
     ) -> Option<Result<Self, AttributeError>> {
         (name == "slice").then(|| {
-            let (start, limit) = (attributes.dims("start")?, attributes.dims("limit")?);
-            let stride: Option<Vec<i64>> = attributes
-                .dims("stride")?
-                .iter()
-                .map(Dim::constant)
-                .collect();
-            let stride = stride.ok_or_else(|| AttributeError {
-                name: "stride".into(),
-                expected: "a list of integers".into(),
-            })?;
             Ok(Self {
-                start,
-                limit,
-                stride,
+                start: attributes.dims("start")?,
+                limit: attributes.dims("limit")?,
+                stride: attributes.integers("stride")?,
             })
         })
+    }
+
+    pub(in crate::ops) fn representatives() -> Vec<Self> {
+        vec![Self {
+            start: vec![Dim::from(0)],
+            limit: vec![Dim::from(3)],
+            stride: vec![2],
+        }]
+    }
+
+    /// How many steps of `stride` begin within `span`. An exact quotient is found first, so that `2*b` elements by 2 are `b` of them.
+    fn steps(span: &Dim, stride: i64) -> Dim {
+        let divisor = Dim::from(stride);
+        match span.exact_div(&divisor) {
+            Some(quotient) => quotient,
+            None => (span + &Dim::from(stride.saturating_sub(1))).floor_div(&divisor),
+        }
     }
 }
 
@@ -89,26 +95,32 @@ impl Rules for Slice {
                     "the window of axis {axis} ends at {l}, behind its size {e}"
                 ));
             }
-            let span = &(limit - start) + &Dim::from(stride.saturating_sub(1));
-            shape.push(span.floor_div(&Dim::from(stride)));
+            shape.push(Slice::steps(&(limit - start), stride));
         }
         Ok(TensorType::new(x.dtype, shape))
     }
 
     fn vjp<'g>(&self, cx: &Vjp<'g>) -> Vec<Option<Tensor<'g>>> {
-        let Some(ty) = cx.operands.first().and_then(|x| x.ty()) else {
+        let from = cx.operands.first().and_then(|x| x.ty());
+        let (Some(from), Some(window)) = (from, cx.cotangent.ty()) else {
             return vec![None];
         };
-        let mut cotangent = cx.cotangent;
-        for axis in 0..ty.rank() {
-            let whole = self.start[axis].constant() == Some(0)
-                && self.limit[axis] == ty.shape[axis]
-                && self.stride[axis] == 1;
-            if !whole {
-                cotangent = self.place(cotangent, axis, &ty.shape[axis]);
-            }
-        }
-        vec![Some(cotangent)]
+        let interior: Vec<i64> = self.stride.iter().map(|s| s.saturating_sub(1)).collect();
+        // What the stride leaves over behind the last element goes to the high edge, with what the window itself left out.
+        let high: Vec<Dim> = (0..from.rank())
+            .map(|a| {
+                let span = Pad::dilated(&window.shape[a], interior[a]);
+                &(&from.shape[a] - &self.start[a]) - &span
+            })
+            .collect();
+        let edges = self.start.iter().chain(&high);
+        let whole =
+            edges.map(Dim::constant).all(|d| d == Some(0)) && interior.iter().all(|i| *i == 0);
+        vec![Some(if whole {
+            cx.cotangent
+        } else {
+            cx.cotangent.pad(0.0, &self.start, &high, &interior)
+        })]
     }
 
     fn eval(&self, operands: &[&Array], cx: &EvalCx<'_>) -> Result<Array, EvalError> {
@@ -138,50 +150,9 @@ impl Rules for Slice {
     }
 
     fn attributes(&self) -> Attributes {
-        let stride: Vec<Dim> = self.stride.iter().map(|s| Dim::from(*s)).collect();
         Attributes::none()
             .with("start", dims(&self.start))
             .with("limit", dims(&self.limit))
-            .with("stride", dims(&stride))
-    }
-}
-
-impl Slice {
-    /// The adjoint along one axis: `out[.., p, ..] = sum_i [p = start + stride i] g[.., i, ..]`, a product with a 0/1 matrix.
-    fn place<'g>(&self, cotangent: Tensor<'g>, axis: usize, extent: &Dim) -> Tensor<'g> {
-        let Some(ty) = cotangent.ty() else {
-            return cotangent;
-        };
-        let builder = cotangent.builder();
-        let rank = ty.rank();
-        let square = Shape::from(vec![ty.shape[axis].clone(), extent.clone()]);
-        let index = |along| {
-            builder.push(
-                Iota {
-                    ty: TensorType::new(DType::I64, &square),
-                    axis: along,
-                },
-                &[],
-            )
-        };
-        let stride = builder.splat(DType::I64, &square, self.stride[axis] as f64);
-        let start = builder
-            .push(
-                crate::ops::DimSize {
-                    dim: self.start[axis].clone(),
-                },
-                &[],
-            )
-            .broadcast_to(&square);
-        let selection = (index(0) * stride + start).eq(index(1)).convert(ty.dtype);
-        let product = cotangent.dot_general(selection, &[axis], &[0], &[], &[]);
-        // The placed axis comes last out of the product and moves back to its place.
-        let mut order: Vec<usize> = (0..rank - 1).collect();
-        order.insert(axis, rank - 1);
-        if order.iter().enumerate().all(|(i, a)| i == *a) {
-            product
-        } else {
-            product.transpose(&order)
-        }
+            .with_integers("stride", &self.stride)
     }
 }

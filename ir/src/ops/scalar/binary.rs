@@ -79,7 +79,9 @@ binary_table! {
     // x rem y = x - y trunc(x / y), and the truncated quotient is constant between its jumps.
     Rem "rem" Numbers, |x, y| x % y, remainder, |p| (Some(p.g), Some(-(p.g * ((p.x - p.result) / p.y).round())));
     Pow "pow" Floats, f64::powf, floats_only, |p| {
-        let dx = p.g * p.y * p.x.pow(p.y - 1.0);
+        // At the exponent 0 the power is constant, and 0 * 0^-1 would be NaN: any other exponent than -1 makes it 0.
+        let exponent = (p.y - 1.0).where_(p.y.ne(0.0), 1.0);
+        let dx = p.g * p.y * p.x.pow(exponent);
         // The logarithm is taken of 1 where the base is not positive, so that no NaN leaks through the mask.
         let positive = p.x.gt(0.0);
         let log = p.x.where_(positive, 1.0).log();
@@ -100,8 +102,8 @@ binary_table! {
     And "and" Bits, bits_only, |_, x, y| x & y, no_gradient;
     Or "or" Bits, bits_only, |_, x, y| x | y, no_gradient;
     Xor "xor" Bits, bits_only, |_, x, y| x ^ y, no_gradient;
-    Shl "shl" Bits, bits_only, shift_left, no_gradient;
-    Shr "shr" Bits, bits_only, shift_right, no_gradient;
+    Shl "shl" Integers, bits_only, shift_left, no_gradient;
+    Shr "shr" Integers, bits_only, shift_right, no_gradient;
 }
 
 /// The winner takes the cotangent; at a tie each side takes half.
@@ -176,6 +178,10 @@ fn shift_right(dtype: DType, x: i64, y: i64) -> i64 {
 }
 
 impl Binary {
+    pub(in crate::ops) fn representatives() -> Vec<Self> {
+        Binary::ALL.to_vec()
+    }
+
     pub(in crate::ops) fn parse(
         name: &str,
         _: &mut Attributes,
@@ -266,6 +272,10 @@ impl Compare {
         Compare::Gt,
         Compare::Ge,
     ];
+
+    pub(in crate::ops) fn representatives() -> Vec<Self> {
+        Compare::ALL.to_vec()
+    }
 
     pub(in crate::ops) fn parse(
         name: &str,

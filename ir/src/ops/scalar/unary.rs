@@ -85,6 +85,10 @@ unary_table! {
 }
 
 impl Unary {
+    pub(in crate::ops) fn representatives() -> Vec<Self> {
+        Unary::ALL.to_vec()
+    }
+
     pub(in crate::ops) fn parse(
         name: &str,
         _: &mut Attributes,
