@@ -83,16 +83,35 @@ impl Rules for RngBits {
             ));
         };
         // Values of u32 arrays are in range, so the casts lose nothing.
-        let word = |i: usize| {
-            let block = (i / 4) as u64;
-            let counter = [block as u32, (block >> 32) as u32, c2 as u32, c3 as u32];
-            i64::from(philox4x32(counter, [k0 as u32, k1 as u32])[i % 4])
-        };
-        let values = Values::Int((0..cx.count).map(word).collect());
+        let (key, counter) = ([k0 as u32, k1 as u32], [c2 as u32, c3 as u32]);
+        let element = |i: usize| i64::from(word(key, counter, i as u64));
+        let values = Values::Int((0..cx.count).map(element).collect());
         Array::new(DType::U32, cx.shape.to_vec(), values)
     }
 
     fn attributes(&self) -> Attributes {
         Attributes::none()
+    }
+}
+
+/// The word at row-major position `i`.
+fn word(key: [u32; 2], [c2, c3]: [u32; 2], i: u64) -> u32 {
+    let block = i / 4;
+    let counter = [block as u32, (block >> 32) as u32, c2, c3];
+    philox4x32(counter, key)[(i % 4) as usize]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::philox::Stream;
+
+    #[test]
+    fn far_positions_are_words_of_the_stream_too() {
+        let stream = Stream::new(5, "far", 1);
+        let at = stream.at(7, u32::MAX);
+        for i in [0, 3, 4, (1 << 34) - 1, 1 << 34, (1 << 40) + 6, u64::MAX] {
+            assert_eq!(word(stream.key(), [7, u32::MAX], i), at.word(i), "{i}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Reductions over axes.
 //!
 //! The order in which the JIT sums is defined once, by the compiler's emitter, from the axes and shape alone; here, in the oracle, sums
-//! are exact enough in f64 that no order matters.
+//! are exact enough in f64 that no order matters, whatever type the op accumulates in.
 
 use super::accumulate;
 use super::movement::{in_order, one, one_array};

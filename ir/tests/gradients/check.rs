@@ -24,9 +24,10 @@ pub(crate) struct Case {
 pub(crate) fn key(op: &Op) -> String {
     let attributes = op.rules().attributes();
     let kind = attributes.iter().find(|(name, _)| *name == "kind");
-    match kind {
-        Some((_, Value::Word(kind))) => format!("{} {kind}", op.rules().name()),
-        _ => op.rules().name().to_owned(),
+    if let Some((_, Value::Word(kind))) = kind {
+        format!("{} {kind}", op.rules().name())
+    } else {
+        op.rules().name().to_owned()
     }
 }
 

@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 pub enum ScatterKind {
     /// It takes its place; of several updates at one index the last in row-major order of the updates stays.
     Set,
-    /// It is added, in row-major order of the updates.
+    /// It is added, in row-major order of the updates. Each addition is rounded to the element type; the interpreter, whose sums are
+    /// exact enough in f64, rounds once.
     Add,
     /// The larger stays; NaN wins, and +0 is above -0.
     Max,
