@@ -4,10 +4,22 @@
 //! machine code, and the `Program` of `kiln-ir` (steps over buffers). The crate never runs a program and does not know the runtime.
 
 mod access;
+mod compile;
+pub mod driver;
 pub mod emit;
+mod error;
 pub mod fusion;
 pub mod jit;
 pub mod kernel;
 mod lower;
 pub mod math;
+mod options;
+pub mod passes;
 mod plan;
+mod stage;
+
+pub use compile::{Compiled, Phase, compile, compile_in, stage_text};
+pub use error::{CompileError, PassFailure, PassFault};
+pub use lower::LowerError;
+pub use options::{Options, OptionsError};
+pub use stage::{Stage, UnknownStage};

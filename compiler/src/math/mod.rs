@@ -23,11 +23,12 @@
 //! arithmetic; coefficients are rounded to the format one after the other, lowest degree first,
 //! and the rest refitted). Each recipe states interval and maximal error of its fit.
 //!
-//! The modules refuse to know anything about graphs, kernels or Cranelift.
+//! The modules refuse to know anything about graphs, kernels or Cranelift; [`apply`] knows the names of the scalar ops.
 
 mod host;
 mod huge;
 
+pub mod apply;
 pub mod erf;
 pub mod erf64;
 pub mod erfc;

@@ -1,0 +1,179 @@
+//! What a user can choose about a compilation, and the one place that reads environment variables.
+
+use crate::stage::Stage;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// The choices of one compilation. No choice changes a result by a single bit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Whether the passes behind the equality point run: algebra, folding, sharing, dead code. Off, the graph is only legalised.
+    pub optimize: bool,
+    /// Whether ops are fused into groups; off, each op is a kernel of its own.
+    pub fuse: bool,
+    /// Whether every pass result is verified.
+    pub verify: bool,
+    /// The stages to dump, ascending, each once.
+    pub dump: Vec<Stage>,
+    /// Where dumps go, and the input of a pass that fails. Without it dumps go to the sink of the
+    /// [`Context`](crate::driver::Context), and a failing pass's input to the system's folder for temporary files.
+    pub dump_dir: Option<PathBuf>,
+    /// The stage behind which the compilation ends with [`CompileError::Stopped`](crate::CompileError::Stopped).
+    pub stop_after: Option<Stage>,
+    /// Whether the caller should print the timings, which are always measured.
+    pub time: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            optimize: true,
+            fuse: true,
+            verify: true,
+            dump: Vec::new(),
+            dump_dir: None,
+            stop_after: None,
+            time: false,
+        }
+    }
+}
+
+/// An environment variable with a value that means nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the environment variable {variable}={value}: {expected}")]
+pub struct OptionsError {
+    /// The variable.
+    pub variable: &'static str,
+    /// Its value, as far as it is text.
+    pub value: String,
+    /// What would be right.
+    pub expected: String,
+}
+
+impl Options {
+    /// The defaults, changed by the environment:
+    ///
+    /// - `KILN_DUMP`: stages to dump, separated by commas, or `all`;
+    /// - `KILN_DUMP_DIR`: the folder for dumps;
+    /// - `KILN_STOP_AFTER`: the stage behind which the compilation ends;
+    /// - `KILN_VERIFY`, `KILN_TIME`: `1` or `0`.
+    ///
+    /// A variable that is empty counts as not set.
+    pub fn from_env() -> Result<Self, OptionsError> {
+        Self::from_variables(|name| std::env::var_os(name))
+    }
+
+    /// As [`from_env`](Self::from_env), with the variables taken from `read`.
+    pub fn from_variables(
+        read: impl Fn(&'static str) -> Option<OsString>,
+    ) -> Result<Self, OptionsError> {
+        let set = |name| read(name).filter(|v| !v.is_empty());
+        let text = |variable| match set(variable).map(OsString::into_string) {
+            None => Ok(None),
+            Some(Ok(text)) => Ok(Some(text)),
+            Some(Err(raw)) => Err(OptionsError {
+                variable,
+                value: raw.to_string_lossy().into_owned(),
+                expected: "expected text in UTF-8".into(),
+            }),
+        };
+        let mut options = Self::default();
+        if let Some(list) = text("KILN_DUMP")? {
+            options.dump = stages("KILN_DUMP", &list)?;
+        }
+        options.dump_dir = set("KILN_DUMP_DIR").map(PathBuf::from);
+        if let Some(name) = text("KILN_STOP_AFTER")? {
+            options.stop_after = Some(stage("KILN_STOP_AFTER", &name, &name)?);
+        }
+        if let Some(value) = text("KILN_VERIFY")? {
+            options.verify = switch("KILN_VERIFY", &value)?;
+        }
+        if let Some(value) = text("KILN_TIME")? {
+            options.time = switch("KILN_TIME", &value)?;
+        }
+        Ok(options)
+    }
+}
+
+fn stages(variable: &'static str, list: &str) -> Result<Vec<Stage>, OptionsError> {
+    if list == "all" {
+        return Ok(Stage::ALL.to_vec());
+    }
+    let mut stages: Vec<Stage> = list
+        .split(',')
+        .map(|name| stage(variable, list, name.trim()))
+        .collect::<Result<_, _>>()?;
+    stages.sort_unstable();
+    stages.dedup();
+    Ok(stages)
+}
+
+fn stage(variable: &'static str, value: &str, name: &str) -> Result<Stage, OptionsError> {
+    name.parse()
+        .map_err(|e: crate::stage::UnknownStage| OptionsError {
+            variable,
+            value: value.to_owned(),
+            expected: e.to_string(),
+        })
+}
+
+fn switch(variable: &'static str, value: &str) -> Result<bool, OptionsError> {
+    match value {
+        "1" => Ok(true),
+        "0" => Ok(false),
+        _ => Err(OptionsError {
+            variable,
+            value: value.to_owned(),
+            expected: "expected 1 or 0".into(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&'static str, &str)]) -> Result<Options, OptionsError> {
+        Options::from_variables(|name| {
+            pairs
+                .iter()
+                .find(|(n, _)| *n == name)
+                .map(|(_, v)| OsString::from(v))
+        })
+    }
+
+    #[test]
+    fn variables_change_the_defaults() {
+        assert_eq!(read(&[]), Ok(Options::default()));
+        let options = read(&[
+            ("KILN_DUMP", "fused, optimized,fused"),
+            ("KILN_DUMP_DIR", "out/dumps"),
+            ("KILN_STOP_AFTER", "kernels"),
+            ("KILN_VERIFY", "0"),
+            ("KILN_TIME", "1"),
+        ])
+        .unwrap();
+        assert_eq!(options.dump, [Stage::Optimized, Stage::Fused]);
+        assert_eq!(options.dump_dir, Some("out/dumps".into()));
+        assert_eq!(options.stop_after, Some(Stage::Kernels));
+        assert!(!options.verify && options.time && options.fuse);
+        assert_eq!(read(&[("KILN_DUMP", "all")]).unwrap().dump, Stage::ALL);
+        assert_eq!(read(&[("KILN_VERIFY", "")]), Ok(Options::default()));
+    }
+
+    #[test]
+    fn bad_values_are_named_with_what_would_be_right() {
+        let message = read(&[("KILN_DUMP", "fused,ast")]).unwrap_err().to_string();
+        assert!(
+            message
+                .starts_with("the environment variable KILN_DUMP=fused,ast: unknown stage `ast`"),
+            "{message}"
+        );
+        let message = read(&[("KILN_TIME", "yes")]).unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "the environment variable KILN_TIME=yes: expected 1 or 0"
+        );
+        assert!(read(&[("KILN_STOP_AFTER", "fused,clif")]).is_err());
+    }
+}

@@ -1,0 +1,170 @@
+//! What later phases rely on: one contiguous run of axes in a `reduce`, guards as `require` nodes, and no gradient stops.
+//!
+//! A sum over separate runs of axes has no order of its own; it is defined here, as sums of sums, innermost run first. So the pass stands
+//! before the equality point.
+
+use super::rewrite::{Rewriter, Rule, apply_rules};
+use super::{Numerics, Pass, PassCx, PassError};
+use kiln_ir::ops::{
+    Binary, Broadcast, Compare, Convert, DimSize, Gather, Literal, Op, OutOfRange, Reduce, Require,
+    Scatter, accumulator,
+};
+use kiln_ir::{DType, Dim, Graph, Node, NodeId, Shape, TensorType};
+
+/// Brings a graph into the form that lowering takes. Always runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Legalize;
+
+impl Pass for Legalize {
+    fn name(&self) -> &'static str {
+        "legalize"
+    }
+
+    fn numerics(&self) -> Numerics {
+        Numerics::Reorders
+    }
+
+    fn run(&self, graph: &Graph, _: &PassCx<'_>) -> Result<Graph, PassError> {
+        apply_rules(graph, self.name(), &[LEGALIZATION])
+    }
+}
+
+const LEGALIZATION: &[Rule] = &[
+    Rule {
+        name: "stop-gradient",
+        apply: stop_gradient,
+    },
+    Rule {
+        name: "reduce-of-nothing",
+        apply: reduce_of_nothing,
+    },
+    Rule {
+        name: "reduce-by-runs",
+        apply: reduce_by_runs,
+    },
+    Rule {
+        name: "gather-that-fails",
+        apply: gather_that_fails,
+    },
+    Rule {
+        name: "scatter-that-fails",
+        apply: scatter_that_fails,
+    },
+];
+
+/// Its work is done when the graph has been differentiated.
+fn stop_gradient(_: &mut Rewriter<'_>, node: &Node) -> Option<NodeId> {
+    match (&node.op, node.operands.as_slice()) {
+        (Op::StopGradient(_), [x]) => Some(*x),
+        _ => None,
+    }
+}
+
+fn reduce_of_nothing(_: &mut Rewriter<'_>, node: &Node) -> Option<NodeId> {
+    match (&node.op, node.operands.as_slice()) {
+        (Op::Reduce(op), [x]) if op.axes.is_empty() => Some(*x),
+        _ => None,
+    }
+}
+
+/// One reduction for each run of neighbouring axes, the innermost first, so that the axes of the outer runs keep their numbers. What is
+/// accumulated in a wider type stays in it until the last run is done.
+fn reduce_by_runs(rw: &mut Rewriter<'_>, node: &Node) -> Option<NodeId> {
+    let (Op::Reduce(op), [x]) = (&node.op, node.operands.as_slice()) else {
+        return None;
+    };
+    let mut runs: Vec<Vec<usize>> = Vec::new();
+    for axis in &op.axes {
+        match runs.last_mut() {
+            Some(run) if run.last() == Some(&(axis - 1)) => run.push(*axis),
+            Some(_) | None => runs.push(vec![*axis]),
+        }
+    }
+    if runs.len() < 2 {
+        return None;
+    }
+    let dtype = node.ty.dtype;
+    let wide = op.accumulate.unwrap_or_else(|| accumulator(dtype));
+    let mut value = *x;
+    if wide != dtype {
+        value = rw.make(Convert { to: wide }, &[value])?;
+    }
+    for axes in runs.into_iter().rev() {
+        let reduce = Reduce {
+            kind: op.kind,
+            axes,
+            accumulate: None,
+        };
+        value = rw.make(reduce, &[value])?;
+    }
+    if wide != dtype {
+        value = rw.make(Convert { to: dtype }, &[value])?;
+    }
+    Some(value)
+}
+
+fn gather_that_fails(rw: &mut Rewriter<'_>, node: &Node) -> Option<NodeId> {
+    let (Op::Gather(op), [x, indices]) = (&node.op, node.operands.as_slice()) else {
+        return None;
+    };
+    if op.out_of_range != OutOfRange::Fail {
+        return None;
+    }
+    let indices = guarded(rw, "gather", *indices, *x, op.axis)?;
+    let gather = Gather {
+        out_of_range: OutOfRange::Clamp,
+        ..*op
+    };
+    rw.make(gather, &[*x, indices])
+}
+
+fn scatter_that_fails(rw: &mut Rewriter<'_>, node: &Node) -> Option<NodeId> {
+    let (Op::Scatter(op), [base, indices, updates]) = (&node.op, node.operands.as_slice()) else {
+        return None;
+    };
+    if op.out_of_range != OutOfRange::Fail {
+        return None;
+    }
+    let indices = guarded(rw, "scatter", *indices, *base, op.axis)?;
+    let scatter = Scatter {
+        out_of_range: OutOfRange::Skip,
+        ..*op
+    };
+    rw.make(scatter, &[*base, indices, *updates])
+}
+
+/// The indices behind a guard that they are in the range of the axis.
+fn guarded(
+    rw: &mut Rewriter<'_>,
+    op: &str,
+    indices: NodeId,
+    indexed: NodeId,
+    axis: usize,
+) -> Option<NodeId> {
+    let extent = rw.ty(indexed)?.shape.get(axis)?.clone();
+    let shape = rw.ty(indices)?.shape.clone();
+    // As i64, an index that only u64 holds is negative, and so out of range as it should be.
+    let wide = match rw.ty(indices)?.dtype {
+        DType::I64 => indices,
+        _ => rw.make(Convert { to: DType::I64 }, &[indices])?,
+    };
+    let message = format!("an index of `{op}` is not below the extent {extent} of axis {axis}");
+    let limit = extent_as(rw, extent, &shape)?;
+    let zero = rw.constant(TensorType::new(DType::I64, &shape), Literal::Int(0))?;
+    let above = rw.make(Compare::Ge, &[wide, zero])?;
+    let below = rw.make(Compare::Lt, &[wide, limit])?;
+    let inside = rw.make(Binary::And, &[above, below])?;
+    rw.make(Require { message }, &[indices, inside])
+}
+
+fn extent_as(rw: &mut Rewriter<'_>, extent: Dim, shape: &Shape) -> Option<NodeId> {
+    let size = rw.make(DimSize { dim: extent }, &[])?;
+    if shape.is_empty() {
+        return Some(size);
+    }
+    let broadcast = Broadcast {
+        shape: shape.clone(),
+        axes: Vec::new(),
+    };
+    rw.make(broadcast, &[size])
+}
