@@ -45,6 +45,6 @@ pub use dtype::{Class, DType, UnknownDType};
 pub use eval::{Step, eval};
 pub use graph::{Graph, Node, Output, Role, Slot, Update};
 pub use ids::{Axis, BufferId, KernelId, NodeId};
-pub use init::Init;
+pub use init::{Init, Sampler};
 pub use provenance::{Location, Origin, Provenance};
 pub use types::{Shape, TensorType};
