@@ -1,6 +1,5 @@
 //! Where dumps go: to files of the dump folder, else to the caller's sink.
 
-use super::text::graph_text;
 use crate::error::CompileError;
 use crate::options::Options;
 use crate::stage::Stage;
@@ -79,7 +78,7 @@ pub(super) fn write_failing_input(
         .clone()
         .unwrap_or_else(|| std::env::temp_dir().join("kiln"));
     let path = dir.join(format!("{}.before-{pass}.kir", safe(&graph.name)));
-    match write(&path, &graph_text(graph)) {
+    match write(&path, &graph.to_string()) {
         Ok(()) => Ok(path),
         Err(error) => Err(format!("{}: {error}", path.display())),
     }

@@ -10,14 +10,11 @@ use crate::stage::Stage;
 use kiln_ir::Graph;
 use std::time::{Duration, Instant};
 
-mod check;
 mod context;
 mod signature;
-mod text;
 mod traced;
 
 pub use context::Context;
-pub use text::graph_text;
 pub use traced::traced;
 
 /// What one pass took.
@@ -68,8 +65,8 @@ pub fn run_pipeline(
     }
     // Passes index by what the graph says, so it is checked even where their results are not.
     check_input(graph)?;
-    cx.reach(Stage::Traced, &graph.name, || graph_text(&traced(graph)))?;
-    cx.reach(Stage::Differentiated, &graph.name, || graph_text(graph))?;
+    cx.reach(Stage::Traced, &graph.name, || traced(graph).to_string())?;
+    cx.reach(Stage::Differentiated, &graph.name, || graph.to_string())?;
     let mut optimized = Optimized {
         graph: graph.clone(),
         timings: Vec::new(),
@@ -85,7 +82,7 @@ pub fn run_pipeline(
         optimized.timings.push(timing);
     }
     let result = &optimized.graph;
-    cx.reach(Stage::Optimized, &result.name, || graph_text(result))?;
+    cx.reach(Stage::Optimized, &result.name, || result.to_string())?;
     Ok(optimized)
 }
 
@@ -103,9 +100,9 @@ pub fn run_pass(name: &str, graph: &Graph, options: &Options) -> Result<Graph, C
 }
 
 fn check_input(graph: &Graph) -> Result<(), CompileError> {
-    check::verify(graph).map_err(|violations| CompileError::Invalid {
+    kiln_ir::verify(graph).map_err(|violations| CompileError::Invalid {
         graph: graph.name.clone(),
-        violations,
+        violations: violations.to_string(),
     })
 }
 
@@ -120,7 +117,7 @@ fn run_checked(
     let checked = result.map_err(PassFault::from).and_then(|after| {
         signature::unchanged(graph, &after).map_err(PassFault::Signature)?;
         if options.verify {
-            check::verify(&after).map_err(PassFault::Invalid)?;
+            kiln_ir::verify(&after).map_err(|v| PassFault::Invalid(v.to_string()))?;
         }
         Ok(after)
     });

@@ -131,6 +131,7 @@ impl Assembler<'_> {
                 vec![Step::Kernel(Launch {
                     kernel,
                     arguments: vec![from, to],
+                    access: vec![Access::Read, Access::Write],
                     sizes: lowered.kernel.sizes(),
                     total: lowered.total,
                     grain: lowered.grain,
@@ -160,6 +161,7 @@ impl Assembler<'_> {
         Launch {
             kernel: self.kernel(&lowered.kernel),
             arguments,
+            access: lowered.kernel.params.iter().map(|p| p.access).collect(),
             sizes: lowered.kernel.sizes(),
             total: lowered.total.clone(),
             grain: lowered.grain,

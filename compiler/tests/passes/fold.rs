@@ -17,7 +17,7 @@ fn folded(build: impl for<'g> Fn(&'g Builder) -> Tensor<'g>) -> (Graph, Graph) {
 /// The number that the graph's output has become.
 fn constant(graph: &Graph) -> Option<Literal> {
     match &graph.node(graph.outputs()[0].node)?.op {
-        kiln_ir::ops::Op::Constant(c) => Some(c.literal),
+        kiln_ir::ops::Op::Constant(c) => c.as_splat(),
         _ => None,
     }
 }

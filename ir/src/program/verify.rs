@@ -327,10 +327,7 @@ fn launch(program: &Program, launch: &Launch, place: &str, errors: &mut Errors) 
             .buffer(id)
             .is_some_and(|b| matches!(b.home, Home::Scratch));
         if scratch && !access.writes() {
-            let message = format!(
-                "the kernel only reads scratch, {}",
-                program.describe(id)
-            );
+            let message = format!("the kernel only reads scratch, {}", program.describe(id));
             errors.add(Rule::Scratch, place, message);
         }
     }
@@ -427,7 +424,10 @@ fn not_scratch(program: &Program, step: &Step, place: &str, errors: &mut Errors)
             .buffer(id)
             .is_some_and(|b| matches!(b.home, Home::Scratch))
         {
-            let message = format!("{} is scratch, which only kernels have", program.describe(id));
+            let message = format!(
+                "{} is scratch, which only kernels have",
+                program.describe(id)
+            );
             errors.add(Rule::Scratch, place, message);
         }
     }
