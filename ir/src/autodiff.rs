@@ -18,6 +18,8 @@ use std::collections::BTreeMap;
 #[track_caller]
 pub fn grad<'g>(loss: Tensor<'g>, wrt: &[Tensor<'g>]) -> Vec<Tensor<'g>> {
     let builder = loss.builder();
+    // The calls below sit in closures, which do not know the caller.
+    let _line = builder.charged_to(builder.provenance().location);
     let poisoned = || wrt.iter().map(|_| builder.poison()).collect();
     let (Some(root), Some(ty)) = (loss.id(), loss.ty()) else {
         return poisoned();
@@ -71,13 +73,17 @@ fn backward<'g>(
             result: builder.tensor(id),
             cotangent,
         };
-        let flowing = builder.with_origin(Origin::Vjp(id), || node.op.rules().vjp(&cx));
+        let flowing = builder.on_behalf(&node.provenance, Origin::Vjp(id), || {
+            node.op.rules().vjp(&cx)
+        });
         for (operand, flow) in node.operands.iter().zip(flowing) {
             let (Some(flow), true) = (flow, needed[operand.index()]) else {
                 continue;
             };
             let sum = match cotangents.get(operand) {
-                Some(before) => builder.with_origin(Origin::Vjp(id), || *before + flow),
+                Some(before) => {
+                    builder.on_behalf(&node.provenance, Origin::Vjp(id), || *before + flow)
+                }
                 None => flow,
             };
             cotangents.insert(*operand, sum);

@@ -243,8 +243,18 @@ impl Builder {
         }
     }
 
-    /// Runs `body` with every node it makes marked as coming from `origin`.
-    pub(crate) fn with_origin<R>(&self, origin: Origin, body: impl FnOnce() -> R) -> R {
+    /// Runs `body` with every node it makes marked as coming from `origin`, on behalf of a node: it has that node's line and scopes.
+    pub(crate) fn on_behalf<R>(
+        &self,
+        node: &Provenance,
+        origin: Origin,
+        body: impl FnOnce() -> R,
+    ) -> R {
+        let _line = self.charged_to(node.location.clone());
+        let _scopes = self.root_scope();
+        if !node.scope.is_empty() {
+            self.inner.borrow_mut().scopes.push(node.scope.to_string());
+        }
         let before = std::mem::replace(&mut self.inner.borrow_mut().origin, origin);
         let result = body();
         self.inner.borrow_mut().origin = before;
@@ -265,7 +275,7 @@ impl Builder {
     }
 
     #[track_caller]
-    fn provenance(&self) -> Provenance {
+    pub(crate) fn provenance(&self) -> Provenance {
         let inner = self.inner.borrow();
         // A closure would lose the caller, hence the match.
         let location = match &inner.location {

@@ -109,3 +109,32 @@ fn gradients_that_do_not_exist() {
         ]
     );
 }
+
+#[test]
+fn what_a_gradient_appends_has_the_line_and_scope_of_its_node() {
+    let g = Builder::new("m");
+    let w = g.param("w", [3], Init::ones());
+    let line = line!() + 3;
+    let y = {
+        let _scope = g.scope("head");
+        w.exp()
+    };
+    let gradient = grad(y.sum(), &[w])[0];
+    let at = gradient.id().unwrap();
+    g.output("d", gradient);
+    let graph = g.finish().unwrap();
+    let provenance = &graph.node(at).unwrap().provenance;
+    assert_eq!(provenance.location.line, line);
+    assert_eq!(&*provenance.scope, "head");
+}
+
+#[test]
+fn a_missing_path_is_reported_where_the_gradient_is_asked_for() {
+    let g = Builder::new("m");
+    let w = g.param("w", [3], Init::ones());
+    let line = line!() + 1;
+    let _ = grad(g.param("v", [3], Init::ones()).sum(), &[w]);
+    let found = mistakes(g);
+    assert_eq!(found.0[0].location.line, line);
+    assert_eq!(&*found.0[0].location.file, "ir/tests/diagnostics.rs");
+}
