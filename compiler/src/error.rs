@@ -3,6 +3,7 @@
 use crate::options::OptionsError;
 use crate::passes::PassError;
 use crate::stage::Stage;
+use kiln_ir::Violations;
 use std::path::PathBuf;
 
 /// Why a compilation ended without a result.
@@ -13,12 +14,12 @@ pub enum CompileError {
     #[error(transparent)]
     Options(#[from] OptionsError),
     /// The graph that was given breaks invariants. Graphs from the builder or the parser never do.
-    #[error("the graph `{graph}` is not valid: {violations}")]
+    #[error("the graph `{graph}` is not valid:\n{violations}")]
     Invalid {
         /// The graph.
         graph: String,
         /// What does not hold.
-        violations: String,
+        violations: Violations,
     },
     /// A pass failed, or what it returned does not hold; a defect of the compiler.
     #[error(transparent)]
@@ -90,8 +91,8 @@ pub enum PassFault {
     #[error(transparent)]
     Pass(#[from] PassError),
     /// The graph that it returned breaks invariants.
-    #[error("its result is not valid: {0}")]
-    Invalid(String),
+    #[error("its result is not valid:\n{0}")]
+    Invalid(Violations),
     /// The graph that it returned has another signature.
     #[error("its result has another signature: {0}")]
     Signature(String),

@@ -1,14 +1,20 @@
 //! Kiln's compiler: graph passes, fusion, memory planning and machine code.
 //!
-//! Each phase has its own type: `Graph` (tensors), groups (what is computed together), [`kernel::Kernel`] (loops over memory), machine
-//! code, and the `Program` of `kiln-ir` (steps over buffers). The crate never runs a program and does not know the runtime.
+//! Each phase has its own type: `Graph` (tensors), [`fusion::Groups`] (what is computed together), [`kernel::Kernel`] (loops over memory),
+//! machine code, and the `Program` of `kiln-ir` (steps over buffers). The crate never runs a program and does not know the runtime.
 
+mod access;
 pub mod driver;
+pub mod emit;
 mod error;
+pub mod fusion;
+pub mod jit;
 pub mod kernel;
+mod lower;
 pub mod math;
 mod options;
 pub mod passes;
+mod plan;
 mod stage;
 
 pub use error::{CompileError, PassFailure, PassFault};

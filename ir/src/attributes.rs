@@ -1,6 +1,10 @@
 //! The attributes of a node as the text writes them: `{axes = [0, 1], kind = sum}`.
+//!
+//! The text's parser of values is `text/value.rs`; a new form of [`Value`] needs an arm there and one in the `Display` below.
 
 use crate::dim::Dim;
+use crate::ops::Dense;
+use crate::text::Quoted;
 use std::fmt;
 
 /// The value of one attribute.
@@ -8,12 +12,14 @@ use std::fmt;
 pub enum Value {
     /// A word: a kind, an element type.
     Word(String),
-    /// Any text, quoted and escaped as in Rust.
-    Text(String),
     /// A list of extents, axes or offsets.
     Dims(Vec<Dim>),
     /// Two lists of axes, left and right: `[1]x[0]`.
     Axes(Vec<usize>, Vec<usize>),
+    /// Free text, quoted: a message, a file.
+    Text(String),
+    /// Bytes of a dense constant. The text writes the name of an entry in its resource table: `@r0`.
+    Data(Dense),
 }
 
 impl fmt::Display for Value {
@@ -27,13 +33,14 @@ impl fmt::Display for Value {
         }
         match self {
             Value::Word(w) => f.write_str(w),
-            Value::Text(t) => write!(f, "{t:?}"),
             Value::Dims(d) => list(f, d),
             Value::Axes(l, r) => {
                 list(f, l)?;
                 f.write_str("x")?;
                 list(f, r)
             }
+            Value::Text(t) => write!(f, "{}", Quoted(t)),
+            Value::Data(data) => write!(f, "<{} bytes>", data.bytes().len()),
         }
     }
 }
@@ -104,10 +111,12 @@ impl Attributes {
     pub fn word(&mut self, name: &str) -> Result<String, AttributeError> {
         match self.take(name, "a word")? {
             Value::Word(w) => Ok(w),
-            Value::Text(_) | Value::Dims(_) | Value::Axes(..) => Err(AttributeError {
-                name: name.into(),
-                expected: "a word".into(),
-            }),
+            Value::Dims(_) | Value::Axes(..) | Value::Text(_) | Value::Data(_) => {
+                Err(AttributeError {
+                    name: name.into(),
+                    expected: "a word".into(),
+                })
+            }
         }
     }
 
@@ -120,25 +129,16 @@ impl Attributes {
         }
     }
 
-    /// Takes out a quoted text.
-    pub fn text(&mut self, name: &str) -> Result<String, AttributeError> {
-        match self.take(name, "a quoted text")? {
-            Value::Text(t) => Ok(t),
-            Value::Word(_) | Value::Dims(_) | Value::Axes(..) => Err(AttributeError {
-                name: name.into(),
-                expected: "a quoted text".into(),
-            }),
-        }
-    }
-
     /// Takes out a list of dims.
     pub fn dims(&mut self, name: &str) -> Result<Vec<Dim>, AttributeError> {
         match self.take(name, "a list of dims")? {
             Value::Dims(d) => Ok(d),
-            Value::Word(_) | Value::Text(_) | Value::Axes(..) => Err(AttributeError {
-                name: name.into(),
-                expected: "a list of dims".into(),
-            }),
+            Value::Word(_) | Value::Axes(..) | Value::Text(_) | Value::Data(_) => {
+                Err(AttributeError {
+                    name: name.into(),
+                    expected: "a list of dims".into(),
+                })
+            }
         }
     }
 
@@ -179,10 +179,38 @@ impl Attributes {
     pub fn axes_pair(&mut self, name: &str) -> Result<(Vec<usize>, Vec<usize>), AttributeError> {
         match self.take(name, "two lists of axes like [1]x[0]")? {
             Value::Axes(l, r) => Ok((l, r)),
-            Value::Word(_) | Value::Text(_) | Value::Dims(_) => Err(AttributeError {
-                name: name.into(),
-                expected: "two lists of axes like [1]x[0]".into(),
-            }),
+            Value::Word(_) | Value::Dims(_) | Value::Text(_) | Value::Data(_) => {
+                Err(AttributeError {
+                    name: name.into(),
+                    expected: "two lists of axes like [1]x[0]".into(),
+                })
+            }
+        }
+    }
+
+    /// Takes out a quoted text.
+    pub fn text(&mut self, name: &str) -> Result<String, AttributeError> {
+        match self.take(name, "a quoted text")? {
+            Value::Text(t) => Ok(t),
+            Value::Word(_) | Value::Dims(_) | Value::Axes(..) | Value::Data(_) => {
+                Err(AttributeError {
+                    name: name.into(),
+                    expected: "a quoted text".into(),
+                })
+            }
+        }
+    }
+
+    /// Takes out the data of a resource.
+    pub fn data(&mut self, name: &str) -> Result<Dense, AttributeError> {
+        match self.take(name, "a resource such as @r0")? {
+            Value::Data(data) => Ok(data),
+            Value::Word(_) | Value::Dims(_) | Value::Axes(..) | Value::Text(_) => {
+                Err(AttributeError {
+                    name: name.into(),
+                    expected: "a resource such as @r0".into(),
+                })
+            }
         }
     }
 }

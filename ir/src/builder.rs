@@ -14,12 +14,15 @@ use crate::ops::{Constant, Op, Source};
 use crate::provenance::{Location, Origin, Provenance};
 use crate::types::{Shape, TensorType};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 mod operators;
+mod placement;
 mod structured;
 mod tensor;
 
+pub use placement::{LocationGuard, ScopeGuard};
 pub use tensor::{Operand, Tensor};
 
 /// Builds one graph.
@@ -31,18 +34,11 @@ struct Inner {
     graph: Graph,
     diagnostics: Vec<Diagnostic>,
     scopes: Vec<String>,
+    /// How many things each scope has numbered.
+    ordinals: BTreeMap<String, u64>,
+    /// The line that nodes are charged to, where it is not the caller's.
+    location: Option<Location>,
     origin: Origin,
-}
-
-/// Closes its scope when it is dropped.
-pub struct ScopeGuard<'g> {
-    builder: &'g Builder,
-}
-
-impl Drop for ScopeGuard<'_> {
-    fn drop(&mut self) {
-        self.builder.inner.borrow_mut().scopes.pop();
-    }
 }
 
 impl Builder {
@@ -53,6 +49,8 @@ impl Builder {
                 graph: Graph::empty(name),
                 diagnostics: Vec::new(),
                 scopes: Vec::new(),
+                ordinals: BTreeMap::new(),
+                location: None,
                 origin: Origin::User,
             }),
         }
@@ -61,12 +59,6 @@ impl Builder {
     /// The symbolic extent `name`.
     pub fn dim(&self, name: &str) -> Dim {
         Dim::symbol(name)
-    }
-
-    /// Opens a scope: nodes made while the guard lives carry `name` in their provenance, and slots get it before their names.
-    pub fn scope(&self, name: &str) -> ScopeGuard<'_> {
-        self.inner.borrow_mut().scopes.push(name.to_owned());
-        ScopeGuard { builder: self }
     }
 
     /// A source that is fed at each step.
@@ -251,28 +243,6 @@ impl Builder {
         }
     }
 
-    /// Records a mistake at the caller's line.
-    #[track_caller]
-    pub(crate) fn report(&self, refusal: Refusal, notes: Vec<String>) {
-        let Provenance {
-            location, scope, ..
-        } = self.provenance();
-        self.inner.borrow_mut().diagnostics.push(Diagnostic {
-            refusal,
-            location,
-            scope,
-            notes,
-        });
-    }
-
-    /// A tensor that stands for a mistake already reported.
-    pub(crate) fn poison(&self) -> Tensor<'_> {
-        Tensor {
-            builder: self,
-            id: None,
-        }
-    }
-
     /// Runs `body` with every node it makes marked as coming from `origin`.
     pub(crate) fn with_origin<R>(&self, origin: Origin, body: impl FnOnce() -> R) -> R {
         let before = std::mem::replace(&mut self.inner.borrow_mut().origin, origin);
@@ -294,22 +264,16 @@ impl Builder {
         self.inner.borrow().graph.node(id).cloned()
     }
 
-    /// The name of the slot whose source is `id`.
-    pub(crate) fn slot_name(&self, id: NodeId) -> Option<String> {
-        let inner = self.inner.borrow();
-        inner
-            .graph
-            .slots()
-            .iter()
-            .find(|s| s.node == id)
-            .map(|s| s.name.clone())
-    }
-
     #[track_caller]
     fn provenance(&self) -> Provenance {
         let inner = self.inner.borrow();
+        // A closure would lose the caller, hence the match.
+        let location = match &inner.location {
+            Some(location) => location.clone(),
+            None => Location::caller(),
+        };
         Provenance {
-            location: Location::caller(),
+            location,
             scope: Arc::from(inner.scopes.join("/")),
             origin: inner.origin.clone(),
         }

@@ -25,7 +25,7 @@ mod source;
 pub use accumulate::accumulator;
 pub(crate) use accumulate::field as accumulate_field;
 
-pub use constant::{Constant, DimSize, Iota, Literal};
+pub use constant::{Constant, ConstantValue, Dense, DimSize, Element, Iota, Literal};
 pub use contraction::Dot;
 pub use indexing::{Gather, OutOfRange, Scatter, ScatterKind};
 pub use movement::{Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose};

@@ -147,12 +147,7 @@ impl Stream {
     /// `2 * index + 1`, both of block `index / 2`.
     #[inline]
     pub const fn uniform_f64(&self, index: u64) -> f64 {
-        let block = self.block(index / 2);
-        if index.is_multiple_of(2) {
-            unit_f64(block[0], block[1])
-        } else {
-            unit_f64(block[2], block[3])
-        }
+        self.uniform_pair(index / 2)[(index % 2) as usize]
     }
 
     /// Element `index` of the standard normal sequence, by Box and Muller (1958).
@@ -162,15 +157,23 @@ impl Stream {
     /// `sqrt(-2 ln u) sin(2 pi v)` at odd indices. All of it is f64 through the `libm` crate, so it does not
     /// depend on the platform's mathematical library. A value never exceeds 8.6 in magnitude.
     pub fn normal(&self, index: u64) -> f64 {
-        let block = self.block(index / 2);
+        self.normal_pair(index / 2)[(index % 2) as usize]
+    }
+
+    /// Elements `2 * pair` and `2 * pair + 1` of the standard normal sequence, for the price of one: they share a block,
+    /// a logarithm and a square root.
+    pub fn normal_pair(&self, pair: u64) -> [f64; 2] {
+        let block = self.block(pair);
         let radius = libm::sqrt(-2.0 * libm::log(1.0 - unit_f64(block[0], block[1])));
         let angle = core::f64::consts::TAU * unit_f64(block[2], block[3]);
-        radius
-            * if index.is_multiple_of(2) {
-                libm::cos(angle)
-            } else {
-                libm::sin(angle)
-            }
+        [radius * libm::cos(angle), radius * libm::sin(angle)]
+    }
+
+    /// Elements `2 * pair` and `2 * pair + 1` of the f64 uniform sequence, which share a block.
+    #[inline]
+    pub const fn uniform_pair(&self, pair: u64) -> [f64; 2] {
+        let block = self.block(pair);
+        [unit_f64(block[0], block[1]), unit_f64(block[2], block[3])]
     }
 
     /// The word under the cursor; the cursor moves on by one.

@@ -2,16 +2,55 @@
 
 use crate::dim::Dim;
 use crate::dtype::DType;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 use std::ops::Deref;
 
 /// The extents of a tensor's axes, outermost first.
-#[derive(Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Default, Serialize)]
 #[serde(transparent)]
 pub struct Shape(Vec<Dim>);
 
+/// No tensor has more axes.
+const MAX_RANK: usize = 32;
+/// The number of elements is a polynomial with at most this many terms before it is simplified, so that a hostile file cannot make the
+/// shape rules multiply polynomials for ever.
+const MAX_ELEMENT_TERMS: usize = 4096;
+
+impl<'de> Deserialize<'de> for Shape {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let shape = Self(Vec::deserialize(deserializer)?);
+        match shape.trouble() {
+            Some(why) => Err(serde::de::Error::custom(why)),
+            None => Ok(shape),
+        }
+    }
+}
+
 impl Shape {
+    /// Why no tensor of a readable graph has this shape, if so.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        if self.0.len() > MAX_RANK {
+            return Some(format!("{} axes are more than {MAX_RANK}", self.0.len()));
+        }
+        for dim in &self.0 {
+            if let Some(why) = dim.unreadable() {
+                return Some(format!("an extent has no readable spelling: {why}"));
+            }
+            if dim.constant().is_some_and(|c| c < 0) {
+                return Some(format!("the extent {dim} is negative"));
+            }
+        }
+        let terms = self
+            .0
+            .iter()
+            .try_fold(1usize, |n, d| n.checked_mul(d.term_count()));
+        if terms.is_none_or(|n| n > MAX_ELEMENT_TERMS) {
+            return Some("its number of elements is too long a polynomial".into());
+        }
+        None
+    }
+
     /// The shape of a scalar: no axes, one element.
     pub fn scalar() -> Self {
         Self(Vec::new())
@@ -143,6 +182,18 @@ impl TensorType {
     /// The number of axes.
     pub fn rank(&self) -> usize {
         self.shape.len()
+    }
+
+    /// Why no value of a readable graph has this type, if so: the shape's trouble, or more bytes than memory can have.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let extents = self.shape.iter().filter_map(Dim::constant);
+        let mut extents = extents.map(|d| d.max(1));
+        let bytes = extents.try_fold(self.dtype.size() as i64, i64::checked_mul);
+        self.shape.trouble().or_else(|| {
+            bytes
+                .is_none()
+                .then(|| "it is larger than 2^63 bytes".into())
+        })
     }
 
     /// The same shape with another element type.

@@ -1,1 +1,48 @@
-//! kiln-nn
+//! Kiln's layers, losses, metrics, initialisers and optimizers.
+//!
+//! Everything here is a graph builder on the public API of `kiln-ir`: the compiler has never heard of a layer, and one of your own has
+//! the same standing. A model to train, in ten lines:
+//!
+//! ```
+//! use kiln_ir::{Builder, DType};
+//! use kiln_nn::{Accuracy, Adam, Context, Layer, Loss, Metric, Optimizer, Sequential, SparseCrossEntropy};
+//!
+//! let model = Sequential::new([784]).dense(512).relu().dropout(0.5).dense(10);
+//! let g = Builder::new("digits");
+//! let b = g.dim("b");
+//! let x = g.input("x", DType::F32, (b.clone(), 784));
+//! let y = g.input("y", DType::U8, (b,));
+//! let logits = model.apply(&Context::training(&g), x);
+//! let loss = SparseCrossEntropy.mean(logits, y);
+//! g.output("loss", loss);
+//! g.output("accuracy", Accuracy.measure(logits, y));
+//! Adam::new(1e-3).minimize(loss);
+//! let graph = g.finish().unwrap();
+//! assert_eq!(graph.outputs().len(), 2);
+//! ```
+//!
+//! - [`Layer`] and [`Context`]: what a layer is, and how it declares params, opens scopes and learns the mode.
+//! - [`Sequential`] for stacks; a plain struct of layers, applied with [`Context::layer`], for everything else.
+//! - [`Loss`], [`Metric`], [`Optimizer`] and [`Initialiser`](initialisers::Initialiser): traits with one method to write.
+//! - [`random_bits`]: where randomness in a graph comes from.
+
+pub mod initialisers;
+mod labels;
+mod last_axis;
+mod layer;
+pub mod layers;
+pub mod losses;
+pub mod metrics;
+pub mod optimizers;
+mod random;
+mod sequential;
+mod summary;
+
+pub use layer::{Context, Layer, Mode};
+pub use layers::{Activation, Dense, Dropout, Flatten, dropout, log_softmax, relu, softmax};
+pub use losses::{CrossEntropy, Loss, MeanSquaredError, SparseCrossEntropy};
+pub use metrics::{Accuracy, Metric};
+pub use optimizers::{Adam, Optimizer, Sgd};
+pub use random::random_bits;
+pub use sequential::Sequential;
+pub use summary::{Row, Summary};

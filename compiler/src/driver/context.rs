@@ -1,10 +1,9 @@
 //! Where dumps go: to files of the dump folder, else to the caller's sink.
 
-use super::text::graph_text;
 use crate::error::CompileError;
 use crate::options::Options;
 use crate::stage::Stage;
-use kiln_ir::Graph;
+use kiln_ir::{Graph, TextOptions};
 use std::path::{Path, PathBuf};
 
 /// The options of a compilation and where its dumps go. Every phase reports here what stage it has reached.
@@ -79,7 +78,7 @@ pub(super) fn write_failing_input(
         .clone()
         .unwrap_or_else(|| std::env::temp_dir().join("kiln"));
     let path = dir.join(format!("{}.before-{pass}.kir", safe(&graph.name)));
-    match write(&path, &graph_text(graph)) {
+    match write(&path, &graph.to_text(TextOptions { locations: true })) {
         Ok(()) => Ok(path),
         Err(error) => Err(format!("{}: {error}", path.display())),
     }

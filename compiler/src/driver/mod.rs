@@ -7,17 +7,14 @@ use crate::error::{CompileError, PassFailure, PassFault};
 use crate::options::Options;
 use crate::passes::{self, Numerics, Pass, PassCx, Pipeline};
 use crate::stage::Stage;
-use kiln_ir::Graph;
+use kiln_ir::{Graph, TextOptions, verify};
 use std::time::{Duration, Instant};
 
-mod check;
 mod context;
 mod signature;
-mod text;
 mod traced;
 
 pub use context::Context;
-pub use text::graph_text;
 pub use traced::traced;
 
 /// What one pass took.
@@ -68,8 +65,8 @@ pub fn run_pipeline(
     }
     // Passes index by what the graph says, so it is checked even where their results are not.
     check_input(graph)?;
-    cx.reach(Stage::Traced, &graph.name, || graph_text(&traced(graph)))?;
-    cx.reach(Stage::Differentiated, &graph.name, || graph_text(graph))?;
+    cx.reach(Stage::Traced, &graph.name, || dumped(&traced(graph)))?;
+    cx.reach(Stage::Differentiated, &graph.name, || dumped(graph))?;
     let mut optimized = Optimized {
         graph: graph.clone(),
         timings: Vec::new(),
@@ -85,7 +82,7 @@ pub fn run_pipeline(
         optimized.timings.push(timing);
     }
     let result = &optimized.graph;
-    cx.reach(Stage::Optimized, &result.name, || graph_text(result))?;
+    cx.reach(Stage::Optimized, &result.name, || dumped(result))?;
     Ok(optimized)
 }
 
@@ -102,8 +99,13 @@ pub fn run_pass(name: &str, graph: &Graph, options: &Options) -> Result<Graph, C
     Ok(run_checked(pass.as_ref(), graph, options)?.0)
 }
 
+/// Dumps leave out the user's lines, so that they change only where the graph does.
+fn dumped(graph: &Graph) -> String {
+    graph.to_text(TextOptions::default())
+}
+
 fn check_input(graph: &Graph) -> Result<(), CompileError> {
-    check::verify(graph).map_err(|violations| CompileError::Invalid {
+    verify(graph).map_err(|violations| CompileError::Invalid {
         graph: graph.name.clone(),
         violations,
     })
@@ -120,7 +122,7 @@ fn run_checked(
     let checked = result.map_err(PassFault::from).and_then(|after| {
         signature::unchanged(graph, &after).map_err(PassFault::Signature)?;
         if options.verify {
-            check::verify(&after).map_err(PassFault::Invalid)?;
+            verify(&after).map_err(PassFault::Invalid)?;
         }
         Ok(after)
     });

@@ -78,10 +78,59 @@ impl Index {
         }
         let zero = Dim::from(0);
         terms.retain(|_, c| *c != zero);
-        Index {
+        let sum = Index {
             constant: &self.constant + &other.constant,
             terms: terms.into_iter().collect(),
+        };
+        sum.recombined()
+    }
+
+    /// `d * (x div d) + (x mod d)` is `x`: what an unravelled counter becomes where an access is contiguous after all.
+    fn recombined(self) -> Index {
+        let pair = self.terms.iter().find_map(|(atom, c)| {
+            let Atom::Mod(inner, divisor) = atom else {
+                return None;
+            };
+            let quotient = Atom::FloorDiv(inner.clone(), divisor.clone());
+            let scaled = c * divisor;
+            let other = self.terms.iter().find(|(a, _)| *a == quotient)?;
+            (other.1 == scaled).then(|| (atom.clone(), quotient, inner.times(c)))
+        });
+        match pair {
+            Some((remainder, quotient, whole)) => {
+                let rest = self.terms.into_iter();
+                let rest = Index {
+                    constant: self.constant,
+                    terms: rest
+                        .filter(|(a, _)| *a != remainder && *a != quotient)
+                        .collect(),
+                };
+                rest.plus(&whole)
+            }
+            None => self,
         }
+    }
+
+    /// The index with every loop counter replaced.
+    pub fn substitute(
+        &self,
+        replacement: &impl Fn(LoopId) -> Index,
+        extent: &impl Fn(LoopId) -> Option<Dim>,
+    ) -> Index {
+        let start = Index::constant(self.constant.clone());
+        self.terms.iter().fold(start, |sum, (atom, c)| {
+            let replaced = match atom {
+                Atom::Loop(id) => replacement(*id),
+                Atom::Value(_) => Index::atom(atom.clone()),
+                Atom::FloorDiv(inner, divisor) => inner
+                    .substitute(replacement, extent)
+                    .floor_div(divisor, extent),
+                Atom::Mod(inner, divisor) => inner
+                    .substitute(replacement, extent)
+                    .modulo(divisor, extent),
+            };
+            sum.plus(&replaced.times(c))
+        })
     }
 
     /// The index and a constant.
@@ -151,6 +200,22 @@ impl Index {
         (whole, rest)
     }
 
+    /// A bound above a single counter or remainder, where one is known.
+    fn range(&self, extent: &impl Fn(LoopId) -> Option<Dim>) -> Option<Dim> {
+        let [(atom, c)] = self.terms.as_slice() else {
+            return None;
+        };
+        if self.constant != Dim::from(0) || c.constant() != Some(1) {
+            return None;
+        }
+        match atom {
+            Atom::Loop(id) => extent(*id),
+            Atom::Mod(_, divisor) => Some(divisor.clone()),
+            Atom::FloorDiv(inner, divisor) => inner.range(extent)?.exact_div(divisor),
+            Atom::Value(_) => None,
+        }
+    }
+
     /// Whether `0 <= self < bound` is certain. The test is for mixed-radix numbers: the counters' coefficients, largest last, are each
     /// the product of the one before and its extent, as row-major offsets within one block are.
     fn is_below(&self, bound: &Dim, extent: &impl Fn(LoopId) -> Option<Dim>) -> bool {
@@ -164,7 +229,10 @@ impl Index {
             let bound = match atom {
                 Atom::Loop(id) => extent(*id),
                 Atom::Mod(_, divisor) => Some(divisor.clone()),
-                Atom::Value(_) | Atom::FloorDiv(..) => None,
+                Atom::FloorDiv(inner, divisor) => inner
+                    .range(extent)
+                    .and_then(|range| range.exact_div(divisor)),
+                Atom::Value(_) => None,
             };
             match bound {
                 Some(bound) => open.push((c.clone(), bound)),
@@ -183,6 +251,24 @@ impl Index {
             || radix.constant() == Some(1)
             || matches!((radix.constant(), bound.constant()), (Some(r), Some(b)) if r <= b)
             || bound.exact_div(&radix).is_some()
+    }
+
+    /// The index with every computed value renamed.
+    pub fn with_values(&self, rename: &dyn Fn(ValueId) -> ValueId) -> Index {
+        let start = Index::constant(self.constant.clone());
+        self.terms.iter().fold(start, |sum, (atom, c)| {
+            let renamed = match atom {
+                Atom::Loop(id) => Atom::Loop(*id),
+                Atom::Value(id) => Atom::Value(rename(*id)),
+                Atom::FloorDiv(inner, divisor) => {
+                    Atom::FloorDiv(Box::new(inner.with_values(rename)), divisor.clone())
+                }
+                Atom::Mod(inner, divisor) => {
+                    Atom::Mod(Box::new(inner.with_values(rename)), divisor.clone())
+                }
+            };
+            sum.plus(&Index::atom(renamed).times(c))
+        })
     }
 
     /// Calls `visit` with every size of the index.
@@ -270,6 +356,30 @@ mod tests {
         assert_eq!(rows, counter(0).times(&t).plus(&counter(1)));
         assert_eq!(rows.floor_div(&t, &extent), counter(0));
         assert_eq!(rows.modulo(&t, &extent), counter(1));
+    }
+
+    #[test]
+    fn an_unravelled_counter_comes_back_where_the_access_is_contiguous() {
+        let (b, t) = (Dim::symbol("b"), Dim::symbol("t"));
+        let (d, flat) = (Dim::from(28), LoopId(9));
+        let total = &(&b * &t) * &d;
+        let extent = |id: LoopId| (id == flat).then(|| total.clone());
+        let linear = Index::counter(flat);
+        let last = linear.modulo(&d, &extent);
+        let rest = linear.floor_div(&d, &extent);
+        let axes = [rest.floor_div(&t, &extent), rest.modulo(&t, &extent), last];
+        let offset = counter(0)
+            .times(&(&t * &d))
+            .plus(&counter(1).times(&d))
+            .plus(&counter(2));
+        assert_eq!(
+            offset.substitute(&|id| axes[id.index()].clone(), &extent),
+            linear
+        );
+        // A gap between rows keeps the quotient.
+        let padded = counter(1).times(&Dim::from(32)).plus(&counter(2));
+        let found = padded.substitute(&|id| axes[id.index()].clone(), &extent);
+        assert_ne!(found, linear);
     }
 
     #[test]

@@ -10,8 +10,12 @@ use kiln_ir::{DType, Dim};
 use std::fmt;
 
 mod index;
+mod print;
+mod verify;
 
 pub use index::{Atom, Index};
+pub(crate) use print::spell;
+pub use verify::{KernelError, verify};
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
@@ -230,16 +234,16 @@ impl Kernel {
         found
     }
 
-    /// The loop whose range may be cut and shared out: the whole body, a grid loop, or a lanes loop that folds nothing.
+    /// The loop whose range may be cut and shared out: a grid loop, or a lanes loop that folds nothing, behind which nothing follows and
+    /// before which only values are computed, once for each call.
     ///
     /// A kernel without one is called with the range `0..1`.
     pub fn partition(&self) -> Option<&Loop> {
-        match self.body.as_slice() {
-            [Stmt::Loop(only)] if only.kind != LoopKind::Serial && only.accumulators.is_empty() => {
-                Some(only)
-            }
-            _ => None,
-        }
+        let (last, before) = self.body.split_last()?;
+        let Stmt::Loop(last) = last else { return None };
+        let only_values = before.iter().all(|s| matches!(s, Stmt::Let { .. }));
+        let free = last.kind != LoopKind::Serial && last.accumulators.is_empty();
+        (only_values && free).then_some(last)
     }
 }
 

@@ -1,19 +1,22 @@
 //! Constants as passes see them: one number for all elements.
 
-use kiln_ir::ops::{Constant, Literal, Op};
+use kiln_ir::ops::{Constant, ConstantValue, Literal, Op};
 use kiln_ir::{DType, TensorType};
 
 /// The number, where `op` is a constant whose elements are all that.
 pub(super) fn as_splat(op: &Op) -> Option<Literal> {
     match op {
-        Op::Constant(constant) => Some(constant.literal),
+        Op::Constant(constant) => constant.as_splat(),
         _ => None,
     }
 }
 
 /// A constant whose elements are all `literal`, a number of its type.
 pub(super) fn splat(ty: TensorType, literal: Literal) -> Op {
-    Op::Constant(Constant { ty, literal })
+    Op::Constant(Constant {
+        ty,
+        value: ConstantValue::Splat(literal),
+    })
 }
 
 /// The value of a floating literal.

@@ -135,7 +135,7 @@ impl Dim {
     }
 
     /// `(symbol, factor, rest)` where the dim is `factor * symbol + rest` and `rest` is a constant.
-    fn linear(&self) -> Option<(Symbol, i64, i64)> {
+    pub(crate) fn linear(&self) -> Option<(Symbol, i64, i64)> {
         let mut rest = 0;
         let mut found = None;
         for (monomial, c) in self.terms() {

@@ -1,6 +1,9 @@
 //! Printing and parsing of dims: `2*b*t + 1`, `floordiv(b + 1, 2)`. Serde uses the same spelling.
+//!
+//! A dim that is read is bounded in nesting, degree and number of terms, so that hostile text costs neither the stack nor the time of
+//! a product of polynomials. [`Dim::unreadable`] says which dims print to text that would not be read.
 
-use super::{Atom, Dim, Function, Monomial};
+use super::{Atom, Dim, Function, Monomial, Repr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
@@ -109,6 +112,59 @@ impl Dim {
 const MAX_DEPTH: usize = 32;
 /// The degree is limited too: `b*b*b*...` would otherwise cost quadratic time.
 const MAX_FACTORS: usize = 64;
+/// And so is the number of terms, which a product of sums multiplies.
+const MAX_TERMS: usize = 256;
+
+impl Dim {
+    /// The number of terms of the polynomial; 1 for a constant.
+    pub(crate) fn term_count(&self) -> usize {
+        match &self.0 {
+            Repr::Constant(_) => 1,
+            Repr::Polynomial(p) => p.0.len(),
+        }
+    }
+
+    /// Why the printed form would not be read back, if it would not: no sensible graph has such a dim.
+    pub(crate) fn unreadable(&self) -> Option<&'static str> {
+        self.unreadable_at(1)
+    }
+
+    fn unreadable_at(&self, depth: usize) -> Option<&'static str> {
+        if depth > MAX_DEPTH {
+            return Some("it nests too deep");
+        }
+        if self.term_count() > MAX_TERMS {
+            return Some("it has too many terms");
+        }
+        for (monomial, c) in self.terms() {
+            let coefficient = usize::from(c.unsigned_abs() != 1);
+            if monomial.degree() as usize + coefficient > MAX_FACTORS {
+                return Some("its degree is too high");
+            }
+            if c == i64::MIN {
+                return Some("a coefficient is out of range");
+            }
+            for (atom, _) in &monomial.0 {
+                let why = match atom {
+                    Atom::Symbol(s) => (!is_identifier(s.name()))
+                        .then_some("a symbol is not a name of letters, digits and `_`"),
+                    Atom::Call(_, a, b) => a
+                        .unreadable_at(depth + 1)
+                        .or_else(|| b.unreadable_at(depth + 1)),
+                };
+                if why.is_some() {
+                    return why;
+                }
+            }
+        }
+        None
+    }
+}
+
+fn is_identifier(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
 
 struct Parser<'t> {
     text: &'t str,
@@ -157,6 +213,9 @@ impl Parser<'_> {
                 self.depth -= 1;
                 return Ok(total);
             }
+            if total.term_count() > MAX_TERMS {
+                return self.error("fewer terms");
+            }
         }
     }
 
@@ -168,7 +227,11 @@ impl Parser<'_> {
             if factors > MAX_FACTORS {
                 return self.error("fewer factors");
             }
-            product = &product * &self.factor()?;
+            let factor = self.factor()?;
+            if product.term_count() * factor.term_count() > MAX_TERMS {
+                return self.error("fewer terms");
+            }
+            product = &product * &factor;
         }
         Ok(product)
     }
@@ -251,5 +314,40 @@ mod tests {
         }
         assert!("floordiv(".repeat(10_000).parse::<Dim>().is_err());
         assert!("b*".repeat(10_000).parse::<Dim>().is_err());
+    }
+
+    #[test]
+    fn polynomials_that_grow_are_refused_in_time() {
+        let sum: Vec<String> = (0..100).map(|i| format!("2*s{i}")).collect();
+        let factor = format!("floordiv({}, 2)", sum.join(" + "));
+        let power = vec![factor; 20].join("*");
+        assert_eq!(power.parse::<Dim>().unwrap_err().expected, "fewer terms");
+        let long: Vec<String> = (0..100_000).map(|i| format!("s{i}")).collect();
+        assert_eq!(
+            long.join(" + ").parse::<Dim>().unwrap_err().expected,
+            "fewer terms"
+        );
+    }
+
+    #[test]
+    fn what_is_readable_reads_back() {
+        let mut nested = Dim::symbol("b");
+        let mut readable = 0;
+        for _ in 0..40 {
+            assert_eq!(
+                nested.to_string().parse::<Dim>().ok().as_ref() == Some(&nested),
+                nested.unreadable().is_none(),
+                "{nested}"
+            );
+            readable += usize::from(nested.unreadable().is_none());
+            nested = (nested + 1).floor_div(&Dim::from(2));
+        }
+        assert_eq!(readable, MAX_DEPTH);
+        let power = (0..64).fold(Dim::from(1), |p, _| p * Dim::symbol("b"));
+        assert!(power.unreadable().is_none());
+        assert!((power.clone() * 2).unreadable().is_some());
+        assert!(Dim::symbol("2b").unreadable().is_some());
+        assert!((Dim::symbol("b") * i64::MIN).unreadable().is_some());
+        assert_eq!(power.to_string().parse::<Dim>(), Ok(power));
     }
 }

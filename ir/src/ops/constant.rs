@@ -1,4 +1,7 @@
-//! Values known without operands: splat constants, iota, and extents as values.
+//! Values known without operands: constants (splat or dense), iota, and extents as values.
+//!
+//! A constant is either one number for every element, which may have a symbolic shape, or dense data, which may not. Both are exact:
+//! a literal is kept in its family and dense data as the bytes of the element type, so nothing is rounded on the way through a file.
 
 use super::{Effect, EvalCx, Rules, Vjp};
 use crate::array::{Array, EvalError, Values};
@@ -9,44 +12,64 @@ use crate::dim::Dim;
 use crate::dtype::DType;
 use crate::types::{Shape, TensorType};
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
-/// One number, exact in its family. Floats are kept as bits, so that NaN compares equal to itself and serialises.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Literal {
-    /// The bits of an f64.
-    Float(u64),
-    /// An integer or a truth value; u64 as its bit pattern.
-    Int(i64),
+mod dense;
+mod literal;
+
+pub use dense::{Dense, Element};
+pub use literal::Literal;
+
+/// What the elements of a constant are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ConstantValue {
+    /// One number for all elements.
+    Splat(Literal),
+    /// Every element, row-major.
+    Dense(Dense),
 }
 
-impl fmt::Display for Literal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Literal::Float(bits) => write!(f, "{:?}", f64::from_bits(*bits)),
-            Literal::Int(i) => write!(f, "{i}"),
-        }
-    }
-}
-
-/// A tensor whose elements are all one number.
+/// A tensor that is known when the graph is built.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Constant {
     /// The type of the tensor.
     pub ty: TensorType,
-    /// The number.
-    pub literal: Literal,
+    /// Its elements.
+    pub value: ConstantValue,
 }
 
 impl Constant {
-    /// `value` in the tensor's own element type: rounded for floats, truncated and wrapped for integers.
+    /// `value` for every element, in the tensor's own element type: rounded for floats, truncated and wrapped for integers. A NaN
+    /// becomes the one quiet NaN without payload.
     pub fn splat(ty: TensorType, value: f64) -> Self {
-        let literal = if ty.dtype.is_float() {
-            Literal::Float(crate::array::round(ty.dtype, value).to_bits())
-        } else {
-            Literal::Int(crate::array::wrap(ty.dtype, value as i64))
-        };
-        Self { ty, literal }
+        let literal = Literal::of(ty.dtype, value);
+        Self {
+            ty,
+            value: ConstantValue::Splat(literal),
+        }
+    }
+
+    /// Every element, row-major, as little-endian bytes of the element type. The shape rule checks the number of bytes.
+    pub fn dense(ty: TensorType, data: Dense) -> Self {
+        Self {
+            ty,
+            value: ConstantValue::Dense(data),
+        }
+    }
+
+    /// The number, where all elements are one.
+    pub fn as_splat(&self) -> Option<Literal> {
+        match self.value {
+            ConstantValue::Splat(literal) => Some(literal),
+            ConstantValue::Dense(_) => None,
+        }
+    }
+
+    /// The elements, where they are stored one by one.
+    pub fn as_dense(&self) -> Option<&Dense> {
+        match &self.value {
+            ConstantValue::Splat(_) => None,
+            ConstantValue::Dense(data) => Some(data),
+        }
     }
 
     pub(super) fn parse(
@@ -55,24 +78,17 @@ impl Constant {
         ty: &TensorType,
     ) -> Option<Result<Self, AttributeError>> {
         (name == "const").then(|| {
+            if attributes.iter().any(|(name, _)| name == "data") {
+                return Ok(Self::dense(ty.clone(), attributes.data("data")?));
+            }
             let word = attributes.word("value")?;
-            let wrong = || AttributeError {
+            let literal = Literal::parse(ty.dtype, &word).ok_or_else(|| AttributeError {
                 name: "value".into(),
-                expected: format!("a number of type {}", ty.dtype),
-            };
-            let literal = if ty.dtype.is_float() {
-                let value: f64 = word.parse().map_err(|_| wrong())?;
-                Literal::Float(crate::array::round(ty.dtype, value).to_bits())
-            } else {
-                let value: i64 = word.parse().map_err(|_| wrong())?;
-                if crate::array::wrap(ty.dtype, value) != value {
-                    return Err(wrong());
-                }
-                Literal::Int(value)
-            };
+                expected: Literal::expected(ty.dtype),
+            })?;
             Ok(Self {
                 ty: ty.clone(),
-                literal,
+                value: ConstantValue::Splat(literal),
             })
         })
     }
@@ -80,6 +96,17 @@ impl Constant {
     pub(super) fn representatives() -> Vec<Self> {
         vec![Self::splat(TensorType::new(DType::F32, [2]), 0.5)]
     }
+}
+
+/// These ops compute from nothing; an operand would be ignored, so it is refused.
+fn no_operands(op: &str, operands: &[&TensorType]) -> Result<(), Refusal> {
+    if operands.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Kind::Signature,
+        format!("`{op}` takes no operands, not {}", operands.len()),
+    ))
 }
 
 impl Rules for Constant {
@@ -91,19 +118,13 @@ impl Rules for Constant {
         Effect::Pure
     }
 
-    fn infer(&self, _: &[&TensorType]) -> Result<TensorType, Refusal> {
-        let float = matches!(self.literal, Literal::Float(_));
-        if float == self.ty.dtype.is_float() {
-            Ok(self.ty.clone())
-        } else {
-            Err(Refusal::new(
-                Kind::Type,
-                format!(
-                    "`const` of {} with a literal of another family",
-                    self.ty.dtype
-                ),
-            ))
+    fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, Refusal> {
+        no_operands("const", operands)?;
+        match &self.value {
+            ConstantValue::Splat(literal) => literal.check(self.ty.dtype)?,
+            ConstantValue::Dense(data) => data.check(&self.ty)?,
         }
+        Ok(self.ty.clone())
     }
 
     fn vjp<'g>(&self, _: &Vjp<'g>) -> Vec<Option<Tensor<'g>>> {
@@ -112,15 +133,25 @@ impl Rules for Constant {
 
     fn eval(&self, _: &[&Array], cx: &EvalCx<'_>) -> Result<Array, EvalError> {
         let count = cx.count;
-        let values = match self.literal {
-            Literal::Float(bits) => Values::Float(vec![f64::from_bits(bits); count]),
-            Literal::Int(i) => Values::Int(vec![i; count]),
+        let values = match &self.value {
+            ConstantValue::Splat(Literal::Float(bits)) => {
+                Values::Float(vec![f64::from_bits(*bits); count])
+            }
+            ConstantValue::Splat(Literal::Int(i)) => Values::Int(vec![*i; count]),
+            ConstantValue::Dense(data) => data.values(self.ty.dtype),
         };
         Array::new(self.ty.dtype, cx.shape.to_vec(), values)
     }
 
     fn attributes(&self) -> Attributes {
-        Attributes::none().with("value", Value::Word(self.literal.to_string()))
+        match &self.value {
+            ConstantValue::Splat(literal) => {
+                Attributes::none().with("value", Value::Word(literal.text(self.ty.dtype)))
+            }
+            ConstantValue::Dense(data) => {
+                Attributes::none().with("data", Value::Data(data.clone()))
+            }
+        }
     }
 }
 
@@ -171,7 +202,8 @@ impl Rules for Iota {
         Effect::Pure
     }
 
-    fn infer(&self, _: &[&TensorType]) -> Result<TensorType, Refusal> {
+    fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, Refusal> {
+        no_operands("iota", operands)?;
         if self.ty.dtype == DType::Bool {
             return Err(Refusal::new(
                 Kind::Type,
@@ -245,7 +277,8 @@ impl Rules for DimSize {
         Effect::Pure
     }
 
-    fn infer(&self, _: &[&TensorType]) -> Result<TensorType, Refusal> {
+    fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, Refusal> {
+        no_operands("dim_size", operands)?;
         Ok(TensorType::new(DType::I64, Shape::scalar()))
     }
 

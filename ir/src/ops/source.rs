@@ -4,7 +4,7 @@ use super::{Effect, EvalCx, Rules, Vjp};
 use crate::array::{Array, EvalError};
 use crate::attributes::{AttributeError, Attributes};
 use crate::builder::Tensor;
-use crate::diagnostic::Refusal;
+use crate::diagnostic::{Kind, Refusal};
 use crate::types::TensorType;
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +41,10 @@ impl Rules for Source {
         Effect::Pure
     }
 
-    fn infer(&self, _: &[&TensorType]) -> Result<TensorType, Refusal> {
+    fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, Refusal> {
+        if !operands.is_empty() {
+            return Err(Refusal::new(Kind::Signature, "a source takes no operands"));
+        }
         Ok(self.ty.clone())
     }
 

@@ -1,0 +1,141 @@
+//! The second half of the grouping rule: groups over one space that touch the same memory become one.
+//!
+//! A producer met its consumers' groups when it was placed, but two groups that were begun apart may turn out to walk the same space: the
+//! loss of each row beside the gradient of each row. They are merged where one reads what the other writes at its own place, or both
+//! read the same tensor, and where the result depends on nothing that waits for it. Results that only the merged group reads lose their
+//! memory.
+
+use super::form::{Former, MOST_MEMBERS, read_level};
+use super::relation::Relation;
+use super::{GroupId, Level, Space};
+use kiln_ir::NodeId;
+
+/// Merges until nothing more can be.
+pub(super) fn merge(former: &mut Former<'_>) {
+    let count = former.groups.len();
+    for first in 0..count {
+        for second in first + 1..count {
+            let (a, b) = (GroupId(first as u32), GroupId(second as u32));
+            if let Some(space) = merged_space(former, a, b) {
+                join(former, a, b, space);
+            }
+        }
+    }
+    former.drop_empty();
+}
+
+fn merged_space(former: &Former<'_>, a: GroupId, b: GroupId) -> Option<Space> {
+    let (first, second) = (&former.groups[a.index()], &former.groups[b.index()]);
+    let alive = !first.members.is_empty() && !second.members.is_empty();
+    let products = first.product.is_some() && second.product.is_some();
+    if !alive || products || first.members.len() + second.members.len() > MOST_MEMBERS {
+        return None;
+    }
+    if former.is_scatter(a) || former.is_scatter(b) {
+        return None;
+    }
+    let space = common_space(&first.space, &second.space)?;
+    let points = |members: &[(NodeId, Level)]| members.iter().any(|(_, l)| *l == Level::Point);
+    let stores_points = [first, second].iter().any(|g| {
+        g.roots
+            .iter()
+            .any(|r| g.product != Some(*r) && g.level(*r) == Some(Level::Point))
+    });
+    let whole = matches!(&space, Space::Rows { rows, columns, fixed: true } if rows.is_empty() && !columns.is_empty());
+    if whole && stores_points && first.product.is_none() && second.product.is_none() {
+        return None;
+    }
+    let agree = first
+        .members
+        .iter()
+        .all(|(n, level)| second.level(*n).is_none_or(|other| other == *level));
+    if !agree || (!points(&first.members) && !points(&second.members) && space.point().is_empty()) {
+        return None;
+    }
+    let touches = reads_in_place(former, a, b, &space)? | reads_in_place(former, b, a, &space)?;
+    let shares = || former.loads(a).iter().any(|n| former.loads(b).contains(n));
+    if !touches && !shares() {
+        return None;
+    }
+    let circle = former.reaches_through(a, b) || former.reaches_through(b, a);
+    (!circle).then_some(space)
+}
+
+/// The space of both, if it is one.
+fn common_space(a: &Space, b: &Space) -> Option<Space> {
+    match (a, b) {
+        (Space::Rows { fixed: false, .. }, Space::Rows { .. }) => {
+            (a.point() == b.point()).then(|| b.clone())
+        }
+        (Space::Rows { .. }, Space::Rows { fixed: false, .. }) => {
+            (a.point() == b.point()).then(|| a.clone())
+        }
+        (Space::Rows { .. } | Space::Columns { .. }, _) => (a == b).then(|| a.clone()),
+    }
+}
+
+/// Whether `reader` reads roots of `writer`; `None` if it does so away from their own place, or in memory.
+fn reads_in_place(
+    former: &Former<'_>,
+    writer: GroupId,
+    reader: GroupId,
+    space: &Space,
+) -> Option<bool> {
+    let (from, to) = (
+        &former.groups[writer.index()],
+        &former.groups[reader.index()],
+    );
+    let mut touches = false;
+    for root in &from.roots {
+        for user in &former.users[root.index()] {
+            let Some(level) = to.level(user.consumer) else {
+                continue;
+            };
+            let own = from.level(*root)?;
+            let in_product = to.product == Some(user.consumer);
+            if in_product || user.relation == Relation::Memory {
+                return None;
+            }
+            let reduces = former.is_fold(user.consumer);
+            let (read, border) = read_level(space, level, reduces, user.relation, false);
+            if read != own || border.is_some() {
+                return None;
+            }
+            touches = true;
+        }
+    }
+    Some(touches)
+}
+
+fn join(former: &mut Former<'_>, a: GroupId, b: GroupId, space: Space) {
+    let gone = std::mem::replace(
+        &mut former.groups[b.index()],
+        super::Group {
+            space: space.clone(),
+            members: Vec::new(),
+            roots: Vec::new(),
+            product: None,
+        },
+    );
+    let kept = &mut former.groups[a.index()];
+    kept.space = space;
+    kept.product = kept.product.or(gone.product);
+    for (node, level) in gone.members {
+        if kept.level(node).is_none() {
+            kept.members.push((node, level));
+        }
+        let groups = &mut former.membership[node.index()];
+        groups.retain(|g| *g != b && *g != a);
+        groups.push(a);
+    }
+    kept.roots.extend(gone.roots);
+    let roots = std::mem::take(&mut former.groups[a.index()].roots);
+    let product = former.groups[a.index()].product;
+    let (needed, inner): (Vec<NodeId>, Vec<NodeId>) = roots
+        .into_iter()
+        .partition(|r| product == Some(*r) || former.is_read_outside(*r, a));
+    for node in inner {
+        former.stored[node.index()] = false;
+    }
+    former.groups[a.index()].roots = needed;
+}

@@ -1,0 +1,113 @@
+//! From groups to kernels and products: each group of a graph becomes loops over memory.
+//!
+//! Lowering works in two steps. `points.rs` evaluates the roots of a group at one point of its space, into a flat list of values whose
+//! indices speak of one counter for each axis. `nest.rs` decides which loops run over these axes and where in the nest each value is
+//! computed. Neither knows of buffers: parameters of a kernel name nodes, and the planner gives them memory.
+
+use crate::fusion::{Group, Groups, Space, is_given};
+use crate::kernel::Kernel;
+use kiln_ir::ops::Op;
+use kiln_ir::{DType, Dim, Graph, NodeId};
+
+mod name;
+mod nest;
+mod points;
+mod product;
+mod scatter;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use product::ProductShape;
+
+/// What a parameter of a kernel stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ParamSource {
+    /// The value of a node.
+    Node(NodeId),
+    /// One thread's row of this many elements.
+    Scratch(DType, Dim),
+}
+
+/// A kernel with what its parameters stand for, and how it is launched.
+#[derive(Clone, Debug)]
+pub(crate) struct LoweredKernel {
+    pub(crate) kernel: Kernel,
+    pub(crate) params: Vec<ParamSource>,
+    /// The trip count of the outermost loop.
+    pub(crate) total: Dim,
+    /// Ranges begin at multiples of this.
+    pub(crate) grain: usize,
+    /// Elements touched by one iteration.
+    pub(crate) work: Dim,
+}
+
+/// A group as something to run.
+#[derive(Clone, Debug)]
+pub(crate) struct LoweredGroup {
+    /// The product that comes first.
+    pub(crate) product: Option<ProductShape>,
+    /// The kernel, or the product's epilogue.
+    pub(crate) kernel: Option<LoweredKernel>,
+}
+
+/// A group that the compiler cannot express.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{node} of the graph cannot be lowered: {reason}")]
+pub struct LowerError {
+    /// The node.
+    pub node: NodeId,
+    /// What is missing.
+    pub reason: String,
+}
+
+/// Lowers every group of a partition, in order.
+pub(crate) fn lower(graph: &Graph, groups: &Groups) -> Result<Vec<LoweredGroup>, LowerError> {
+    let mut stored = vec![false; graph.len()];
+    for (id, node) in graph.nodes() {
+        stored[id.index()] = is_given(node);
+    }
+    for root in groups.groups.iter().flat_map(|g| &g.roots) {
+        stored[root.index()] = true;
+    }
+    groups
+        .groups
+        .iter()
+        .map(|group| lower_group(graph, &stored, group))
+        .collect()
+}
+
+fn lower_group(graph: &Graph, stored: &[bool], group: &Group) -> Result<LoweredGroup, LowerError> {
+    let product = match group.product {
+        Some(dot) => Some(product::product(graph, stored, dot)?),
+        None => None,
+    };
+    let computes = group.members.iter().any(|(n, _)| Some(*n) != group.product);
+    let scatter = group
+        .roots
+        .first()
+        .and_then(|r| Some((*r, graph.node(*r)?)));
+    let kernel = if let Some((id, Op::Scatter(scatter))) = scatter.map(|(r, n)| (r, &n.op)) {
+        let mut lowered = scatter::lower_scatter(graph, stored, group, id, scatter)?;
+        lowered.kernel.name = name::kernel_name(graph, group);
+        Some(lowered)
+    } else if computes {
+        let points = points::evaluate(graph, stored, group)?;
+        let mut lowered = nest::nest(points, &group.space, group.product.is_some());
+        lowered.kernel.name = name::kernel_name(graph, group);
+        Some(lowered)
+    } else {
+        None
+    };
+    Ok(LoweredGroup { product, kernel })
+}
+
+/// The trip count of axes taken as one.
+pub(crate) fn count(dims: &[Dim]) -> Dim {
+    dims.iter().fold(Dim::from(1), |n, d| &n * d)
+}
+
+/// The axes of a space, one counter each, in the order in which `points.rs` numbers them: the units', then those within a unit, except
+/// that the space of a column reduction keeps the order of the operand.
+pub(crate) fn axes(space: &Space) -> Vec<Dim> {
+    space.point()
+}

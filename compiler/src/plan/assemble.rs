@@ -1,0 +1,283 @@
+//! Steps over buffers, with live ranges.
+
+use super::Planned;
+use super::buffers::Homes;
+use super::schedule::{Item, Schedule};
+use crate::fusion::ProductOperand;
+use crate::kernel::{
+    Access, Expr, Index, Kernel, Loop, LoopId, LoopKind, Param, ParamId, Stmt, ValueId,
+};
+use crate::lower::{LoweredGroup, LoweredKernel, ParamSource, ProductShape};
+use kiln_ir::program::{
+    Buffer, Home, Launch, LiveRange, Matrix, Port, Product, Program, Resident, Step,
+};
+use kiln_ir::{BufferId, DType, Dim, Graph, KernelId, NodeId, Role};
+use std::collections::HashMap;
+
+struct Assembler<'g> {
+    graph: &'g Graph,
+    homes: Homes,
+    kernels: Vec<Kernel>,
+    /// Looked up, never walked: the position of a kernel with the same code.
+    known: HashMap<(Vec<Param>, Vec<DType>, Vec<Stmt>), KernelId>,
+    /// Scratch rows that launches share: type, elements, and which of a launch's rows it is.
+    scratch: Vec<(DType, Dim, usize, BufferId)>,
+}
+
+pub(super) fn assemble(
+    graph: &Graph,
+    groups: &[LoweredGroup],
+    schedule: &Schedule,
+    homes: Homes,
+) -> Planned {
+    let mut assembler = Assembler {
+        graph,
+        homes,
+        kernels: Vec::new(),
+        known: HashMap::new(),
+        scratch: Vec::new(),
+    };
+    let steps: Vec<Step> = schedule
+        .items
+        .iter()
+        .flat_map(|item| assembler.steps(groups, item))
+        .collect();
+    let mut buffers = assembler.homes.buffers;
+    set_live_ranges(&mut buffers, &steps);
+    let of = &assembler.homes.of;
+    let at = |node: NodeId| of[node.index()].unwrap_or(BufferId::new(usize::MAX));
+    let port = |name: &str, node: NodeId| {
+        Some(Port {
+            name: name.to_owned(),
+            ty: graph.node(node)?.ty.clone(),
+            buffer: at(node),
+        })
+    };
+    let inputs = graph.slots().iter().filter(|s| s.role == Role::Input);
+    let residents = graph.slots().iter().filter(|s| s.role != Role::Input);
+    let program = Program {
+        name: graph.name.clone(),
+        inputs: inputs.filter_map(|s| port(&s.name, s.node)).collect(),
+        residents: residents
+            .filter_map(|s| {
+                let Port { name, ty, buffer } = port(&s.name, s.node)?;
+                Some(Resident {
+                    name,
+                    role: s.role.clone(),
+                    ty,
+                    buffer,
+                })
+            })
+            .collect(),
+        outputs: graph
+            .outputs()
+            .iter()
+            .filter_map(|o| port(&o.name, o.node))
+            .collect(),
+        buffers,
+        kernels: assembler.kernels.iter().map(|k| k.name.clone()).collect(),
+        steps,
+    };
+    Planned {
+        program,
+        kernels: assembler.kernels,
+    }
+}
+
+fn set_live_ranges(buffers: &mut [Buffer], steps: &[Step]) {
+    let mut ranges: Vec<Option<LiveRange>> = vec![None; buffers.len()];
+    for (position, step) in steps.iter().enumerate() {
+        for id in step.buffers() {
+            let Some(range) = ranges.get_mut(id.index()) else {
+                continue;
+            };
+            range
+                .get_or_insert(LiveRange {
+                    first: position,
+                    last: position,
+                })
+                .last = position;
+        }
+    }
+    for (buffer, range) in buffers.iter_mut().zip(ranges) {
+        if let (Home::Arena(live), Some(range)) = (&mut buffer.home, range) {
+            *live = range;
+        }
+    }
+}
+
+impl Assembler<'_> {
+    fn steps(&mut self, groups: &[LoweredGroup], item: &Item) -> Vec<Step> {
+        match item {
+            Item::Group(group) => {
+                let group = &groups[*group];
+                let launch = group.kernel.as_ref().map(|k| self.launch(k));
+                match (&group.product, launch) {
+                    (Some(product), epilogue) => {
+                        vec![Step::Product(self.product(product, epilogue))]
+                    }
+                    (None, Some(launch)) => vec![Step::Kernel(launch)],
+                    (None, None) => Vec::new(),
+                }
+            }
+            Item::Guard(condition, guard) => {
+                let mut guard = guard.clone();
+                guard.condition = self.at(*condition);
+                vec![Step::Guard(guard)]
+            }
+            Item::Write { value, target } => {
+                let (from, to) = (self.at(*value), self.at(*target));
+                let Some(node) = self.graph.node(*target) else {
+                    return Vec::new();
+                };
+                let lowered = copy(node.ty.dtype, node.ty.shape.elements());
+                let kernel = self.kernel(&lowered.kernel);
+                vec![Step::Kernel(Launch {
+                    kernel,
+                    arguments: vec![from, to],
+                    sizes: lowered.kernel.sizes(),
+                    total: lowered.total,
+                    grain: lowered.grain,
+                    work: lowered.work,
+                })]
+            }
+        }
+    }
+
+    /// Every node that a step names has a buffer; an id out of range would be refused by the program's verifier.
+    fn at(&self, node: NodeId) -> BufferId {
+        self.homes.of[node.index()].unwrap_or(BufferId::new(usize::MAX))
+    }
+
+    fn launch(&mut self, lowered: &LoweredKernel) -> Launch {
+        let mut rows = 0;
+        let mut arguments = Vec::new();
+        for source in &lowered.params {
+            arguments.push(match source {
+                ParamSource::Node(node) => self.at(*node),
+                ParamSource::Scratch(dtype, elements) => {
+                    rows += 1;
+                    self.scratch_row(*dtype, elements, rows - 1)
+                }
+            });
+        }
+        Launch {
+            kernel: self.kernel(&lowered.kernel),
+            arguments,
+            sizes: lowered.kernel.sizes(),
+            total: lowered.total.clone(),
+            grain: lowered.grain,
+            work: lowered.work.clone(),
+        }
+    }
+
+    fn scratch_row(&mut self, dtype: DType, elements: &Dim, row: usize) -> BufferId {
+        let known = self
+            .scratch
+            .iter()
+            .find(|(d, e, r, _)| (*d, e, *r) == (dtype, elements, row));
+        if let Some((.., id)) = known {
+            return *id;
+        }
+        let name = format!("scratch {row}");
+        let id = self.homes.add(name, dtype, elements.clone(), Home::Scratch);
+        self.scratch.push((dtype, elements.clone(), row, id));
+        id
+    }
+
+    fn kernel(&mut self, kernel: &Kernel) -> KernelId {
+        let code = (
+            kernel.params.clone(),
+            kernel.values.clone(),
+            kernel.body.clone(),
+        );
+        let next = KernelId::new(self.kernels.len());
+        let id = *self.known.entry(code).or_insert(next);
+        if id == next {
+            self.kernels.push(kernel.clone());
+        }
+        id
+    }
+
+    fn product(&self, shape: &ProductShape, epilogue: Option<Launch>) -> Product {
+        let side = |operand: &ProductOperand, is_lhs: bool| {
+            let (row_stride, column_stride) = if is_lhs {
+                (operand.free.clone(), operand.contract.clone())
+            } else {
+                (operand.contract.clone(), operand.free.clone())
+            };
+            Matrix {
+                buffer: self.at(operand.base),
+                offset: operand.offset.clone(),
+                row_stride,
+                column_stride,
+                batch_strides: operand.batch.clone(),
+            }
+        };
+        Product {
+            name: self.name(shape.node),
+            dtype: shape.dtype,
+            accumulate: shape.accumulate,
+            batch: shape.batch.clone(),
+            m: shape.m.clone(),
+            n: shape.n.clone(),
+            k: shape.k.clone(),
+            lhs: side(&shape.lhs, true),
+            rhs: side(&shape.rhs, false),
+            dst: Matrix {
+                buffer: self.at(shape.node),
+                offset: Dim::from(0),
+                row_stride: shape.n.clone(),
+                column_stride: Dim::from(1),
+                batch_strides: shape.batch_strides.clone(),
+            },
+            epilogue,
+        }
+    }
+
+    fn name(&self, node: NodeId) -> String {
+        match self.graph.node(node) {
+            Some(n) if !n.provenance.scope.is_empty() => format!("{}:dot", n.provenance.scope),
+            Some(_) | None => "dot".into(),
+        }
+    }
+}
+
+/// A kernel that copies elements.
+fn copy(dtype: DType, elements: Dim) -> LoweredKernel {
+    let (from, to, value, lanes) = (ParamId(0), ParamId(1), ValueId(0), LoopId(0));
+    let index = Index::counter(lanes);
+    let load = Stmt::Let {
+        value,
+        expr: Expr::Load {
+            param: from,
+            index: index.clone(),
+            predicate: None,
+        },
+    };
+    let store = Stmt::Store {
+        param: to,
+        index,
+        value,
+        predicate: None,
+    };
+    let param = |access| Param { dtype, access };
+    LoweredKernel {
+        kernel: Kernel {
+            name: "copy".into(),
+            params: vec![param(Access::Read), param(Access::Write)],
+            values: vec![dtype],
+            body: vec![Stmt::Loop(Loop {
+                id: lanes,
+                extent: elements.clone(),
+                kind: LoopKind::Lanes,
+                accumulators: Vec::new(),
+                body: vec![load, store],
+            })],
+        },
+        params: Vec::new(),
+        total: elements,
+        grain: 64,
+        work: Dim::from(2),
+    }
+}

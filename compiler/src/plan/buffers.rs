@@ -1,0 +1,225 @@
+//! The buffer of every value.
+//!
+//! Sources have their own; so has the value of an output, and an update written in place has that of its target. Everything else lives in
+//! the arena, and takes over the buffer of an operand that dies in the same kernel where the kernel may write over it.
+
+use super::alias::may_alias;
+use super::needs::Needs;
+use super::schedule::{Item, Schedule};
+use crate::kernel::ParamId;
+use crate::lower::{LoweredGroup, ParamSource};
+use kiln_ir::ops::{ConstantValue, Op};
+use kiln_ir::program::{Buffer, Home, LiveRange};
+use kiln_ir::{BufferId, DType, Dim, Graph, NodeId, Role};
+
+/// The buffers of a program.
+pub(super) struct Homes {
+    pub(super) buffers: Vec<Buffer>,
+    /// For each node with memory, its buffer.
+    pub(super) of: Vec<Option<BufferId>>,
+}
+
+impl Homes {
+    pub(super) fn add(
+        &mut self,
+        name: String,
+        dtype: DType,
+        elements: Dim,
+        home: Home,
+    ) -> BufferId {
+        self.buffers.push(Buffer {
+            name,
+            dtype,
+            elements,
+            home,
+        });
+        BufferId::new(self.buffers.len() - 1)
+    }
+
+    fn is_arena(&self, id: BufferId) -> bool {
+        let buffer = self.buffers.get(id.index());
+        buffer.is_some_and(|b| matches!(b.home, Home::Arena(_)))
+    }
+}
+
+pub(super) fn assign(
+    graph: &Graph,
+    groups: &[LoweredGroup],
+    needs: &Needs,
+    schedule: &Schedule,
+) -> Homes {
+    let mut homes = Homes {
+        buffers: Vec::new(),
+        of: vec![None; graph.len()],
+    };
+    for slot in graph.slots() {
+        let Some(node) = graph.node(slot.node) else {
+            continue;
+        };
+        let home = match slot.role {
+            Role::Input => Home::Input,
+            Role::Param(_) | Role::State(_) => Home::Resident,
+        };
+        let buffer = homes.add(
+            slot.name.clone(),
+            node.ty.dtype,
+            node.ty.shape.elements(),
+            home,
+        );
+        homes.of[slot.node.index()] = Some(buffer);
+    }
+    for output in graph.outputs() {
+        if let Some(node) = graph.node(output.node) {
+            let elements = node.ty.shape.elements();
+            let buffer = homes.add(output.name.clone(), node.ty.dtype, elements, Home::Output);
+            homes.of[output.node.index()] = Some(buffer);
+        }
+    }
+    for (id, node) in graph.nodes() {
+        if let Op::Constant(constant) = &node.op
+            && let ConstantValue::Dense(data) = &constant.value
+        {
+            let home = Home::Constant(data.bytes().into());
+            let elements = node.ty.shape.elements();
+            homes.of[id.index()] = Some(homes.add(id.to_string(), node.ty.dtype, elements, home));
+        }
+    }
+    for (value, target) in schedule.in_place.iter().enumerate() {
+        if let Some(target) = target {
+            homes.of[value] = homes.of[target.index()];
+        }
+    }
+    let last = last_uses(graph, needs, schedule);
+    for (position, item) in schedule.items.iter().enumerate() {
+        if let Item::Group(group) = item {
+            place_group(
+                graph,
+                &groups[*group],
+                &needs.traffic[*group].operands,
+                position,
+                &last,
+                &mut homes,
+            );
+        }
+    }
+    homes
+}
+
+/// For each node, the position of the last item that reads or writes it.
+fn last_uses(graph: &Graph, needs: &Needs, schedule: &Schedule) -> Vec<usize> {
+    let mut last = vec![0; graph.len()];
+    for (position, item) in schedule.items.iter().enumerate() {
+        match item {
+            Item::Group(group) => {
+                let traffic = &needs.traffic[*group];
+                let all = [&traffic.loads[..], &traffic.operands, &traffic.writes];
+                for node in all.into_iter().flatten() {
+                    last[node.index()] = position;
+                }
+            }
+            Item::Guard(condition, _) => last[condition.index()] = position,
+            Item::Write { value, .. } => last[value.index()] = position,
+        }
+    }
+    last
+}
+
+fn place_group(
+    graph: &Graph,
+    group: &LoweredGroup,
+    operands: &[NodeId],
+    position: usize,
+    last: &[usize],
+    homes: &mut Homes,
+) {
+    let written: Vec<NodeId> = group
+        .kernel
+        .iter()
+        .flat_map(|k| k.kernel.params.iter().zip(&k.params))
+        .filter(|(param, _)| param.access != crate::kernel::Access::Read)
+        .filter_map(|(_, source)| match source {
+            ParamSource::Node(node) => Some(*node),
+            ParamSource::Scratch(..) => None,
+        })
+        .collect();
+    // The product's result first: an output may be computed where it ends up, over the product.
+    if let Some(product) = &group.product
+        && homes.of[product.node.index()].is_none()
+    {
+        let dies = last[product.node.index()] == position;
+        let over = written.iter().copied().find(|root| {
+            let buffer = homes.of[root.index()];
+            let is_output =
+                buffer.is_some_and(|b| matches!(homes.buffers[b.index()].home, Home::Output));
+            dies && is_output && fits(graph, group, product.node, *root)
+        });
+        homes.of[product.node.index()] = match over {
+            Some(root) => homes.of[root.index()],
+            None => Some(fresh(graph, product.node, homes)),
+        };
+    }
+    let mut taken: Vec<BufferId> = Vec::new();
+    for root in written {
+        if homes.of[root.index()].is_some() {
+            continue;
+        }
+        let sources = group.kernel.iter().flat_map(|k| &k.params);
+        let dying = sources.filter_map(|source| match source {
+            ParamSource::Node(node) => Some((*node, homes.of[node.index()]?)),
+            ParamSource::Scratch(..) => None,
+        });
+        let reused = dying
+            .filter(|(node, buffer)| {
+                last[node.index()] == position
+                    && *node != root
+                    && homes.is_arena(*buffer)
+                    && !taken.contains(buffer)
+                    && !shares(homes, operands, *buffer)
+                    && fits(graph, group, *node, root)
+            })
+            .map(|(_, buffer)| buffer)
+            .next();
+        let buffer = match reused {
+            Some(buffer) => buffer,
+            None => fresh(graph, root, homes),
+        };
+        taken.push(buffer);
+        homes.of[root.index()] = Some(buffer);
+    }
+}
+
+/// Whether one of the nodes lives in the buffer.
+fn shares(homes: &Homes, nodes: &[NodeId], buffer: BufferId) -> bool {
+    nodes.iter().any(|n| homes.of[n.index()] == Some(buffer))
+}
+
+/// Whether the group's kernel may write `to` over `from`.
+fn fits(graph: &Graph, group: &LoweredGroup, from: NodeId, to: NodeId) -> bool {
+    let (Some(a), Some(b)) = (graph.node(from), graph.node(to)) else {
+        return false;
+    };
+    let same = a.ty.dtype == b.ty.dtype && a.ty.shape.elements() == b.ty.shape.elements();
+    let Some(lowered) = &group.kernel else {
+        return false;
+    };
+    let param = |node: NodeId| {
+        let at = lowered
+            .params
+            .iter()
+            .position(|s| *s == ParamSource::Node(node))?;
+        Some(ParamId(at as u32))
+    };
+    match (param(from), param(to)) {
+        (Some(from), Some(to)) => same && may_alias(&lowered.kernel, from, to),
+        (_, _) => false,
+    }
+}
+
+fn fresh(graph: &Graph, node: NodeId, homes: &mut Homes) -> BufferId {
+    let (dtype, elements) = match graph.node(node) {
+        Some(n) => (n.ty.dtype, n.ty.shape.elements()),
+        None => (DType::Bool, Dim::from(0)),
+    };
+    let live = LiveRange { first: 0, last: 0 };
+    homes.add(node.to_string(), dtype, elements, Home::Arena(live))
+}

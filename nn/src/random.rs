@@ -1,0 +1,76 @@
+//! Random bits inside a graph.
+//!
+//! Random numbers do not move when the graph is edited elsewhere, recomputed, split or threaded. So the bits of one draw are a pure
+//! function of (seed, scope path, ordinal within the scope) by the key and of (step, scan iteration, element) by the counter:
+//!
+//! - The key is the state `rng/key/SCOPE/ORDINAL: u32[2]`, one for each draw. Its initialiser is uniform on `[0, 2^32)`; a session draws
+//!   states from its seed and their names, which makes the key a function of just what it should depend on. Nothing in the step
+//!   computes it, and checkpoints carry it like any other state.
+//! - The counter is the state `rng/counter: u32[2]` = (step, 0), one for the whole graph, made by the first draw. Each step adds one to
+//!   the first word; after 2^32 steps the draws begin again. The second word is for the iterations of a scan.
+//!
+//! This is the only place in the crate that makes these states.
+
+use kiln_ir::ops::Iota;
+use kiln_ir::{Builder, DType, Init, Shape, Tensor, TensorType};
+
+/// The name of the state that counts steps for all draws of a graph.
+const COUNTER: &str = "rng/counter";
+
+/// u32 words of `shape`, all equally likely, new in each step and independent of any other draw.
+///
+/// The draw belongs to the open scope of the builder; the first one in a scope has ordinal 0, the next 1, and so on.
+///
+/// ```
+/// use kiln_ir::{Builder, DType};
+///
+/// let g = Builder::new("noise");
+/// let b = g.dim("b");
+/// let noise = {
+///     let _scope = g.scope("noise");
+///     kiln_nn::random_bits(&g, (b, 3)).unit_f32()
+/// };
+/// g.output("noise", noise);
+/// let graph = g.finish().unwrap();
+/// let names: Vec<&str> = graph.slots().iter().map(|s| s.name.as_str()).collect();
+/// assert_eq!(names, ["rng/key/noise/0", "rng/counter"]);
+/// ```
+#[track_caller]
+pub fn random_bits<'g>(builder: &'g Builder, shape: impl Into<Shape>) -> Tensor<'g> {
+    let mut name = "rng/key/".to_owned();
+    let path = builder.scope_path();
+    if !path.is_empty() {
+        name.push_str(&path);
+        name.push('/');
+    }
+    name.push_str(&builder.next_ordinal().to_string());
+    let words = Init::Uniform {
+        low: 0.0,
+        high: 4_294_967_296.0,
+    };
+    let (key, counter) = {
+        let _root = builder.root_scope();
+        let key = builder.state(&name, DType::U32, [2], words);
+        (key, counter(builder))
+    };
+    builder.rng_bits(key, counter, shape)
+}
+
+/// The counter of the graph, made and advanced by the first who asks.
+#[track_caller]
+fn counter(builder: &Builder) -> Tensor<'_> {
+    if let Some(counter) = builder.find(COUNTER) {
+        return counter;
+    }
+    let counter = builder.state(COUNTER, DType::U32, [2], Init::zeros());
+    let index = builder.push(
+        Iota {
+            ty: TensorType::new(DType::U32, [2]),
+            axis: 0,
+        },
+        &[],
+    );
+    // 1 - index is [1, 0]: the step goes on, the scan iteration stays.
+    builder.update(counter, counter + (1.0 - index));
+    counter
+}
