@@ -1,9 +1,10 @@
 //! Why a compilation ended without a result.
 
+use crate::emit::EmitError;
+use crate::lower::LowerError;
 use crate::options::OptionsError;
 use crate::passes::PassError;
 use crate::stage::Stage;
-use kiln_ir::Violations;
 use std::path::PathBuf;
 
 /// Why a compilation ended without a result.
@@ -14,12 +15,12 @@ pub enum CompileError {
     #[error(transparent)]
     Options(#[from] OptionsError),
     /// The graph that was given breaks invariants. Graphs from the builder or the parser never do.
-    #[error("the graph `{graph}` is not valid:\n{violations}")]
+    #[error("the graph `{graph}` is not valid: {violations}")]
     Invalid {
         /// The graph.
         graph: String,
         /// What does not hold.
-        violations: Violations,
+        violations: String,
     },
     /// A pass failed, or what it returned does not hold; a defect of the compiler.
     #[error(transparent)]
@@ -49,6 +50,20 @@ pub enum CompileError {
         path: PathBuf,
         /// What the system said.
         error: std::io::Error,
+    },
+    /// A node that no kernel can express; a defect of the compiler.
+    #[error(transparent)]
+    Lower(#[from] LowerError),
+    /// No machine code could be made.
+    #[error(transparent)]
+    Emit(#[from] EmitError),
+    /// The planned program breaks an invariant; a defect of the compiler.
+    #[error("the program of `{graph}` is not valid: {violations}")]
+    Program {
+        /// The graph.
+        graph: String,
+        /// What does not hold.
+        violations: String,
     },
     /// The compilation was asked to end here; it is no mistake.
     #[error("the compilation stopped behind the stage {0}, as it was asked to")]
@@ -91,8 +106,8 @@ pub enum PassFault {
     #[error(transparent)]
     Pass(#[from] PassError),
     /// The graph that it returned breaks invariants.
-    #[error("its result is not valid:\n{0}")]
-    Invalid(Violations),
+    #[error("its result is not valid: {0}")]
+    Invalid(String),
     /// The graph that it returned has another signature.
     #[error("its result has another signature: {0}")]
     Signature(String),

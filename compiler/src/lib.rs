@@ -4,6 +4,7 @@
 //! machine code, and the `Program` of `kiln-ir` (steps over buffers). The crate never runs a program and does not know the runtime.
 
 mod access;
+mod compile;
 pub mod driver;
 pub mod emit;
 mod error;
@@ -17,6 +18,8 @@ pub mod passes;
 mod plan;
 mod stage;
 
+pub use compile::{Compiled, Phase, compile, compile_in, stage_text};
 pub use error::{CompileError, PassFailure, PassFault};
+pub use lower::LowerError;
 pub use options::{Options, OptionsError};
 pub use stage::{Stage, UnknownStage};

@@ -13,8 +13,11 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 mod place;
+mod text;
+mod verify;
 
 pub use place::{ALIGNMENT, Placement, place};
+pub use verify::{ProgramError, ProgramErrors, Rule};
 
 /// A compiled graph, but for its machine code.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -123,6 +126,9 @@ pub struct Launch {
     pub kernel: KernelId,
     /// The kernel's parameters, in its order. One buffer may stand for an input and an output, where the kernel works in place.
     pub arguments: Vec<BufferId>,
+    /// What the kernel does with each argument, in the same order. Where a buffer stands for two, the kernel reads each element before
+    /// it overwrites it.
+    pub access: Vec<Access>,
     /// The kernel's symbolic sizes, in its order.
     pub sizes: Vec<Dim>,
     /// The trip count of the outermost loop: the kernel is called with ranges that cut `0..total`.
@@ -131,6 +137,17 @@ pub struct Launch {
     pub grain: usize,
     /// The work of one iteration, in elements touched: small totals stay on one thread.
     pub work: Dim,
+}
+
+/// What a step does with the elements of a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Access {
+    /// Loads only.
+    Read,
+    /// Stores only.
+    Write,
+    /// Both; what is loaded is what the same call stored, or what the buffer held before.
+    ReadWrite,
 }
 
 /// A strided matrix, or a batch of them, within a buffer. All numbers count elements.
@@ -206,7 +223,8 @@ pub type KernelFn = unsafe extern "C" fn(
 /// # Safety
 /// For every kernel of the program that it was made with, `entry` is code that keeps to the program: called with pointers to buffers of
 /// the sizes that the program gives under a binding, with the sizes of the same binding and a range within `0..total`, it reads and
-/// writes inside those buffers only, from any thread, and returns.
+/// writes inside those buffers only, stores only where the launch's `access` says so, and returns. Calls whose ranges do not overlap may
+/// run on several threads at once, each with scratch buffers of its own. A `bool` that it stores is 0 or 1.
 pub unsafe trait Code: Send + Sync {
     /// The entry of a kernel, or `None` where the program has no such kernel.
     fn entry(&self, kernel: KernelId) -> Option<KernelFn>;
@@ -239,6 +257,26 @@ impl Buffer {
     }
 }
 
+impl Launch {
+    /// The arguments, each with what the kernel does with it.
+    pub fn accesses(&self) -> impl Iterator<Item = (BufferId, Access)> {
+        let access = self.access.iter().copied();
+        self.arguments.iter().copied().zip(access)
+    }
+}
+
+impl Access {
+    /// Whether elements may be loaded.
+    pub const fn reads(self) -> bool {
+        matches!(self, Access::Read | Access::ReadWrite)
+    }
+
+    /// Whether elements may be stored.
+    pub const fn writes(self) -> bool {
+        matches!(self, Access::Write | Access::ReadWrite)
+    }
+}
+
 impl Step {
     /// Every buffer that the step touches, once for each mention.
     pub fn buffers(&self) -> Vec<BufferId> {
@@ -250,6 +288,24 @@ impl Step {
                 all
             }
             Step::Guard(guard) => vec![guard.condition],
+        }
+    }
+
+    /// What the step does with its buffers, in phases: an epilogue reads what its product wrote, but within a phase the order of
+    /// accesses is the kernel's business.
+    pub fn phases(&self) -> Vec<Vec<(BufferId, Access)>> {
+        match self {
+            Step::Kernel(launch) => vec![launch.accesses().collect()],
+            Step::Product(product) => {
+                let matrices = vec![
+                    (product.lhs.buffer, Access::Read),
+                    (product.rhs.buffer, Access::Read),
+                    (product.dst.buffer, Access::Write),
+                ];
+                let epilogue = product.epilogue.iter().map(|e| e.accesses().collect());
+                std::iter::once(matrices).chain(epilogue).collect()
+            }
+            Step::Guard(guard) => vec![vec![(guard.condition, Access::Read)]],
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::dim::Dim;
 use crate::dtype::DType;
+use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 use std::ops::Deref;
@@ -19,11 +20,30 @@ const MAX_ELEMENT_TERMS: usize = 4096;
 
 impl<'de> Deserialize<'de> for Shape {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let shape = Self(Vec::deserialize(deserializer)?);
-        match shape.trouble() {
-            Some(why) => Err(serde::de::Error::custom(why)),
-            None => Ok(shape),
+        struct Axes;
+        impl<'de> Visitor<'de> for Axes {
+            type Value = Shape;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "at most {MAX_RANK} extents")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut dims: A) -> Result<Shape, A::Error> {
+                let mut shape = Shape::scalar();
+                while let Some(dim) = dims.next_element()? {
+                    shape.0.push(dim);
+                    if shape.0.len() > MAX_RANK {
+                        // Refused below; a hostile rest is not read.
+                        break;
+                    }
+                }
+                match shape.trouble() {
+                    Some(why) => Err(A::Error::custom(why)),
+                    None => Ok(shape),
+                }
+            }
         }
+        deserializer.deserialize_seq(Axes)
     }
 }
 

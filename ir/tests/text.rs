@@ -349,6 +349,11 @@ fn hostile_texts_are_refused_in_bounded_time_and_stack() {
         format!("{head}  %0: f32[{}", "max(".repeat(200_000)),
         format!("{head}  %0: f32[{}1]", "1, ".repeat(200_000)),
         format!("{head}  %0: f32[{}b]", "b*".repeat(200_000)),
+        format!("{head}  %0: f32[{}b]", "b+".repeat(2_000_000)),
+        format!(
+            "{head}  %0: f32[b] = iota {{axis = [{}",
+            "b,".repeat(2_000_000)
+        ),
         format!("{head}  %0: f32[b] = {long} %x\n}}"),
         format!("{head}  %{long}: f32[b] = exp %y\n}}"),
         format!("{head}  %0: f32[b] = add %x, {}\n}}", "9".repeat(4_000_000)),

@@ -7,14 +7,14 @@ use crate::error::{CompileError, PassFailure, PassFault};
 use crate::options::Options;
 use crate::passes::{self, Numerics, Pass, PassCx, Pipeline};
 use crate::stage::Stage;
-use kiln_ir::{Graph, TextOptions, verify};
+use kiln_ir::Graph;
 use std::time::{Duration, Instant};
 
 mod context;
 mod signature;
 mod traced;
 
-pub use context::Context;
+pub use context::{Context, Sink};
 pub use traced::traced;
 
 /// What one pass took.
@@ -65,8 +65,8 @@ pub fn run_pipeline(
     }
     // Passes index by what the graph says, so it is checked even where their results are not.
     check_input(graph)?;
-    cx.reach(Stage::Traced, &graph.name, || dumped(&traced(graph)))?;
-    cx.reach(Stage::Differentiated, &graph.name, || dumped(graph))?;
+    cx.reach(Stage::Traced, &graph.name, || traced(graph).to_string())?;
+    cx.reach(Stage::Differentiated, &graph.name, || graph.to_string())?;
     let mut optimized = Optimized {
         graph: graph.clone(),
         timings: Vec::new(),
@@ -82,7 +82,7 @@ pub fn run_pipeline(
         optimized.timings.push(timing);
     }
     let result = &optimized.graph;
-    cx.reach(Stage::Optimized, &result.name, || dumped(result))?;
+    cx.reach(Stage::Optimized, &result.name, || result.to_string())?;
     Ok(optimized)
 }
 
@@ -99,15 +99,10 @@ pub fn run_pass(name: &str, graph: &Graph, options: &Options) -> Result<Graph, C
     Ok(run_checked(pass.as_ref(), graph, options)?.0)
 }
 
-/// Dumps leave out the user's lines, so that they change only where the graph does.
-fn dumped(graph: &Graph) -> String {
-    graph.to_text(TextOptions::default())
-}
-
 fn check_input(graph: &Graph) -> Result<(), CompileError> {
-    verify(graph).map_err(|violations| CompileError::Invalid {
+    kiln_ir::verify(graph).map_err(|violations| CompileError::Invalid {
         graph: graph.name.clone(),
-        violations,
+        violations: violations.to_string(),
     })
 }
 
@@ -122,7 +117,7 @@ fn run_checked(
     let checked = result.map_err(PassFault::from).and_then(|after| {
         signature::unchanged(graph, &after).map_err(PassFault::Signature)?;
         if options.verify {
-            verify(&after).map_err(PassFault::Invalid)?;
+            kiln_ir::verify(&after).map_err(|v| PassFault::Invalid(v.to_string()))?;
         }
         Ok(after)
     });

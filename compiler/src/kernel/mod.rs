@@ -14,6 +14,7 @@ mod print;
 mod verify;
 
 pub use index::{Atom, Index};
+pub use kiln_ir::program::Access;
 pub(crate) use print::spell;
 pub use verify::{KernelError, verify};
 
@@ -59,17 +60,6 @@ id!(
     ValueId,
     "v"
 );
-
-/// What a kernel may do with a parameter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Access {
-    /// Loads only.
-    Read,
-    /// Stores only.
-    Write,
-    /// Both: scratch rows and the targets of a scatter.
-    ReadWrite,
-}
 
 /// A pointer that a kernel is called with.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -1,6 +1,6 @@
 //! The text of kernels: one statement a line, loops as blocks. It is for people and snapshots and is never parsed.
 
-use super::{Access, Accumulator, Atom, Expr, Fold, Index, Kernel, Loop, LoopKind, Stmt, ValueId};
+use super::{Accumulator, Atom, Expr, Fold, Index, Kernel, Loop, LoopKind, Stmt, ValueId};
 use kiln_ir::Dim;
 use kiln_ir::ops::{ReduceKind, Rules};
 use std::fmt::{self, Formatter};
@@ -20,16 +20,6 @@ impl fmt::Display for Kernel {
         f.write_str(") {\n")?;
         body(f, self, &self.body, 1)?;
         f.write_str("}\n")
-    }
-}
-
-impl fmt::Display for Access {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Access::Read => "read",
-            Access::Write => "write",
-            Access::ReadWrite => "readwrite",
-        })
     }
 }
 

@@ -12,14 +12,11 @@ use kiln_ir::program::{
     Buffer, Home, Launch, LiveRange, Matrix, Port, Product, Program, Resident, Step,
 };
 use kiln_ir::{BufferId, DType, Dim, Graph, KernelId, NodeId, Role};
-use std::collections::HashMap;
 
 struct Assembler<'g> {
     graph: &'g Graph,
     homes: Homes,
     kernels: Vec<Kernel>,
-    /// Looked up, never walked: the position of a kernel with the same code.
-    known: HashMap<(Vec<Param>, Vec<DType>, Vec<Stmt>), KernelId>,
     /// Scratch rows that launches share: type, elements, and which of a launch's rows it is.
     scratch: Vec<(DType, Dim, usize, BufferId)>,
 }
@@ -34,7 +31,6 @@ pub(super) fn assemble(
         graph,
         homes,
         kernels: Vec::new(),
-        known: HashMap::new(),
         scratch: Vec::new(),
     };
     let steps: Vec<Step> = schedule
@@ -135,6 +131,7 @@ impl Assembler<'_> {
                 vec![Step::Kernel(Launch {
                     kernel,
                     arguments: vec![from, to],
+                    access: vec![Access::Read, Access::Write],
                     sizes: lowered.kernel.sizes(),
                     total: lowered.total,
                     grain: lowered.grain,
@@ -164,6 +161,7 @@ impl Assembler<'_> {
         Launch {
             kernel: self.kernel(&lowered.kernel),
             arguments,
+            access: lowered.kernel.params.iter().map(|p| p.access).collect(),
             sizes: lowered.kernel.sizes(),
             total: lowered.total.clone(),
             grain: lowered.grain,
@@ -186,17 +184,8 @@ impl Assembler<'_> {
     }
 
     fn kernel(&mut self, kernel: &Kernel) -> KernelId {
-        let code = (
-            kernel.params.clone(),
-            kernel.values.clone(),
-            kernel.body.clone(),
-        );
-        let next = KernelId::new(self.kernels.len());
-        let id = *self.known.entry(code).or_insert(next);
-        if id == next {
-            self.kernels.push(kernel.clone());
-        }
-        id
+        self.kernels.push(kernel.clone());
+        KernelId::new(self.kernels.len() - 1)
     }
 
     fn product(&self, shape: &ProductShape, epilogue: Option<Launch>) -> Product {

@@ -204,6 +204,8 @@ impl Parser<'_> {
         } else {
             self.term()?
         };
+        // What is written is bounded, not only what it simplifies to.
+        let mut written = total.term_count();
         loop {
             if self.eat('+') {
                 total = &total + &self.term()?;
@@ -213,7 +215,8 @@ impl Parser<'_> {
                 self.depth -= 1;
                 return Ok(total);
             }
-            if total.term_count() > MAX_TERMS {
+            written += 1;
+            if written > MAX_TERMS || total.term_count() > MAX_TERMS {
                 return self.error("fewer terms");
             }
         }
@@ -322,6 +325,10 @@ mod tests {
         let factor = format!("floordiv({}, 2)", sum.join(" + "));
         let power = vec![factor; 20].join("*");
         assert_eq!(power.parse::<Dim>().unwrap_err().expected, "fewer terms");
+        assert_eq!(
+            "b+".repeat(100_000).parse::<Dim>().unwrap_err().expected,
+            "fewer terms"
+        );
         let long: Vec<String> = (0..100_000).map(|i| format!("s{i}")).collect();
         assert_eq!(
             long.join(" + ").parse::<Dim>().unwrap_err().expected,

@@ -61,6 +61,9 @@ fn axes(dims: &[Dim]) -> Option<Vec<usize>> {
         .collect()
 }
 
+/// A list in brackets has at most this many entries. An entry takes a hundred times the memory of its text, and no op needs more.
+const LONGEST_LIST: usize = 4096;
+
 /// A list of dims in brackets.
 pub(in crate::text) fn dims(
     cursor: &mut Cursor<'_>,
@@ -78,6 +81,9 @@ pub(in crate::text) fn dims(
         }
         if !cursor.eat(",") {
             return Err(cursor.expected("`,` or `]`"));
+        }
+        if list.len() >= LONGEST_LIST {
+            return Err(cursor.expected(&format!("a list of at most {LONGEST_LIST} entries")));
         }
     }
 }

@@ -1,0 +1,180 @@
+//! The whole way from a graph to a program with its machine code.
+//!
+//! The phases follow one another here and nowhere else; each is timed, and each reports the stage that it has reached, so that it can be
+//! dumped or be the last.
+
+use crate::driver::{Context, optimize};
+use crate::emit::{Target, asm_text, clif_text};
+use crate::error::CompileError;
+use crate::fusion::{Printed, form};
+use crate::jit::{JitCode, compile_for};
+use crate::kernel::Kernel;
+use crate::lower::lower;
+use crate::options::Options;
+use crate::plan::{Planned, plan, separate_sinks};
+use crate::stage::Stage;
+use kiln_ir::Graph;
+use kiln_ir::program::Program;
+use std::time::{Duration, Instant};
+
+/// What one phase took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Phase {
+    /// The phase, or the pass.
+    pub name: &'static str,
+    /// How long it ran.
+    pub time: Duration,
+}
+
+/// A compiled graph: plain data and the code that it calls.
+pub struct Compiled {
+    /// The steps and buffers.
+    pub program: Program,
+    /// The machine code of its kernels.
+    pub code: JitCode,
+    /// What each phase took, in order.
+    pub phases: Vec<Phase>,
+}
+
+impl Compiled {
+    /// How long the compilation took in all.
+    pub fn time(&self) -> Duration {
+        self.phases.iter().map(|p| p.time).sum()
+    }
+}
+
+/// Compiles a graph for this machine.
+///
+/// # Errors
+/// A graph that breaks invariants, element types without machine code (f16 and bf16), a dump that cannot be written; [`CompileError`]
+/// lists what else there is.
+///
+/// ```
+/// use kiln_compiler::{Options, compile};
+/// use kiln_ir::{Builder, DType};
+///
+/// let g = Builder::new("double");
+/// let x = g.input("x", DType::F32, (g.dim("b"),));
+/// g.output("y", x + x);
+/// let compiled = compile(&g.finish().unwrap(), &Options::default()).unwrap();
+/// assert_eq!(compiled.program.steps.len(), 1);
+/// ```
+pub fn compile(graph: &Graph, options: &Options) -> Result<Compiled, CompileError> {
+    compile_in(graph, &mut Context::new(options))
+}
+
+/// As [`compile`], with a context that may hold a sink for dumps.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_in(graph: &Graph, cx: &mut Context<'_>) -> Result<Compiled, CompileError> {
+    let mut phases = Vec::new();
+    let name = &graph.name;
+    let optimized = optimize(graph, cx)?;
+    phases.extend(optimized.timings.iter().map(|t| Phase {
+        name: t.pass,
+        time: t.time,
+    }));
+    let mut clock = Clock::start(&mut phases);
+    let graph = separate_sinks(&optimized.graph);
+    let groups = form(&graph, cx.options().fuse);
+    clock.phase("fuse");
+    cx.reach(Stage::Fused, name, || {
+        Printed {
+            groups: &groups,
+            graph: &graph,
+        }
+        .to_string()
+    })?;
+    clock.restart();
+    let lowered = lower(&graph, &groups)?;
+    clock.phase("lower");
+    let Planned { program, kernels } = plan(&graph, &lowered);
+    clock.phase("plan");
+    cx.reach(Stage::Kernels, name, || {
+        joined(&kernels, |k| Ok::<_, CompileError>(k.to_string())).unwrap_or_default()
+    })?;
+    if cx.options().verify {
+        program
+            .verify()
+            .map_err(|violations| CompileError::Program {
+                graph: name.clone(),
+                violations: violations.to_string(),
+            })?;
+    }
+    cx.reach(Stage::Program, name, || program.to_string())?;
+    let target = Target::native()?;
+    let mut failed = None;
+    for (stage, text) in [
+        (Stage::Clif, clif_text as fn(&Kernel, &Target) -> _),
+        (Stage::Asm, asm_text),
+    ] {
+        cx.reach(stage, name, || {
+            joined(&kernels, |k| text(k, &target))
+                .unwrap_or_else(|e| failed.get_or_insert(e).to_string())
+        })?;
+    }
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    clock.restart();
+    let code = compile_for(&kernels, &target)?;
+    clock.phase("emit");
+    Ok(Compiled {
+        program,
+        code,
+        phases,
+    })
+}
+
+/// The text of a graph at a stage, as the snapshot tests of a model want it.
+///
+/// # Errors
+/// As [`compile`].
+pub fn stage_text(graph: &Graph, stage: Stage, options: &Options) -> Result<String, CompileError> {
+    let options = Options {
+        dump: vec![stage],
+        dump_dir: None,
+        stop_after: Some(stage),
+        ..options.clone()
+    };
+    let mut found = String::new();
+    let mut sink = |_: Stage, text: &str| text.clone_into(&mut found);
+    match compile_in(graph, &mut Context::with_sink(&options, &mut sink)) {
+        Ok(_) | Err(CompileError::Stopped(_)) => Ok(found),
+        Err(error) => Err(error),
+    }
+}
+
+/// The texts of all kernels, one below the other.
+fn joined<E>(kernels: &[Kernel], text: impl Fn(&Kernel) -> Result<String, E>) -> Result<String, E> {
+    let texts: Vec<String> = kernels.iter().map(text).collect::<Result<_, _>>()?;
+    Ok(texts.join("\n"))
+}
+
+struct Clock<'p> {
+    phases: &'p mut Vec<Phase>,
+    since: Instant,
+}
+
+impl<'p> Clock<'p> {
+    fn start(phases: &'p mut Vec<Phase>) -> Self {
+        Self {
+            phases,
+            since: Instant::now(),
+        }
+    }
+
+    fn restart(&mut self) {
+        self.since = Instant::now();
+    }
+
+    fn phase(&mut self, name: &'static str) {
+        let now = Instant::now();
+        self.phases.push(Phase {
+            name,
+            time: now - self.since,
+        });
+        self.since = now;
+    }
+}

@@ -1,0 +1,217 @@
+//! The text of a program: its signature, every buffer with its home, and the steps in order.
+//!
+//! It is what the `Program` dump and snapshots show. It is not parsed back (serde is the form for files), so the bytes of constants are
+//! counted and not printed.
+
+use super::{Access, Guard, Home, Launch, Matrix, Product, Program, Step};
+use crate::dim::{Dim, Symbol};
+use crate::graph::Role;
+use crate::ids::KernelId;
+use std::collections::BTreeSet;
+use std::fmt;
+
+impl Program {
+    /// The symbols that occur in the program, each once, in order of name.
+    pub fn symbols(&self) -> Vec<Symbol> {
+        let mut found = BTreeSet::new();
+        self.visit_dims(&mut |dim| found.extend(dim.symbols()));
+        found.into_iter().collect()
+    }
+
+    fn visit_dims(&self, visit: &mut dyn FnMut(&Dim)) {
+        let ports = self.inputs.iter().chain(&self.outputs).map(|p| &p.ty);
+        for ty in ports.chain(self.residents.iter().map(|r| &r.ty)) {
+            ty.shape.iter().for_each(&mut *visit);
+        }
+        for buffer in &self.buffers {
+            visit(&buffer.elements);
+        }
+        for step in &self.steps {
+            match step {
+                Step::Kernel(launch) => launch.visit_dims(visit),
+                Step::Product(product) => {
+                    let extents = [&product.m, &product.n, &product.k];
+                    product
+                        .batch
+                        .iter()
+                        .chain(extents)
+                        .for_each(|dim| visit(dim));
+                    for matrix in [&product.lhs, &product.rhs, &product.dst] {
+                        let strides = [&matrix.offset, &matrix.row_stride, &matrix.column_stride];
+                        matrix
+                            .batch_strides
+                            .iter()
+                            .chain(strides)
+                            .for_each(|dim| visit(dim));
+                    }
+                    if let Some(epilogue) = &product.epilogue {
+                        epilogue.visit_dims(visit);
+                    }
+                }
+                Step::Guard(_) => {}
+            }
+        }
+    }
+
+    fn kernel_name(&self, kernel: KernelId) -> &str {
+        self.kernels
+            .get(kernel.index())
+            .map_or("missing", String::as_str)
+    }
+}
+
+impl Launch {
+    fn visit_dims(&self, visit: &mut dyn FnMut(&Dim)) {
+        let all = self.sizes.iter().chain([&self.total, &self.work]);
+        all.for_each(visit);
+    }
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "program @{}", self.name)?;
+        let symbols = self.symbols();
+        if !symbols.is_empty() {
+            write!(f, "<{}>", list(&symbols))?;
+        }
+        f.write_str(" {\n")?;
+        for port in &self.inputs {
+            writeln!(f, "  input {}: {} in {}", port.name, port.ty, port.buffer)?;
+        }
+        for r in &self.residents {
+            let (role, init) = match &r.role {
+                Role::Input => ("input", None),
+                Role::Param(init) => ("param", Some(init)),
+                Role::State(init) => ("state", Some(init)),
+            };
+            write!(f, "  {role} {}: {}", r.name, r.ty)?;
+            if let Some(init) = init {
+                write!(f, " = {init}")?;
+            }
+            writeln!(f, " in {}", r.buffer)?;
+        }
+        for port in &self.outputs {
+            writeln!(f, "  output {}: {} in {}", port.name, port.ty, port.buffer)?;
+        }
+        f.write_str("buffers:\n")?;
+        for (id, buffer) in self.buffers.iter().enumerate() {
+            write!(f, "  ${id}: {}[{}] ", buffer.dtype, buffer.elements)?;
+            writeln!(f, "{} {:?}", buffer.home, buffer.name)?;
+        }
+        f.write_str("steps:\n")?;
+        for (position, step) in self.steps.iter().enumerate() {
+            write!(f, "  {position}: ")?;
+            match step {
+                Step::Kernel(launch) => {
+                    f.write_str("kernel ")?;
+                    self.write_launch(f, launch)?;
+                }
+                Step::Product(product) => self.write_product(f, product)?,
+                Step::Guard(guard) => write_guard(f, guard)?,
+            }
+        }
+        f.write_str("}\n")
+    }
+}
+
+impl Program {
+    fn write_launch(&self, f: &mut fmt::Formatter<'_>, launch: &Launch) -> fmt::Result {
+        write!(f, "{} {}(", launch.kernel, self.kernel_name(launch.kernel))?;
+        for (i, buffer) in launch.arguments.iter().enumerate() {
+            let separator = if i > 0 { ", " } else { "" };
+            match launch.access.get(i) {
+                Some(access) => write!(f, "{separator}{access} {buffer}")?,
+                None => write!(f, "{separator}{buffer}")?,
+            }
+        }
+        write!(f, ") over {}", launch.total)?;
+        if launch.grain != 1 {
+            write!(f, " by {}", launch.grain)?;
+        }
+        if !launch.sizes.is_empty() {
+            write!(f, ", sizes [{}]", list(&launch.sizes))?;
+        }
+        writeln!(f, ", work {}", launch.work)
+    }
+
+    fn write_product(&self, f: &mut fmt::Formatter<'_>, product: &Product) -> fmt::Result {
+        let Product {
+            name,
+            dtype,
+            accumulate,
+            batch,
+            m,
+            n,
+            k,
+            lhs,
+            rhs,
+            dst,
+            epilogue,
+        } = product;
+        let prefix: String = batch.iter().map(|b| format!("{b}, ")).collect();
+        write!(
+            f,
+            "product {name:?} {dtype}[{prefix}{m}, {n}] = [{prefix}{m}, {k}] x [{prefix}{k}, {n}]"
+        )?;
+        if accumulate != dtype {
+            write!(f, " summed in {accumulate}")?;
+        }
+        f.write_str("\n")?;
+        for (role, matrix) in [("dst", dst), ("lhs", lhs), ("rhs", rhs)] {
+            writeln!(f, "       {role} {matrix}")?;
+        }
+        if let Some(epilogue) = epilogue {
+            f.write_str("       epilogue ")?;
+            self.write_launch(f, epilogue)?;
+        }
+        Ok(())
+    }
+}
+
+fn write_guard(f: &mut fmt::Formatter<'_>, guard: &Guard) -> fmt::Result {
+    writeln!(
+        f,
+        "guard {} {:?} at {:?}",
+        guard.condition, guard.message, guard.location
+    )
+}
+
+impl fmt::Display for Matrix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.buffer)?;
+        if self.offset.constant() != Some(0) {
+            write!(f, " at {}", self.offset)?;
+        }
+        let mut strides = self.batch_strides.clone();
+        strides.extend([self.row_stride.clone(), self.column_stride.clone()]);
+        write!(f, " strides [{}]", list(&strides))
+    }
+}
+
+impl fmt::Display for Home {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Home::Input => f.write_str("input"),
+            Home::Resident => f.write_str("resident"),
+            Home::Output => f.write_str("output"),
+            Home::Constant(bytes) => write!(f, "constant of {} bytes", bytes.len()),
+            Home::Arena(live) => write!(f, "arena, live {}..={}", live.first, live.last),
+            Home::Scratch => f.write_str("scratch"),
+        }
+    }
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Access::Read => "read",
+            Access::Write => "write",
+            Access::ReadWrite => "update",
+        })
+    }
+}
+
+fn list<T: fmt::Display>(items: &[T]) -> String {
+    let items: Vec<String> = items.iter().map(T::to_string).collect();
+    items.join(", ")
+}

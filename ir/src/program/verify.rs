@@ -1,0 +1,525 @@
+//! The verifier of programs: every invariant that can be decided without numbers for the symbols, all violations at once.
+//!
+//! [`Rule`] is the list of invariants. A program that passes can be bound, placed and run without a step reading what nobody wrote,
+//! writing what is not its own, or leaving a session half updated. Whether strided matrices stay inside their buffers depends on the
+//! binding, so the runtime checks it there; what happens inside a kernel is the promise of [`Code`](super::Code).
+
+use super::{Access, Buffer, Home, Launch, Matrix, Port, Product, Program, Step};
+use crate::dim::Dim;
+use crate::dtype::DType;
+use crate::graph::Role;
+use crate::ids::BufferId;
+use crate::types::TensorType;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The invariants of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rule {
+    /// Every buffer and kernel that is named exists.
+    Exists,
+    /// Names are unique among inputs and residents, and among outputs.
+    UniqueNames,
+    /// The buffer of an input, resident or output has its element type and as many elements.
+    SignatureType,
+    /// Inputs, residents and outputs lie in buffers of these homes, one each, and every such buffer belongs to one of them.
+    SignatureHome,
+    /// A resident is a param or a state, never an input.
+    ResidentRole,
+    /// A constant has a fixed number of elements and exactly their bytes; a `bool` of it is 0 or 1.
+    ConstantBytes,
+    /// No step writes an input or a constant.
+    ReadOnly,
+    /// A live range lies within the steps and covers every use of its buffer.
+    LiveRange,
+    /// What lies in the arena or in an output is written before it is read, and every output is written.
+    Written,
+    /// Scratch is touched by kernels only, and no kernel merely reads it, since its content does not outlive a launch.
+    Scratch,
+    /// A guard's condition is one `bool`, and no resident is written before the last guard.
+    Guard,
+    /// A launch says for each argument what the kernel does with it, and cuts its range at multiples of at least one iteration.
+    Launch,
+    /// The matrices of a product have its element type and one stride for each batch axis; the result lies in a buffer of its own,
+    /// row-major without gaps.
+    Product,
+    /// An epilogue counts the rows of the whole batch one by one, and writes neither operand, which other panels still read.
+    Epilogue,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Rule::Exists => "exists",
+            Rule::UniqueNames => "unique-names",
+            Rule::SignatureType => "signature-type",
+            Rule::SignatureHome => "signature-home",
+            Rule::ResidentRole => "resident-role",
+            Rule::ConstantBytes => "constant-bytes",
+            Rule::ReadOnly => "read-only",
+            Rule::LiveRange => "live-range",
+            Rule::Written => "written",
+            Rule::Scratch => "scratch",
+            Rule::Guard => "guard",
+            Rule::Launch => "launch",
+            Rule::Product => "product",
+            Rule::Epilogue => "epilogue",
+        })
+    }
+}
+
+/// One violation.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("error[{rule}]: {place}: {message}")]
+pub struct ProgramError {
+    /// The invariant that does not hold.
+    pub rule: Rule,
+    /// Where: "step 3", "output `loss`", "$4 (dot)".
+    pub place: String,
+    /// What is wrong there.
+    pub message: String,
+}
+
+/// All violations of a program, at least one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct ProgramErrors(Vec<ProgramError>);
+
+impl ProgramErrors {
+    /// The violations, in order of the program.
+    pub fn iter(&self) -> impl Iterator<Item = &ProgramError> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for ProgramErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, error) in self.0.iter().enumerate() {
+            write!(f, "{}{error}", if i > 0 { "\n" } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+impl Program {
+    /// Checks every [`Rule`].
+    ///
+    /// # Errors
+    /// All violations.
+    pub fn verify(&self) -> Result<(), ProgramErrors> {
+        let mut errors = Errors::default();
+        signature(self, &mut errors);
+        buffers(self, &mut errors);
+        for (position, step) in self.steps.iter().enumerate() {
+            let place = format!("step {position}");
+            match step {
+                Step::Kernel(l) => launch(self, l, &place, &mut errors),
+                Step::Product(p) => product(self, p, &place, &mut errors),
+                Step::Guard(guard) => {
+                    let one_bool =
+                        |b: &Buffer| b.dtype == DType::Bool && b.elements.constant() == Some(1);
+                    match self.buffer(guard.condition) {
+                        None => missing(guard.condition, &place, &mut errors),
+                        Some(b) if !one_bool(b) => errors.add(
+                            Rule::Guard,
+                            &place,
+                            format!(
+                                "the condition {} is {}[{}], and not one bool",
+                                guard.condition, b.dtype, b.elements
+                            ),
+                        ),
+                        Some(_) => {}
+                    }
+                }
+            }
+            not_scratch(self, step, &place, &mut errors);
+        }
+        uses(self, &mut errors);
+        guards_first(self, &mut errors);
+        if errors.0.is_empty() {
+            Ok(())
+        } else {
+            Err(ProgramErrors(errors.0))
+        }
+    }
+
+    fn describe(&self, id: BufferId) -> String {
+        match self.buffer(id) {
+            Some(buffer) => format!("{id} ({})", buffer.name),
+            None => id.to_string(),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Errors(Vec<ProgramError>);
+
+impl Errors {
+    fn add(&mut self, rule: Rule, place: &str, message: impl Into<String>) {
+        self.0.push(ProgramError {
+            rule,
+            place: place.to_owned(),
+            message: message.into(),
+        });
+    }
+}
+
+fn missing(id: BufferId, place: &str, errors: &mut Errors) {
+    errors.add(Rule::Exists, place, format!("there is no buffer {id}"));
+}
+
+/// What a buffer of the signature must be at home in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Input,
+    Resident,
+    Output,
+}
+
+fn kind(home: &Home) -> Option<Kind> {
+    match home {
+        Home::Input => Some(Kind::Input),
+        Home::Resident => Some(Kind::Resident),
+        Home::Output => Some(Kind::Output),
+        Home::Constant(_) | Home::Arena(_) | Home::Scratch => None,
+    }
+}
+
+fn signature(program: &Program, errors: &mut Errors) {
+    let port = |kind: Kind, word: &'static str| {
+        move |p: &Port| {
+            let place = format!("{word} `{}`", p.name);
+            (kind, place, p.name.clone(), p.ty.clone(), p.buffer)
+        }
+    };
+    let residents = program.residents.iter().map(|r| {
+        let place = format!("resident `{}`", r.name);
+        (
+            Kind::Resident,
+            place,
+            r.name.clone(),
+            r.ty.clone(),
+            r.buffer,
+        )
+    });
+    let entries: Vec<(Kind, String, String, TensorType, BufferId)> = program
+        .inputs
+        .iter()
+        .map(port(Kind::Input, "input"))
+        .chain(residents)
+        .chain(program.outputs.iter().map(port(Kind::Output, "output")))
+        .collect();
+
+    let mut names: BTreeMap<(bool, &str), &str> = BTreeMap::new();
+    let mut owners: BTreeMap<BufferId, &str> = BTreeMap::new();
+    for (wanted, place, name, ty, id) in &entries {
+        if let Some(other) = names.insert((*wanted == Kind::Output, name), place) {
+            errors.add(
+                Rule::UniqueNames,
+                place,
+                format!("{other} has the same name"),
+            );
+        }
+        if let Some(other) = owners.insert(*id, place) {
+            errors.add(
+                Rule::SignatureHome,
+                place,
+                format!("{id} belongs to {other} already"),
+            );
+        }
+        let Some(buffer) = program.buffer(*id) else {
+            missing(*id, place, errors);
+            continue;
+        };
+        if kind(&buffer.home) != Some(*wanted) {
+            let message = format!("{id} is at home in {}", buffer.home);
+            errors.add(Rule::SignatureHome, place, message);
+        }
+        if buffer.dtype != ty.dtype || buffer.elements != ty.shape.elements() {
+            let message = format!(
+                "it is {ty}, but {id} holds {}[{}]",
+                buffer.dtype, buffer.elements
+            );
+            errors.add(Rule::SignatureType, place, message);
+        }
+    }
+    for (i, buffer) in program.buffers.iter().enumerate() {
+        let id = BufferId::new(i);
+        if kind(&buffer.home).is_some() && !owners.contains_key(&id) {
+            let message = format!("it is at home in {}, but nothing there has it", buffer.home);
+            errors.add(Rule::SignatureHome, &program.describe(id), message);
+        }
+    }
+    for resident in &program.residents {
+        match resident.role {
+            Role::Param(_) | Role::State(_) => {}
+            Role::Input => errors.add(
+                Rule::ResidentRole,
+                &format!("resident `{}`", resident.name),
+                "its role is input",
+            ),
+        }
+    }
+}
+
+fn buffers(program: &Program, errors: &mut Errors) {
+    for (i, buffer) in program.buffers.iter().enumerate() {
+        let place = program.describe(BufferId::new(i));
+        match &buffer.home {
+            Home::Constant(bytes) => {
+                let size = Dim::from(buffer.dtype.size());
+                let held = Dim::from(bytes.len());
+                if buffer.elements.constant().is_none() || &buffer.elements * &size != held {
+                    errors.add(
+                        Rule::ConstantBytes,
+                        &place,
+                        format!(
+                            "{}[{}] has {} bytes",
+                            buffer.dtype,
+                            buffer.elements,
+                            bytes.len()
+                        ),
+                    );
+                }
+                if buffer.dtype == DType::Bool && bytes.iter().any(|b| *b > 1) {
+                    let message = "a byte of a bool is neither 0 nor 1";
+                    errors.add(Rule::ConstantBytes, &place, message);
+                }
+            }
+            Home::Arena(live) => {
+                if live.first > live.last || live.last >= program.steps.len() {
+                    let message = format!(
+                        "it lives {}..={} in a program of {} steps",
+                        live.first,
+                        live.last,
+                        program.steps.len()
+                    );
+                    errors.add(Rule::LiveRange, &place, message);
+                }
+            }
+            Home::Input | Home::Resident | Home::Output | Home::Scratch => {}
+        }
+    }
+}
+
+fn launch(program: &Program, launch: &Launch, place: &str, errors: &mut Errors) {
+    if program.kernels.get(launch.kernel.index()).is_none() {
+        let message = format!("there is no kernel {}", launch.kernel);
+        errors.add(Rule::Exists, place, message);
+    }
+    for id in &launch.arguments {
+        if program.buffer(*id).is_none() {
+            missing(*id, place, errors);
+        }
+    }
+    if launch.access.len() != launch.arguments.len() {
+        let message = format!(
+            "{} arguments, but {} of them with an access",
+            launch.arguments.len(),
+            launch.access.len()
+        );
+        errors.add(Rule::Launch, place, message);
+    }
+    if launch.grain == 0 {
+        errors.add(Rule::Launch, place, "the grain is 0");
+    }
+    for (id, access) in launch.accesses() {
+        let scratch = program
+            .buffer(id)
+            .is_some_and(|b| matches!(b.home, Home::Scratch));
+        if scratch && !access.writes() {
+            let message = format!("the kernel only reads scratch, {}", program.describe(id));
+            errors.add(Rule::Scratch, place, message);
+        }
+    }
+}
+
+fn product(program: &Program, product: &Product, place: &str, errors: &mut Errors) {
+    let matrices = [
+        ("lhs", &product.lhs),
+        ("rhs", &product.rhs),
+        ("dst", &product.dst),
+    ];
+    for (role, matrix) in matrices {
+        let Some(buffer) = program.buffer(matrix.buffer) else {
+            missing(matrix.buffer, place, errors);
+            continue;
+        };
+        if buffer.dtype != product.dtype {
+            let message = format!(
+                "{role} {} is {}, but the product is {}",
+                matrix.buffer, buffer.dtype, product.dtype
+            );
+            errors.add(Rule::Product, place, message);
+        }
+        if matrix.batch_strides.len() != product.batch.len() {
+            let message = format!(
+                "{role} has {} batch strides for {} batch axes",
+                matrix.batch_strides.len(),
+                product.batch.len()
+            );
+            errors.add(Rule::Product, place, message);
+        }
+    }
+    let operands = [product.lhs.buffer, product.rhs.buffer];
+    if operands.contains(&product.dst.buffer) {
+        let message = format!("dst {} is an operand too", product.dst.buffer);
+        errors.add(Rule::Product, place, message);
+    }
+    if !is_row_major(&product.dst, product) {
+        let message = format!("dst {} is not row-major without gaps", product.dst);
+        errors.add(Rule::Product, place, message);
+    }
+    let Some(epilogue) = &product.epilogue else {
+        return;
+    };
+    let place = format!("epilogue of {place}");
+    launch(program, epilogue, &place, errors);
+    let rows = product.batch.iter().fold(product.m.clone(), |n, d| &n * d);
+    if epilogue.total != rows {
+        let message = format!("it counts {} of {rows} rows", epilogue.total);
+        errors.add(Rule::Epilogue, &place, message);
+    }
+    if epilogue.grain > 1 {
+        let message = format!(
+            "its grain is {}, but panels begin at any row",
+            epilogue.grain
+        );
+        errors.add(Rule::Epilogue, &place, message);
+    }
+    for (id, access) in epilogue.accesses() {
+        if access.writes() && operands.contains(&id) {
+            let message = format!("it writes {}, an operand", program.describe(id));
+            errors.add(Rule::Epilogue, &place, message);
+        }
+    }
+}
+
+/// Whether the strides of a result are those of `[batch.., m, n]`; the stride of an axis of extent 1 does not matter.
+fn is_row_major(dst: &Matrix, product: &Product) -> bool {
+    let extents = product.batch.iter().chain([&product.m, &product.n]);
+    let strides = dst
+        .batch_strides
+        .iter()
+        .chain([&dst.row_stride, &dst.column_stride]);
+    let axes: Vec<(&Dim, &Dim)> = extents.zip(strides).collect();
+    let mut expected = Dim::from(1);
+    for (extent, stride) in axes.into_iter().rev() {
+        if extent.constant() != Some(1) && *stride != expected {
+            return false;
+        }
+        expected = &expected * extent;
+    }
+    true
+}
+
+/// Scratch belongs to one thread within one launch, so matrices and conditions cannot lie there.
+fn not_scratch(program: &Program, step: &Step, place: &str, errors: &mut Errors) {
+    let outside_kernels = match step {
+        Step::Kernel(_) => Vec::new(),
+        Step::Product(p) => vec![p.lhs.buffer, p.rhs.buffer, p.dst.buffer],
+        Step::Guard(guard) => vec![guard.condition],
+    };
+    for id in outside_kernels {
+        if program
+            .buffer(id)
+            .is_some_and(|b| matches!(b.home, Home::Scratch))
+        {
+            let message = format!(
+                "{} is scratch, which only kernels have",
+                program.describe(id)
+            );
+            errors.add(Rule::Scratch, place, message);
+        }
+    }
+}
+
+/// Rules about what happens to each buffer in the order of the steps.
+fn uses(program: &Program, errors: &mut Errors) {
+    let mut written = vec![false; program.buffers.len()];
+    for (position, step) in program.steps.iter().enumerate() {
+        let place = format!("step {position}");
+        for phase in step.phases() {
+            for (id, access) in &phase {
+                let Some(buffer) = program.buffer(*id) else {
+                    continue;
+                };
+                let refuse = match &buffer.home {
+                    Home::Input | Home::Constant(_) if access.writes() => Some((
+                        Rule::ReadOnly,
+                        format!("it writes {}, {}", program.describe(*id), buffer.home),
+                    )),
+                    Home::Arena(live) if !(live.first..=live.last).contains(&position) => Some((
+                        Rule::LiveRange,
+                        format!(
+                            "it uses {}, which lives {}..={}",
+                            program.describe(*id),
+                            live.first,
+                            live.last
+                        ),
+                    )),
+                    Home::Arena(_) | Home::Output
+                        if *access == Access::Read && !written[id.index()] =>
+                    {
+                        Some((
+                            Rule::Written,
+                            format!(
+                                "it reads {}, which nothing has written yet",
+                                program.describe(*id)
+                            ),
+                        ))
+                    }
+                    Home::Input
+                    | Home::Constant(_)
+                    | Home::Arena(_)
+                    | Home::Output
+                    | Home::Resident
+                    | Home::Scratch => None,
+                };
+                if let Some((rule, message)) = refuse {
+                    errors.add(rule, &place, message);
+                }
+            }
+            for (id, access) in phase {
+                if let Some(written) = written.get_mut(id.index()) {
+                    *written |= access.writes();
+                }
+            }
+        }
+    }
+    for port in &program.outputs {
+        if written.get(port.buffer.index()) == Some(&false) {
+            let place = format!("output `{}`", port.name);
+            errors.add(Rule::Written, &place, "no step writes it");
+        }
+    }
+}
+
+fn guards_first(program: &Program, errors: &mut Errors) {
+    let resident = |id: &BufferId| {
+        program
+            .buffer(*id)
+            .is_some_and(|b| matches!(b.home, Home::Resident))
+    };
+    let mut first_write: Option<(usize, BufferId)> = None;
+    for (position, step) in program.steps.iter().enumerate() {
+        match (step, first_write) {
+            (Step::Guard(guard), Some((before, id))) => errors.add(
+                Rule::Guard,
+                &format!("step {position}"),
+                format!(
+                    "the guard {:?} comes after step {before}, which writes {}",
+                    guard.message,
+                    program.describe(id)
+                ),
+            ),
+            (Step::Kernel(_) | Step::Product(_), None) => {
+                let accesses = step.phases().into_iter().flatten();
+                first_write = accesses
+                    .filter(|(id, access)| access.writes() && resident(id))
+                    .map(|(id, _)| (position, id))
+                    .next();
+            }
+            (Step::Guard(_), None) | (Step::Kernel(_) | Step::Product(_), Some(_)) => {}
+        }
+    }
+}
