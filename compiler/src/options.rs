@@ -60,7 +60,7 @@ impl Options {
     ///
     /// A variable that is empty counts as not set.
     pub fn from_env() -> Result<Self, OptionsError> {
-        Self::from_variables(|name| std::env::var_os(name))
+        Self::from_variables(std::env::var_os)
     }
 
     /// As [`from_env`](Self::from_env), with the variables taken from `read`.

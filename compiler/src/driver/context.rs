@@ -6,10 +6,13 @@ use crate::stage::Stage;
 use kiln_ir::Graph;
 use std::path::{Path, PathBuf};
 
+/// Takes the dump of a stage.
+pub type Sink<'a> = &'a mut dyn FnMut(Stage, &str);
+
 /// The options of a compilation and where its dumps go. Every phase reports here what stage it has reached.
 pub struct Context<'a> {
     options: &'a Options,
-    sink: Option<&'a mut dyn FnMut(Stage, &str)>,
+    sink: Option<Sink<'a>>,
 }
 
 impl<'a> Context<'a> {
@@ -22,7 +25,7 @@ impl<'a> Context<'a> {
     }
 
     /// A context whose dumps go to `sink` where the options name no folder.
-    pub fn with_sink(options: &'a Options, sink: &'a mut dyn FnMut(Stage, &str)) -> Self {
+    pub fn with_sink(options: &'a Options, sink: Sink<'a>) -> Self {
         Self {
             options,
             sink: Some(sink),

@@ -14,7 +14,7 @@ mod context;
 mod signature;
 mod traced;
 
-pub use context::Context;
+pub use context::{Context, Sink};
 pub use traced::traced;
 
 /// What one pass took.

@@ -4,96 +4,62 @@
 //! cases. Nothing is known about bf16 and f16, whose rounding the kernels own. A NaN that is made here is the plain one: which NaN a NaN
 //! is carries no meaning.
 
-use super::{
-    Host32, Host64, erf, erf64, erfc, exp, exp64, log, log64, pow, pow64, root, trig, trig64,
-};
+use super::{Host32, Host64};
+use crate::emit::recipes;
 use kiln_ir::ops::{Binary, Compare, Literal, Unary};
 use kiln_ir::{Class, DType};
 
 macro_rules! float_ops {
-    ($float:ty, $machine:expr, $unary:ident, $binary:ident,
-     [$($op:ident => $recipe:path),+ $(,)?], $pow:path, $atan2:path) => {
+    ($float:ty, $machine:expr, $unary:ident, $binary:ident, $unary_recipe:path, $binary_recipe:path) => {
         /// The unary op as kernels compute it; `None` for ops whose operand or result is not of this type.
         pub fn $unary(op: Unary, x: $float) -> Option<$float> {
-            Some(match op {
-                $(Unary::$op => $recipe(&mut $machine, x),)+
-                Unary::Neg => -x,
-                Unary::Abs => x.abs(),
-                Unary::Sign => {
-                    if x == 0.0 || x.is_nan() {
-                        x
-                    } else {
-                        x.signum()
-                    }
-                }
-                Unary::Sqrt => x.sqrt(),
-                Unary::Floor => x.floor(),
-                Unary::Ceil => x.ceil(),
-                Unary::Round => x.round_ties_even(),
-                Unary::Not | Unary::IsFinite => return None,
-            })
+            match op {
+                Unary::Neg => Some(-x),
+                Unary::Abs => Some(x.abs()),
+                Unary::Sign if x == 0.0 || x.is_nan() => Some(x),
+                Unary::Sign => Some(x.signum()),
+                Unary::Sqrt => Some(x.sqrt()),
+                Unary::Floor => Some(x.floor()),
+                Unary::Ceil => Some(x.ceil()),
+                Unary::Round => Some(x.round_ties_even()),
+                _ => $unary_recipe(&mut $machine, op, x),
+            }
         }
 
         /// The binary op as kernels compute it; `None` for ops on integers.
         pub fn $binary(op: Binary, x: $float, y: $float) -> Option<$float> {
-            Some(match op {
-                Binary::Add => x + y,
-                Binary::Sub => x - y,
-                Binary::Mul => x * y,
-                Binary::Div => x / y,
-                Binary::Rem => x % y,
-                Binary::Pow => $pow(&mut $machine, x, y),
-                Binary::Atan2 => $atan2(&mut $machine, x, y),
+            match op {
+                Binary::Add => Some(x + y),
+                Binary::Sub => Some(x - y),
+                Binary::Mul => Some(x * y),
+                Binary::Div => Some(x / y),
+                Binary::Rem => Some(x % y),
                 // NaN wins, and +0 is above -0.
-                Binary::Max | Binary::Min if x.is_nan() || y.is_nan() => <$float>::NAN,
-                Binary::Max if x == y => if x.is_sign_negative() { y } else { x },
-                Binary::Min if x == y => if x.is_sign_negative() { x } else { y },
-                Binary::Max => if x < y { y } else { x },
-                Binary::Min => if x < y { x } else { y },
-                Binary::And | Binary::Or | Binary::Xor | Binary::Shl | Binary::Shr => return None,
-            })
+                Binary::Max | Binary::Min if x.is_nan() || y.is_nan() => Some(<$float>::NAN),
+                Binary::Max if x == y => Some(if x.is_sign_negative() { y } else { x }),
+                Binary::Min if x == y => Some(if x.is_sign_negative() { x } else { y }),
+                Binary::Max => Some(if x < y { y } else { x }),
+                Binary::Min => Some(if x < y { x } else { y }),
+                _ => $binary_recipe(&mut $machine, op, x, y),
+            }
         }
     };
 }
-
 float_ops!(
-    f32, Host32, unary_f32, binary_f32,
-    [
-        Exp => exp::exp_f32,
-        Expm1 => exp::expm1_f32,
-        Log => log::log_f32,
-        Log1p => log::log1p_f32,
-        Rsqrt => root::rsqrt_f32,
-        Recip => root::recip_f32,
-        Sin => trig::sin_f32,
-        Cos => trig::cos_f32,
-        Tan => trig::tan_f32,
-        Tanh => exp::tanh_f32,
-        Logistic => exp::logistic_f32,
-        Erf => erf::erf_f32,
-        Erfc => erfc::erfc_f32,
-    ],
-    pow::pow_f32, root::atan2_f32
+    f32,
+    Host32,
+    unary_f32,
+    binary_f32,
+    recipes::unary32,
+    recipes::binary32
 );
-
 float_ops!(
-    f64, Host64, unary_f64, binary_f64,
-    [
-        Exp => exp64::exp_f64,
-        Expm1 => exp64::expm1_f64,
-        Log => log64::log_f64,
-        Log1p => log64::log1p_f64,
-        Rsqrt => root::rsqrt_f64,
-        Recip => root::recip_f64,
-        Sin => trig64::sin_f64,
-        Cos => trig64::cos_f64,
-        Tan => trig64::tan_f64,
-        Tanh => exp64::tanh_f64,
-        Logistic => exp64::logistic_f64,
-        Erf => erf64::erf_f64,
-        Erfc => erf64::erfc_f64,
-    ],
-    pow64::pow_f64, root::atan2_f64
+    f64,
+    Host64,
+    unary_f64,
+    binary_f64,
+    recipes::unary64,
+    recipes::binary64
 );
 
 /// The op on a number of type `dtype`; `None` where the type has no such op, or its arithmetic is not known here.

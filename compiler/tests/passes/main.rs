@@ -2,6 +2,10 @@
 
 mod driver;
 mod fold;
+mod jit;
+#[allow(dead_code)]
+#[path = "../emit/support.rs"]
+mod kernels;
 mod random;
 mod rules;
 mod support;
