@@ -1,4 +1,6 @@
 //! Emitted code against plain Rust: every op and type, every way of access, every fold, at the lengths where loops change their course.
 
 mod code;
+mod elements;
+mod elementwise;
 mod support;
