@@ -9,7 +9,7 @@ use kiln_ir::ops::{Binary, Compare, Convert, EvalCx, Rules, Select, Unary};
 use kiln_ir::{Array, Bindings, DType, TensorType, Values};
 
 /// The interpreter's result of an op.
-fn reference(op: &dyn Rules, operands: &[&Array]) -> Array {
+pub(crate) fn reference(op: &dyn Rules, operands: &[&Array]) -> Array {
     let shape = operands[0].shape().to_vec();
     let dims = |a: &Array| TensorType::new(a.dtype(), kiln_ir::Shape::from_iter(shape.iter().map(|n| (*n).into())));
     let types: Vec<TensorType> = operands.iter().map(|a| dims(a)).collect();
@@ -87,7 +87,7 @@ fn mapped(array: &Array, f: impl Fn(f64) -> f64) -> Array {
     Array::new(array.dtype(), array.shape().to_vec(), Values::Float(values)).unwrap()
 }
 
-fn unary_reference(op: Unary, x: &Array) -> Array {
+pub(crate) fn unary_reference(op: Unary, x: &Array) -> Array {
     match x.dtype() {
         DType::F32 => recipe32(op).map(|f| mapped(x, |x| f64::from(f(x as f32)))),
         DType::F64 => recipe64(op).map(|f| mapped(x, f)),
@@ -109,7 +109,7 @@ fn unary_ops() {
     }
 }
 
-fn binary_reference(op: Binary, x: &Array, y: &Array) -> Array {
+pub(crate) fn binary_reference(op: Binary, x: &Array, y: &Array) -> Array {
     let both = |f: &dyn Fn(f64, f64) -> f64| {
         let (xs, ys) = (x.floats().unwrap(), y.floats().unwrap());
         let values = xs.iter().zip(ys).map(|(x, y)| f(*x, *y)).collect();
