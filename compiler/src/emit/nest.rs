@@ -316,6 +316,7 @@ impl<'k, 'f> Emitter<'k, 'f> {
             left = Some(n % 4);
         }
         let tail_trips = left.map_or(Trips::Unknown, |n| Trips::Exactly((n + 3) / 4));
+        let last = self.b.ins().iadd_imm_s(to, -1);
         self.counted(
             [tail_from, to],
             4,
@@ -326,7 +327,7 @@ impl<'k, 'f> Emitter<'k, 'f> {
                 let lanes = Lanes {
                     id: inner.id,
                     groups: 1,
-                    counters: Counters::Tail { first, end: to },
+                    counters: Counters::Tail { first, last },
                 };
                 e.groups(inner, lanes, first, &mut states)?;
                 Ok(State::pack(&states))
@@ -348,8 +349,8 @@ impl<'k, 'f> Emitter<'k, 'f> {
         self.lanes_body(&inner.body, lanes.groups, &mut |e, group| {
             for (accumulator, states) in accumulators.iter().zip(states.iter_mut()) {
                 let mut operand = e.operand(accumulator, Point::Group(group));
-                if let Counters::Tail { first, end } = lanes.counters {
-                    let live = e.live_lanes(first, end);
+                if let Counters::Tail { first, last } = lanes.counters {
+                    let live = e.live_lanes(first, last);
                     let identity = e.identity(accumulator)?;
                     operand = e.choose_state(live, operand, identity);
                 }
