@@ -7,26 +7,22 @@ use kiln_compiler::kernel::{Expr, Kernel};
 use kiln_compiler::math::{
     Host32, Host64, erf, erf64, erfc, exp, exp64, log, log64, pow, pow64, root, trig, trig64,
 };
-use kiln_ir::ops::{Binary, Compare, Convert, EvalCx, Rules, Select, Unary};
+use kiln_ir::ops::{Binary, Compare, Convert, Op, Rules, Select, Unary};
 use kiln_ir::{Array, Bindings, DType, TensorType, Values};
 
 /// The interpreter's result of an op.
-pub(crate) fn reference(op: &dyn Rules, operands: &[&Array]) -> Array {
-    let shape = operands[0].shape().to_vec();
-    let dims = |a: &Array| {
-        TensorType::new(
-            a.dtype(),
-            kiln_ir::Shape::from_iter(shape.iter().map(|n| (*n).into())),
-        )
-    };
-    let types: Vec<TensorType> = operands.iter().map(|a| dims(a)).collect();
-    let ty = op.infer(&types.iter().collect::<Vec<_>>()).unwrap();
-    let cx = EvalCx {
-        ty: &ty,
-        shape: &shape,
-        bindings: &Bindings::new(),
-    };
-    op.eval(operands, &cx).unwrap()
+pub(crate) fn reference(op: impl Into<Op>, operands: &[&Array]) -> Array {
+    let op: Op = op.into();
+    let types: Vec<TensorType> = operands
+        .iter()
+        .map(|a| {
+            let extents = a.shape().iter().map(|n| (*n).into());
+            TensorType::new(a.dtype(), kiln_ir::Shape::from_iter(extents))
+        })
+        .collect();
+    let ty = op.rules().infer(&types.iter().collect::<Vec<_>>()).unwrap();
+    let pairs: Vec<(&TensorType, &Array)> = types.iter().zip(operands.iter().copied()).collect();
+    op.eval(&pairs, &ty, &Bindings::new()).unwrap()
 }
 
 fn accepts(op: &dyn Rules, dtype: DType) -> bool {
@@ -109,7 +105,7 @@ pub(crate) fn unary_reference(op: Unary, x: &Array) -> Array {
         DType::F64 => recipe64(op).map(|f| mapped(x, f)),
         _ => None,
     }
-    .unwrap_or_else(|| reference(&op, &[x]))
+    .unwrap_or_else(|| reference(op, &[x]))
 }
 
 #[test]
@@ -142,7 +138,7 @@ pub(crate) fn binary_reference(op: Binary, x: &Array, y: &Array) -> Array {
             both(&|x, y| f64::from(root::atan2_f32(&mut Host32, x as f32, y as f32)))
         }
         (Binary::Atan2, DType::F64) => both(&|x, y| root::atan2_f64(&mut Host64, x, y)),
-        _ => reference(&op, &[x, y]),
+        _ => reference(op, &[x, y]),
     }
 }
 
@@ -183,7 +179,7 @@ fn binary_ops_with_a_literal() {
                 let y = gather(&edges, 100, |_| k);
                 for swapped in [false, true] {
                     let sides = if swapped { [&y, &x] } else { [&x, &y] };
-                    let expected = reference(&op, &sides);
+                    let expected = reference(op, &sides);
                     let kernel = map(&[dtype], dtype, |b, body, v| {
                         let literal = match y.values() {
                             Values::Float(f) => b.float(body, dtype, f[0]),
@@ -213,7 +209,7 @@ fn comparisons() {
     for op in Compare::ALL {
         for dtype in TYPES {
             let [x, y] = pairs(dtype);
-            let expected = reference(&op, &[&x, &y]);
+            let expected = reference(op, &[&x, &y]);
             let kernel = map(&[dtype, dtype], DType::Bool, |b, body, v| {
                 b.compute(body, DType::Bool, Expr::Compare(op, v[0], v[1]))
             });
@@ -232,7 +228,7 @@ fn selections() {
     for dtype in TYPES {
         let [x, y] = pairs(dtype);
         let condition = numbers(DType::Bool, x.shape()[0], 4);
-        let expected = reference(&Select, &[&condition, &x, &y]);
+        let expected = reference(Select, &[&condition, &x, &y]);
         let kernel = map(&[DType::Bool, dtype, dtype], dtype, |b, body, v| {
             b.compute(body, dtype, Expr::Select(v[0], v[1], v[2]))
         });
@@ -250,7 +246,7 @@ fn conversions() {
     for from in TYPES {
         for to in TYPES {
             let x = numbers(from, 300, 6);
-            let expected = reference(&Convert { to }, &[&x]);
+            let expected = reference(Convert { to }, &[&x]);
             let kernel = map(&[from], to, |b, body, v| {
                 b.compute(body, to, Expr::Convert(v[0]))
             });

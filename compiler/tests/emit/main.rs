@@ -4,6 +4,7 @@ mod access;
 mod code;
 mod elements;
 mod elementwise;
+mod folding;
 mod folds;
 mod nests;
 mod reference;

@@ -144,8 +144,8 @@ impl Interpreter<'_> {
             Expr::Index(index) => int(DType::I64, self.index(index)),
             Expr::Unary(op, a) => unary_reference(*op, value(a)),
             Expr::Binary(op, a, b) => binary_reference(*op, value(a), value(b)),
-            Expr::Compare(op, a, b) => reference(op, &[value(a), value(b)]),
-            Expr::Select(a, b, c) => reference(&Select, &[value(a), value(b), value(c)]),
+            Expr::Compare(op, a, b) => reference(*op, &[value(a), value(b)]),
+            Expr::Select(a, b, c) => reference(Select, &[value(a), value(b), value(c)]),
             Expr::Fma(a, b, c) => {
                 let [a, b, c] = [a, b, c].map(|v| value(v).floats().unwrap()[0]);
                 let fused = match dtype {
@@ -154,7 +154,7 @@ impl Interpreter<'_> {
                 };
                 float(dtype, fused)
             }
-            Expr::Convert(a) => reference(&Convert { to: dtype }, &[value(a)]),
+            Expr::Convert(a) => reference(Convert { to: dtype }, &[value(a)]),
             Expr::Bitcast(a) => crate::elements::decode(dtype, &crate::elements::encode(value(a))),
             Expr::Philox {
                 key,
@@ -203,6 +203,7 @@ fn folded(
 ) -> Array {
     let op = match accumulator.fold {
         Fold::Reduce(ReduceKind::Sum) => Binary::Add,
+        Fold::Reduce(ReduceKind::Prod) => Binary::Mul,
         Fold::Reduce(ReduceKind::Max) => Binary::Max,
         Fold::Reduce(ReduceKind::Min) => Binary::Min,
         Fold::Reduce(ReduceKind::Any) => Binary::Or,
@@ -212,12 +213,18 @@ fn folded(
     };
     let identity = identity(op, dtype);
     let elements: Vec<Array> = operands.iter().map(|(a, _)| a.clone()).collect();
-    let add = |a: Array, b: &Array| reference(&op, &[&a, b]);
+    let add = |a: Array, b: &Array| reference(op, &[&a, b]);
     let blocks = match kind {
         LoopKind::Lanes => elements.chunks(LANES_BLOCK as usize),
         LoopKind::Serial | LoopKind::Grid => elements.chunks(SERIAL_BLOCK as usize),
     };
-    blocks.fold(identity.clone(), |result, block| {
+    // A sum begins at +0, so that the sum of nothing is +0; its parts begin at -0, which leaves them as they are.
+    let start = if op == Binary::Add && dtype.is_float() {
+        float(dtype, 0.0)
+    } else {
+        identity.clone()
+    };
+    blocks.fold(start, |result, block| {
         let folded = if kind == LoopKind::Lanes {
             sixteen(block, &identity, &add)
         } else {
@@ -246,6 +253,8 @@ fn identity(op: Binary, dtype: DType) -> Array {
     let signed = matches!(dtype, DType::I8 | DType::I16 | DType::I32 | DType::I64);
     match op {
         Binary::Add if dtype.is_float() => float(dtype, -0.0),
+        Binary::Mul if dtype.is_float() => float(dtype, 1.0),
+        Binary::Mul => int(dtype, 1),
         Binary::Max if dtype.is_float() => float(dtype, f64::NEG_INFINITY),
         Binary::Min if dtype.is_float() => float(dtype, f64::INFINITY),
         Binary::Max if signed => int(dtype, i64::MIN >> (64 - bits)),
@@ -261,7 +270,7 @@ fn position(operands: &[(Array, i64)], least: bool) -> i64 {
     let is_nan = |a: &Array| a.floats().is_ok_and(|v| v[0].is_nan());
     let better = |a: &Array, b: &Array| {
         let (small, large) = if least { (b, a) } else { (a, b) };
-        let above = reference(&Compare::Lt, &[small, large]).ints().unwrap()[0] != 0;
+        let above = reference(Compare::Lt, &[small, large]).ints().unwrap()[0] != 0;
         above || (is_nan(b) && !is_nan(a))
     };
     let mut best: Option<&(Array, i64)> = None;
