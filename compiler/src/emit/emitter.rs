@@ -69,6 +69,8 @@ pub(super) enum Key {
     Lane(Atom, usize),
     /// The mask of the live lanes of the tail.
     Live,
+    /// The address of the random words of an iteration.
+    Words(ValueId),
 }
 
 /// The scalars that can be used again, innermost scope last.

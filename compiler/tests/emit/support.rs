@@ -223,7 +223,7 @@ pub(crate) fn agrees_in_ranges(
     }
 }
 
-fn bound(n: usize) -> Bindings {
+pub(crate) fn bound(n: usize) -> Bindings {
     let mut bindings = Bindings::new();
     bindings.insert(Symbol::new("n"), n as i64);
     bindings
