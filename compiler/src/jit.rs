@@ -51,7 +51,11 @@ fn distinct(kernels: &[Kernel]) -> (Vec<&Kernel>, Vec<usize>) {
     let positions = kernels
         .iter()
         .map(|kernel| {
-            let structure = (kernel.params.as_slice(), kernel.values.as_slice(), kernel.body.as_slice());
+            let structure = (
+                kernel.params.as_slice(),
+                kernel.values.as_slice(),
+                kernel.body.as_slice(),
+            );
             *found.entry(structure).or_insert_with(|| {
                 first.push(kernel);
                 first.len() - 1
@@ -97,7 +101,11 @@ fn compile_all(kernels: &[&Kernel], target: &Target) -> Result<Vec<MachineCode>,
 }
 
 /// Copies code into executable memory.
-fn load(distinct: &[&Kernel], kernels: Vec<usize>, compiled: Vec<MachineCode>) -> Result<JitCode, EmitError> {
+fn load(
+    distinct: &[&Kernel],
+    kernels: Vec<usize>,
+    compiled: Vec<MachineCode>,
+) -> Result<JitCode, EmitError> {
     let refuse = |e: &dyn std::fmt::Display| EmitError::Memory(e.to_string());
     let total: usize = compiled.iter().map(|c| c.bytes.len() + ALIGNMENT).sum();
     let mut memory = ArenaMemoryProvider::new_with_size(total.max(1)).map_err(|e| refuse(&e))?;
@@ -125,7 +133,9 @@ fn load(distinct: &[&Kernel], kernels: Vec<usize>, compiled: Vec<MachineCode>) -
         });
         offset += length.next_multiple_of(ALIGNMENT);
     }
-    memory.finalize(BranchProtection::None).map_err(|e| refuse(&e))?;
+    memory
+        .finalize(BranchProtection::None)
+        .map_err(|e| refuse(&e))?;
     Ok(JitCode {
         memory: Mutex::new(memory),
         functions,
@@ -150,7 +160,12 @@ impl JitCode {
     pub fn perf_map(&self) -> String {
         let mut lines = String::new();
         for function in &self.functions {
-            let Function { name, address, length, .. } = function;
+            let Function {
+                name,
+                address,
+                length,
+                ..
+            } = function;
             let _ = writeln!(lines, "{address:x} {length:x} kiln::{name}");
         }
         lines
@@ -160,13 +175,18 @@ impl JitCode {
 impl std::fmt::Debug for JitCode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names: Vec<&str> = self.functions.iter().map(|f| f.name.as_str()).collect();
-        f.debug_struct("JitCode").field("functions", &names).finish_non_exhaustive()
+        f.debug_struct("JitCode")
+            .field("functions", &names)
+            .finish_non_exhaustive()
     }
 }
 
 impl Drop for JitCode {
     fn drop(&mut self) {
-        let memory = self.memory.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let memory = self
+            .memory
+            .get_mut()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         // SAFETY: `Code` hands out entries for as long as this value lives, and callers keep it alive while they run them.
         unsafe { memory.free_memory() };
     }

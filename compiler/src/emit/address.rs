@@ -42,13 +42,16 @@ impl Emitter<'_, '_> {
     }
 
     fn varies(&self, atom: &Atom) -> bool {
-        self.lanes.is_some_and(|lanes| self.facts.atom_varies(atom, lanes.id))
+        self.lanes
+            .is_some_and(|lanes| self.facts.atom_varies(atom, lanes.id))
     }
 
     fn part(&self, index: &Index, keep: impl Fn(&Self, &Atom) -> bool) -> Index {
         let terms = index.terms().iter().filter(|(atom, _)| keep(self, atom));
         let start = Index::constant(index.base().clone());
-        terms.fold(start, |sum, (atom, c)| sum.plus(&Index::atom(atom.clone()).times(c)))
+        terms.fold(start, |sum, (atom, c)| {
+            sum.plus(&Index::atom(atom.clone()).times(c))
+        })
     }
 
     /// An index that does not vary with the lanes: the element's address in a parameter, or its number.
@@ -58,7 +61,11 @@ impl Emitter<'_, '_> {
             return value;
         }
         let scale = param.map_or(1, |p| self.element_size(p));
-        let deepest = index.terms().iter().map(|(atom, _)| self.facts.depth(atom)).max();
+        let deepest = index
+            .terms()
+            .iter()
+            .map(|(atom, _)| self.facts.depth(atom))
+            .max();
         let sum = match deepest {
             None => {
                 let pointer = param.map(|p| self.pointer(p));
@@ -73,8 +80,13 @@ impl Emitter<'_, '_> {
             }
             Some(depth) => {
                 let outer = self.part(index, |e, atom| e.facts.depth(atom) < depth);
-                let bare = param.is_none() && outer.as_constant().is_some_and(|c| c.constant() == Some(0));
-                let mut sum = if bare { None } else { Some(self.uniform(param, &outer)) };
+                let bare =
+                    param.is_none() && outer.as_constant().is_some_and(|c| c.constant() == Some(0));
+                let mut sum = if bare {
+                    None
+                } else {
+                    Some(self.uniform(param, &outer))
+                };
                 for (atom, c) in index.terms() {
                     if self.facts.depth(atom) == depth {
                         let atom = self.uniform_atom(atom);
@@ -213,7 +225,9 @@ impl Emitter<'_, '_> {
 
     /// An index that steps by a constant from lane to lane in a full iteration: the number of the iteration's first element, the step.
     pub(super) fn steps(&mut self, index: &Index) -> Option<(Value, i64)> {
-        let full = self.lanes.is_some_and(|l| matches!(l.counters, Counters::Full { .. }));
+        let full = self
+            .lanes
+            .is_some_and(|l| matches!(l.counters, Counters::Full { .. }));
         match self.walk(index) {
             Walk::Linear(c) if full => Some((self.lane_index(index, 0), c.constant()?)),
             Walk::Still | Walk::Linear(_) | Walk::Free => None,
@@ -223,9 +237,13 @@ impl Emitter<'_, '_> {
     /// Where the elements of an access lie.
     pub(super) fn address(&mut self, param: ParamId, index: &Index, point: Point) -> Address {
         let group = match (point, self.walk(index)) {
-            (Point::Uniform, _) | (_, Walk::Still) => return Address::Same(self.uniform(Some(param), index)),
+            (Point::Uniform, _) | (_, Walk::Still) => {
+                return Address::Same(self.uniform(Some(param), index));
+            }
             (Point::Group(g), Walk::Linear(c)) => {
-                let full = self.lanes.is_some_and(|l| matches!(l.counters, Counters::Full { .. }));
+                let full = self
+                    .lanes
+                    .is_some_and(|l| matches!(l.counters, Counters::Full { .. }));
                 if full {
                     return self.stride(param, index, &c, g);
                 }
@@ -233,7 +251,9 @@ impl Emitter<'_, '_> {
             }
             (Point::Group(g), Walk::Free) => g,
         };
-        Address::Apart(std::array::from_fn(|j| (self.walking(param, index, 4 * group + j), 0)))
+        Address::Apart(std::array::from_fn(|j| {
+            (self.walking(param, index, 4 * group + j), 0)
+        }))
     }
 
     /// The address of an element of the iteration.
@@ -318,7 +338,11 @@ impl Emitter<'_, '_> {
 fn collect<'s>(body: &'s [Stmt], accesses: &mut Vec<(ParamId, &'s Index)>) {
     for stmt in body {
         match stmt {
-            Stmt::Let { expr: Expr::Load { param, index, .. }, .. } | Stmt::Store { param, index, .. } => {
+            Stmt::Let {
+                expr: Expr::Load { param, index, .. },
+                ..
+            }
+            | Stmt::Store { param, index, .. } => {
                 accesses.push((*param, index));
             }
             Stmt::Let { .. } => {}

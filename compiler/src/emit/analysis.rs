@@ -41,7 +41,8 @@ impl Facts {
             match stmt {
                 Stmt::Let { value, expr } => {
                     self.value_depth[value.index()] = depth;
-                    self.varies[value.index()] = lanes.is_some_and(|id| self.depends(kernel, expr, id));
+                    self.varies[value.index()] =
+                        lanes.is_some_and(|id| self.depends(kernel, expr, id));
                     self.remember(*value, expr, lanes);
                 }
                 Stmt::Store { .. } => {}
@@ -68,10 +69,19 @@ impl Facts {
             Expr::Index(index) => {
                 self.indices.insert(value, index.clone());
             }
-            Expr::Philox { key: [k0, k1], counter: [c0, c1], position } => {
+            Expr::Philox {
+                key: [k0, k1],
+                counter: [c0, c1],
+                position,
+            } => {
                 let uniform = [k0, k1, c0, c1].into_iter().all(|v| !self.varies(*v));
-                if let (Some(index), Some(lanes), true) = (self.indices.get(position), lanes, uniform) {
-                    let mut varying = index.terms().iter().filter(|(atom, _)| self.atom_varies(atom, lanes));
+                if let (Some(index), Some(lanes), true) =
+                    (self.indices.get(position), lanes, uniform)
+                {
+                    let mut varying = index
+                        .terms()
+                        .iter()
+                        .filter(|(atom, _)| self.atom_varies(atom, lanes));
                     let steps = matches!(varying.next(), Some((Atom::Loop(_), c)) if c.constant() == Some(1));
                     if steps && varying.next().is_none() {
                         self.in_a_row.insert(value, index.clone());
@@ -100,7 +110,11 @@ impl Facts {
     fn depends(&self, kernel: &Kernel, expr: &Expr, lanes: LoopId) -> bool {
         match expr {
             // What the kernel writes may change from lane to lane.
-            Expr::Load { param, index, predicate } => {
+            Expr::Load {
+                param,
+                index,
+                predicate,
+            } => {
                 kernel.params[param.index()].access != Access::Read
                     || self.index_varies(index, lanes)
                     || predicate.is_some_and(|p| self.varies(p))
@@ -112,10 +126,16 @@ impl Facts {
             Expr::Select(a, b, c) | Expr::Fma(a, b, c) => {
                 [a, b, c].into_iter().any(|v| self.varies(*v))
             }
-            Expr::Philox { key, counter, position } => {
+            Expr::Philox {
+                key,
+                counter,
+                position,
+            } => {
                 let [k0, k1] = key;
                 let [c0, c1] = counter;
-                [k0, k1, c0, c1, position].into_iter().any(|v| self.varies(*v))
+                [k0, k1, c0, c1, position]
+                    .into_iter()
+                    .any(|v| self.varies(*v))
             }
         }
     }
@@ -140,7 +160,10 @@ impl Facts {
     }
 
     fn index_varies(&self, index: &Index, lanes: LoopId) -> bool {
-        index.terms().iter().any(|(atom, _)| self.atom_varies(atom, lanes))
+        index
+            .terms()
+            .iter()
+            .any(|(atom, _)| self.atom_varies(atom, lanes))
     }
 
     /// The number of loops within which an atom is known.
@@ -175,7 +198,9 @@ fn loop_cost(kernel: &Kernel, inner: &Loop) -> usize {
 
 fn expr_cost(kernel: &Kernel, expr: &Expr) -> usize {
     match expr {
-        Expr::Load { index, predicate, .. } => {
+        Expr::Load {
+            index, predicate, ..
+        } => {
             let linear = |atom: &Atom| matches!(atom, Atom::Loop(_));
             let plain = index.terms().iter().all(|(atom, _)| linear(atom));
             (if plain { 1 } else { 40 }) + if predicate.is_some() { 20 } else { 0 }
@@ -210,8 +235,20 @@ fn binary_cost(op: Binary, dtype: DType) -> usize {
     match op {
         Binary::Add | Binary::Sub | Binary::Mul => 1,
         Binary::And | Binary::Or | Binary::Xor => 1,
-        Binary::Max | Binary::Min => if float { 6 } else { 1 },
-        Binary::Div => if float { 1 } else { 40 },
+        Binary::Max | Binary::Min => {
+            if float {
+                6
+            } else {
+                1
+            }
+        }
+        Binary::Div => {
+            if float {
+                1
+            } else {
+                40
+            }
+        }
         Binary::Rem => 40,
         Binary::Shl | Binary::Shr => 16,
         Binary::Pow => 120,

@@ -333,9 +333,10 @@ impl<'k, 'f> Emitter<'k, 'f> {
     pub(super) fn times(&mut self, value: Value, factor: &Dim, scale: i64) -> Value {
         match factor.constant().map(|c| c.wrapping_mul(scale)) {
             Some(1) => value,
-            Some(c) if c > 0 && c & (c - 1) == 0 => {
-                self.b.ins().ishl_imm_s(value, i64::from(c.trailing_zeros()))
-            }
+            Some(c) if c > 0 && c & (c - 1) == 0 => self
+                .b
+                .ins()
+                .ishl_imm_s(value, i64::from(c.trailing_zeros())),
             Some(c) => self.b.ins().imul_imm_s(value, c),
             None => {
                 let factor = self.size(factor, scale);
@@ -356,7 +357,12 @@ impl<'k, 'f> Emitter<'k, 'f> {
     pub(super) fn shuffle(&mut self, a: Value, b: Value, bytes: [u8; 16]) -> Value {
         let ty = self.b.func.dfg.value_type(a);
         let (a, b) = (self.bitcast(I8X16, a), self.bitcast(I8X16, b));
-        let mask = self.b.func.dfg.immediates.push(ConstantData::from(bytes.to_vec()));
+        let mask = self
+            .b
+            .func
+            .dfg
+            .immediates
+            .push(ConstantData::from(bytes.to_vec()));
         let mixed = self.b.ins().shuffle(a, b, mask);
         self.bitcast(ty, mixed)
     }
@@ -398,7 +404,9 @@ impl<'k, 'f> Emitter<'k, 'f> {
         let first = arguments(Some(from), &carried);
         if trips == Trips::Unknown {
             let any = self.b.ins().icmp(IntCC::SignedLessThan, from, to);
-            self.b.ins().brif(any, head, &first, done, &arguments(None, &carried));
+            self.b
+                .ins()
+                .brif(any, head, &first, done, &arguments(None, &carried));
         } else {
             self.b.ins().jump(head, &first);
         }
@@ -409,7 +417,9 @@ impl<'k, 'f> Emitter<'k, 'f> {
         let counter = self.b.ins().iadd_imm_s(counter, step);
         let more = self.b.ins().icmp(IntCC::SignedLessThan, counter, to);
         let again = arguments(Some(counter), &next);
-        self.b.ins().brif(more, head, &again, done, &arguments(None, &next));
+        self.b
+            .ins()
+            .brif(more, head, &again, done, &arguments(None, &next));
         self.b.switch_to_block(done);
         Ok(results)
     }

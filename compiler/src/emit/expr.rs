@@ -12,11 +12,20 @@ use kiln_ir::ops::{Binary, Rules, Unary};
 
 impl Emitter<'_, '_> {
     /// The registers of an expression at a point.
-    pub(super) fn expr(&mut self, value: ValueId, expr: &Expr, point: Point) -> Result<Form, EmitError> {
+    pub(super) fn expr(
+        &mut self,
+        value: ValueId,
+        expr: &Expr,
+        point: Point,
+    ) -> Result<Form, EmitError> {
         let dtype = self.dtype(value);
         self.register_type(dtype, || super::op_name(expr))?;
         match expr {
-            Expr::Load { param, index, predicate } => self.load(*param, index, *predicate, point),
+            Expr::Load {
+                param,
+                index,
+                predicate,
+            } => self.load(*param, index, *predicate, point),
             Expr::Const(literal) => self.literal(dtype, *literal),
             Expr::Index(index) => Ok(self.index_value(index, point)),
             Expr::Unary(op, a) => {
@@ -58,7 +67,11 @@ impl Emitter<'_, '_> {
                 let a = self.form(*a, point);
                 Ok(self.reinterpret(from, dtype, a))
             }
-            Expr::Philox { key, counter, position } => {
+            Expr::Philox {
+                key,
+                counter,
+                position,
+            } => {
                 if let Some(word) = self.shared_philox(value, *key, *counter, point)? {
                     return Ok(Form::One(word));
                 }
@@ -78,25 +91,41 @@ impl Emitter<'_, '_> {
         counter: [ValueId; 2],
         point: Point,
     ) -> Result<Option<Value>, EmitError> {
-        let whole = self.lanes.is_some_and(|l| l.groups == 4 && matches!(l.counters, Counters::Full { .. }));
-        let (Point::Group(group), Some(index), true) = (point, self.facts.in_a_row(value).cloned(), whole) else {
+        let whole = self
+            .lanes
+            .is_some_and(|l| l.groups == 4 && matches!(l.counters, Counters::Full { .. }));
+        let (Point::Group(group), Some(index), true) =
+            (point, self.facts.in_a_row(value).cloned(), whole)
+        else {
             return Ok(None);
         };
         let memo = Key::Words(value);
         let words = match self.memo.find(&memo) {
             Some(words) => words,
             None => {
-                let [key, counter] = [key, counter].map(|pair| pair.map(|v| self.form(v, point).one()));
+                let [key, counter] =
+                    [key, counter].map(|pair| pair.map(|v| self.form(v, point).one()));
                 let first = self.lane_index(&index, 0);
                 let words = self.philox_in_a_row(key, counter, first)?;
                 self.memo.insert(memo, words);
                 words
             }
         };
-        Ok(Some(self.b.ins().load(I32X4, memory(), words, 16 * group as i32)))
+        Ok(Some(self.b.ins().load(
+            I32X4,
+            memory(),
+            words,
+            16 * group as i32,
+        )))
     }
 
-    fn binary(&mut self, op: Binary, left: ValueId, right: ValueId, point: Point) -> Result<Form, EmitError> {
+    fn binary(
+        &mut self,
+        op: Binary,
+        left: ValueId,
+        right: ValueId,
+        point: Point,
+    ) -> Result<Form, EmitError> {
         let dtype = self.dtype(left);
         self.register_type(dtype, || op.name().into())?;
         let (a, b) = (self.form(left, point), self.form(right, point));

@@ -38,7 +38,10 @@ impl State {
         registers: &[Value],
     ) -> Vec<Vec<State>> {
         let mut rest = registers.iter().copied();
-        let mut take = || rest.next().unwrap_or_else(|| unreachable!("a packed state is short"));
+        let mut take = || {
+            rest.next()
+                .unwrap_or_else(|| unreachable!("a packed state is short"))
+        };
         let mut one = |accumulator: &Accumulator| State {
             value: if form::is_wide(e.dtype(accumulator.operand)) {
                 Form::Two([take(), take()])
@@ -60,7 +63,11 @@ const NOWHERE: u64 = i64::MAX as u64;
 
 impl Emitter<'_, '_> {
     /// The identities of all accumulators, packed.
-    pub(super) fn identities(&mut self, accumulators: &[Accumulator], groups: usize) -> Result<Vec<Value>, EmitError> {
+    pub(super) fn identities(
+        &mut self,
+        accumulators: &[Accumulator],
+        groups: usize,
+    ) -> Result<Vec<Value>, EmitError> {
         let mut states = Vec::with_capacity(accumulators.len());
         for accumulator in accumulators {
             states.push(vec![self.identity(accumulator)?; groups]);
@@ -184,7 +191,11 @@ impl Emitter<'_, '_> {
     }
 
     /// The sixteen partial results of each accumulator as one, in all lanes.
-    pub(super) fn combine(&mut self, accumulators: &[Accumulator], partial: &[Value]) -> Vec<Value> {
+    pub(super) fn combine(
+        &mut self,
+        accumulators: &[Accumulator],
+        partial: &[Value],
+    ) -> Vec<Value> {
         let states = State::unpack(self, accumulators, 4, partial);
         let mut combined = Vec::with_capacity(accumulators.len());
         for (accumulator, states) in accumulators.iter().zip(states) {
@@ -204,7 +215,9 @@ impl Emitter<'_, '_> {
     /// Lane `j` becomes lane `j + by`, around the end.
     fn rotated(&mut self, state: State, by: u8) -> State {
         let mut rotate = |form: Form| match form {
-            Form::One(r) => Form::One(self.shuffle32(r, r, std::array::from_fn(|j| (j as u8 + by) % 4))),
+            Form::One(r) => {
+                Form::One(self.shuffle32(r, r, std::array::from_fn(|j| (j as u8 + by) % 4)))
+            }
             Form::Two([low, high]) if by == 2 => Form::Two([high, low]),
             Form::Two([low, high]) => {
                 let words = [2, 3, 4, 5];

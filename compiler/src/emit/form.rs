@@ -78,13 +78,9 @@ pub(super) fn register_type(dtype: DType) -> Option<Type> {
         DType::F32 => Some(F32X4),
         DType::F64 => Some(F64X2),
         DType::I64 | DType::U64 => Some(I64X2),
-        DType::I8
-        | DType::I16
-        | DType::I32
-        | DType::U8
-        | DType::U16
-        | DType::U32
-        | DType::Bool => Some(I32X4),
+        DType::I8 | DType::I16 | DType::I32 | DType::U8 | DType::U16 | DType::U32 | DType::Bool => {
+            Some(I32X4)
+        }
         DType::BF16 | DType::F16 => None,
     }
 }

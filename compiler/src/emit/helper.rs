@@ -104,7 +104,11 @@ unsafe fn rare32(block: *mut u8, function: Rare) {
     // SAFETY: as the caller promises.
     unsafe {
         lanes::<f32, 4>(block, |usual, x, mask| {
-            if mask.to_bits() != 0 { function.f32(x) } else { usual }
+            if mask.to_bits() != 0 {
+                function.f32(x)
+            } else {
+                usual
+            }
         });
     }
 }
@@ -117,7 +121,11 @@ unsafe fn rare64(block: *mut u8, function: Rare) {
     // SAFETY: as the caller promises.
     unsafe {
         lanes::<f64, 2>(block, |usual, x, mask| {
-            if mask.to_bits() != 0 { function.f64(x) } else { usual }
+            if mask.to_bits() != 0 {
+                function.f64(x)
+            } else {
+                usual
+            }
         });
     }
 }

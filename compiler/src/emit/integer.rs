@@ -36,7 +36,14 @@ impl Emitter<'_, '_> {
             Unary::Neg => a.map(|a| self.b.ins().ineg(a)),
             Unary::Abs if signed => a.map(|a| self.b.ins().iabs(a)),
             Unary::Sign => a.map(|a| {
-                let zero = self.constant(if super::form::is_wide(dtype) { I64X2 } else { I32X4 }, 0);
+                let zero = self.constant(
+                    if super::form::is_wide(dtype) {
+                        I64X2
+                    } else {
+                        I32X4
+                    },
+                    0,
+                );
                 if !signed {
                     let some = self.b.ins().icmp(IntCC::NotEqual, a, zero);
                     return self.b.ins().ineg(some);
@@ -71,7 +78,11 @@ impl Emitter<'_, '_> {
     /// The quotient toward zero, or the remainder. x / 0 is all ones, x rem 0 is x, MIN / -1 is MIN.
     pub(super) fn divide(&mut self, quotient: bool, dtype: DType, a: Form, b: Form) -> Form {
         let unsigned = dtype.class() == Class::Unsigned;
-        let ty = if super::form::is_wide(dtype) { I64 } else { I32 };
+        let ty = if super::form::is_wide(dtype) {
+            I64
+        } else {
+            I32
+        };
         let result = self.lane_by_lane(dtype, a, b, |e, a, b| {
             let zero = e.b.ins().iconst(ty, 0);
             let one = e.b.ins().iconst(ty, 1);
@@ -109,7 +120,14 @@ impl Emitter<'_, '_> {
 
     /// A shift by the amounts of a form, read as unsigned; by the width or more it gives 0, or the sign. There are no vector shifts by
     /// an amount for each lane, so only a `uniform` amount stays in registers.
-    pub(super) fn shift(&mut self, left: bool, dtype: DType, a: Form, by: Form, uniform: bool) -> Form {
+    pub(super) fn shift(
+        &mut self,
+        left: bool,
+        dtype: DType,
+        a: Form,
+        by: Form,
+        uniform: bool,
+    ) -> Form {
         if dtype == DType::Bool {
             // The number 0 or 1, and every amount is below the width of 8: 1 << 1 is 2, which counts as true.
             return if left {
@@ -126,7 +144,11 @@ impl Emitter<'_, '_> {
             let ty = if wide { I64 } else { I32 };
             let most = e.b.ins().iconst(ty, if wide { 63 } else { 31 });
             // An arithmetic shift by all but one bit leaves the sign.
-            let amount = if signed && !left { e.b.ins().select(inside, by, most) } else { by };
+            let amount = if signed && !left {
+                e.b.ins().select(inside, by, most)
+            } else {
+                by
+            };
             let shifted = match (left, signed) {
                 (true, _) => e.b.ins().ishl(a, amount),
                 (false, true) => e.b.ins().sshr(a, amount),

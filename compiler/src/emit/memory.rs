@@ -54,7 +54,11 @@ impl Emitter<'_, '_> {
 
     /// Adjacent elements under a mask: all at once where every lane is live, else lane by lane.
     fn load_where_live(&mut self, dtype: DType, at: Value, offset: i32, mask: Value) -> Form {
-        let (whole, apart, done) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        let (whole, apart, done) = (
+            self.b.create_block(),
+            self.b.create_block(),
+            self.b.create_block(),
+        );
         let all = self.b.ins().vall_true(mask);
         self.b.ins().brif(all, whole, &[], apart, &[]);
 
@@ -76,7 +80,12 @@ impl Emitter<'_, '_> {
     }
 
     fn jump_with(&mut self, block: cranelift_codegen::ir::Block, form: Form) {
-        let arguments: Vec<BlockArg> = form.registers().iter().copied().map(BlockArg::Value).collect();
+        let arguments: Vec<BlockArg> = form
+            .registers()
+            .iter()
+            .copied()
+            .map(BlockArg::Value)
+            .collect();
         self.b.ins().jump(block, &arguments);
     }
 
@@ -90,7 +99,14 @@ impl Emitter<'_, '_> {
         self.clear(form, mask)
     }
 
-    fn masked_address(&mut self, at: Value, offset: i32, mask: Value, lane: usize, safe: Value) -> Value {
+    fn masked_address(
+        &mut self,
+        at: Value,
+        offset: i32,
+        mask: Value,
+        lane: usize,
+        safe: Value,
+    ) -> Value {
         let live = self.b.ins().extractlane(mask, lane as u8);
         let at = if offset == 0 {
             at
@@ -155,7 +171,11 @@ impl Emitter<'_, '_> {
     }
 
     /// The scalars of four lanes in registers, each asked for right before it is put there, so that a load becomes part of that.
-    pub(super) fn gathered(&mut self, dtype: DType, mut lane: impl FnMut(&mut Self, usize) -> Value) -> Form {
+    pub(super) fn gathered(
+        &mut self,
+        dtype: DType,
+        mut lane: impl FnMut(&mut Self, usize) -> Value,
+    ) -> Form {
         let ty = super::form::register_type(dtype).unwrap_or(I32X4);
         let mut register = |e: &mut Self, first: usize, count: usize| {
             let scalar = lane(e, first);
@@ -187,7 +207,6 @@ impl Emitter<'_, '_> {
         }
     }
 
-
     fn load_adjacent(&mut self, dtype: DType, at: Value, offset: i32) -> Form {
         let flags = memory();
         match dtype {
@@ -196,7 +215,9 @@ impl Emitter<'_, '_> {
             DType::F64 => self.load_pair(F64X2, at, offset),
             DType::I64 | DType::U64 => self.load_pair(I64X2, at, offset),
             DType::I16 => Form::One(self.b.ins().sload16x4(flags, at, offset)),
-            DType::U16 | DType::BF16 | DType::F16 => Form::One(self.b.ins().uload16x4(flags, at, offset)),
+            DType::U16 | DType::BF16 | DType::F16 => {
+                Form::One(self.b.ins().uload16x4(flags, at, offset))
+            }
             DType::I8 | DType::U8 | DType::Bool => {
                 let word = self.b.ins().load(F32, flags, at, offset);
                 let bytes = self.b.ins().scalar_to_vector(F32X4, word);
@@ -244,10 +265,15 @@ impl Emitter<'_, '_> {
             (Address::Same(at), Some(mask), Point::Group(_)) => {
                 self.store_masked(dtype, form, [(at, 0); 4], mask, 4);
             }
-            (Address::Adjacent(at, offset), None, _) => self.store_adjacent(dtype, form, at, offset),
+            (Address::Adjacent(at, offset), None, _) => {
+                self.store_adjacent(dtype, form, at, offset)
+            }
             (Address::Adjacent(at, offset), Some(mask), _) => {
-                let (whole, apart, done) =
-                    (self.b.create_block(), self.b.create_block(), self.b.create_block());
+                let (whole, apart, done) = (
+                    self.b.create_block(),
+                    self.b.create_block(),
+                    self.b.create_block(),
+                );
                 let all = self.b.ins().vall_true(mask);
                 self.b.ins().brif(all, whole, &[], apart, &[]);
                 self.b.switch_to_block(whole);
@@ -265,12 +291,21 @@ impl Emitter<'_, '_> {
                     self.store_lane(dtype, form, j, at, offset);
                 }
             }
-            (Address::Apart(lanes), Some(mask), _) => self.store_masked(dtype, form, lanes, mask, 4),
+            (Address::Apart(lanes), Some(mask), _) => {
+                self.store_masked(dtype, form, lanes, mask, 4)
+            }
         }
         Ok(())
     }
 
-    fn store_masked(&mut self, dtype: DType, form: Form, lanes: [(Value, i32); 4], mask: Value, count: usize) {
+    fn store_masked(
+        &mut self,
+        dtype: DType,
+        form: Form,
+        lanes: [(Value, i32); 4],
+        mask: Value,
+        count: usize,
+    ) {
         let own = self.scratch();
         for (j, (at, offset)) in lanes.into_iter().enumerate().take(count) {
             let at = self.masked_address(at, offset, mask, j, own);
@@ -282,7 +317,10 @@ impl Emitter<'_, '_> {
     pub(super) fn lane(&mut self, form: Form, lane: usize) -> Value {
         match form {
             Form::One(register) => self.b.ins().extractlane(register, lane as u8),
-            Form::Two(registers) => self.b.ins().extractlane(registers[lane / 2], (lane % 2) as u8),
+            Form::Two(registers) => self
+                .b
+                .ins()
+                .extractlane(registers[lane / 2], (lane % 2) as u8),
         }
     }
 
@@ -333,7 +371,9 @@ impl Emitter<'_, '_> {
             }
             (_, form) => {
                 for (i, register) in form.registers().iter().enumerate() {
-                    self.b.ins().store(flags, *register, at, offset + 16 * i as i32);
+                    self.b
+                        .ins()
+                        .store(flags, *register, at, offset + 16 * i as i32);
                 }
             }
         }

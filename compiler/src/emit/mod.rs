@@ -101,7 +101,11 @@ impl Target {
             Effort::None => "none",
             Effort::Speed => "speed",
         };
-        let verifier = if cfg!(debug_assertions) { "true" } else { "false" };
+        let verifier = if cfg!(debug_assertions) {
+            "true"
+        } else {
+            "false"
+        };
         let mut flags = settings::builder();
         for (name, value) in [
             ("opt_level", level),
@@ -166,7 +170,12 @@ impl Workspace {
         self.compile_as(kernel, target, false)
     }
 
-    fn compile_as(&mut self, kernel: &Kernel, target: &Target, disassemble: bool) -> Result<MachineCode, EmitError> {
+    fn compile_as(
+        &mut self,
+        kernel: &Kernel,
+        target: &Target,
+        disassemble: bool,
+    ) -> Result<MachineCode, EmitError> {
         self.context.clear();
         self.context.set_disasm(disassemble);
         self.context.func = function(kernel, target, &mut self.builder)?;

@@ -17,8 +17,7 @@ const GROUPS: usize = 4;
 const LONG: usize = 60;
 
 /// What is done for a group behind the last statement of a body.
-type Behind<'a, 'k, 'f> =
-    &'a mut dyn FnMut(&mut Emitter<'k, 'f>, usize) -> Result<(), EmitError>;
+type Behind<'a, 'k, 'f> = &'a mut dyn FnMut(&mut Emitter<'k, 'f>, usize) -> Result<(), EmitError>;
 
 impl<'k, 'f> Emitter<'k, 'f> {
     /// Emits statements outside of the lanes.
@@ -29,7 +28,12 @@ impl<'k, 'f> Emitter<'k, 'f> {
                     let form = self.expr(*value, expr, Point::Uniform)?;
                     self.set(*value, Point::Uniform, form);
                 }
-                Stmt::Store { param, index, value, predicate } => {
+                Stmt::Store {
+                    param,
+                    index,
+                    value,
+                    predicate,
+                } => {
                     self.store(*param, index, *value, *predicate, Point::Uniform)?;
                 }
                 Stmt::Loop(inner) => self.nested(inner)?,
@@ -45,7 +49,10 @@ impl<'k, 'f> Emitter<'k, 'f> {
             ([self.start, self.end], Trips::Unknown)
         } else {
             let range = [self.int(0), self.size(&inner.extent, 1)];
-            let trips = inner.extent.constant().map_or(Trips::Unknown, |n| Trips::Exactly(n.max(0)));
+            let trips = inner
+                .extent
+                .constant()
+                .map_or(Trips::Unknown, |n| Trips::Exactly(n.max(0)));
             (range, trips)
         };
         match inner.kind {
@@ -66,7 +73,12 @@ impl<'k, 'f> Emitter<'k, 'f> {
     }
 
     /// One iteration of a grid or serial loop, for the groups of the lanes loop around it if there is one.
-    fn iteration(&mut self, inner: &'k Loop, counter: Value, behind: Behind<'_, 'k, 'f>) -> Result<(), EmitError> {
+    fn iteration(
+        &mut self,
+        inner: &'k Loop,
+        counter: Value,
+        behind: Behind<'_, 'k, 'f>,
+    ) -> Result<(), EmitError> {
         self.counters.insert(inner.id, counter);
         self.depth += 1;
         match self.lanes {
@@ -81,35 +93,63 @@ impl<'k, 'f> Emitter<'k, 'f> {
     }
 
     /// A serial loop with accumulators, in blocks: each from the identity, then folded onto the result.
-    fn folding(&mut self, inner: &'k Loop, range: [Value; 2], trips: Trips) -> Result<(), EmitError> {
+    fn folding(
+        &mut self,
+        inner: &'k Loop,
+        range: [Value; 2],
+        trips: Trips,
+    ) -> Result<(), EmitError> {
         let groups = self.lanes.map_or(1, |lanes| lanes.groups);
         let accumulators = &inner.accumulators;
         let identities = self.identities(accumulators, groups)?;
         let (blocks, within) = match trips {
             Trips::Exactly(n) if n <= SERIAL_BLOCK => (Trips::Exactly(n.min(1)), trips),
-            Trips::Exactly(n) => (Trips::Exactly((n + SERIAL_BLOCK - 1) / SERIAL_BLOCK), Trips::AtLeastOne),
+            Trips::Exactly(n) => (
+                Trips::Exactly((n + SERIAL_BLOCK - 1) / SERIAL_BLOCK),
+                Trips::AtLeastOne,
+            ),
             Trips::Unknown | Trips::AtLeastOne => (trips, Trips::AtLeastOne),
         };
-        let results = self.counted(range, SERIAL_BLOCK, blocks, identities.clone(), &mut |e, first, results| {
-            let end = e.block_end(first, range[1], SERIAL_BLOCK, blocks);
-            let block = e.counted([first, end], 1, within, identities.clone(), &mut |e, counter, partial| {
-                let mut next = State::unpack(e, accumulators, groups, partial);
-                e.iteration(inner, counter, &mut |e, group| {
-                    let point = if e.lanes.is_some() { Point::Group(group) } else { Point::Uniform };
-                    for (accumulator, states) in accumulators.iter().zip(&mut next) {
-                        let operand = e.operand(accumulator, point);
-                        states[group] = e.fold(accumulator, states[group], operand);
-                    }
-                    Ok(())
-                })?;
-                Ok(State::pack(&next))
-            })?;
-            Ok(e.fold_all(accumulators, groups, results, &block))
-        })?;
+        let results = self.counted(
+            range,
+            SERIAL_BLOCK,
+            blocks,
+            identities.clone(),
+            &mut |e, first, results| {
+                let end = e.block_end(first, range[1], SERIAL_BLOCK, blocks);
+                let block = e.counted(
+                    [first, end],
+                    1,
+                    within,
+                    identities.clone(),
+                    &mut |e, counter, partial| {
+                        let mut next = State::unpack(e, accumulators, groups, partial);
+                        e.iteration(inner, counter, &mut |e, group| {
+                            let point = if e.lanes.is_some() {
+                                Point::Group(group)
+                            } else {
+                                Point::Uniform
+                            };
+                            for (accumulator, states) in accumulators.iter().zip(&mut next) {
+                                let operand = e.operand(accumulator, point);
+                                states[group] = e.fold(accumulator, states[group], operand);
+                            }
+                            Ok(())
+                        })?;
+                        Ok(State::pack(&next))
+                    },
+                )?;
+                Ok(e.fold_all(accumulators, groups, results, &block))
+            },
+        )?;
         let states = State::unpack(self, accumulators, groups, &results);
         for (accumulator, states) in accumulators.iter().zip(states) {
             for (group, state) in states.into_iter().enumerate() {
-                let point = if self.lanes.is_some() { Point::Group(group) } else { Point::Uniform };
+                let point = if self.lanes.is_some() {
+                    Point::Group(group)
+                } else {
+                    Point::Uniform
+                };
                 let form = self.result(state);
                 self.set(accumulator.value, point, form);
             }
@@ -126,13 +166,20 @@ impl<'k, 'f> Emitter<'k, 'f> {
         self.b.ins().smin(next, end)
     }
 
-    fn lanes_loop(&mut self, inner: &'k Loop, range: [Value; 2], trips: Trips) -> Result<(), EmitError> {
+    fn lanes_loop(
+        &mut self,
+        inner: &'k Loop,
+        range: [Value; 2],
+        trips: Trips,
+    ) -> Result<(), EmitError> {
         let accumulators = &inner.accumulators;
         let identities = self.identities(accumulators, 1)?;
         let [from, to] = range;
         let results = match trips {
             Trips::Exactly(0) => identities,
-            Trips::Exactly(_) | Trips::AtLeastOne => self.lanes_blocks(inner, range, trips, identities)?,
+            Trips::Exactly(_) | Trips::AtLeastOne => {
+                self.lanes_blocks(inner, range, trips, identities)?
+            }
             Trips::Unknown => {
                 let any = self.b.ins().icmp(IntCC::SignedLessThan, from, to);
                 let otherwise = identities.clone();
@@ -172,16 +219,25 @@ impl<'k, 'f> Emitter<'k, 'f> {
         } else {
             let (blocks, within) = match trips {
                 Trips::Exactly(n) if n <= LANES_BLOCK => (Trips::Exactly(1), trips),
-                Trips::Exactly(n) => (Trips::Exactly((n + LANES_BLOCK - 1) / LANES_BLOCK), Trips::AtLeastOne),
+                Trips::Exactly(n) => (
+                    Trips::Exactly((n + LANES_BLOCK - 1) / LANES_BLOCK),
+                    Trips::AtLeastOne,
+                ),
                 Trips::Unknown | Trips::AtLeastOne => (trips, Trips::AtLeastOne),
             };
             let partial = self.identities(accumulators, GROUPS)?;
-            self.counted(range, LANES_BLOCK, blocks, identities, &mut |e, first, results| {
-                let end = e.block_end(first, range[1], LANES_BLOCK, blocks);
-                let folded = e.sweep(inner, [first, end], within, partial.clone())?;
-                let block = e.combine(accumulators, &folded);
-                Ok(e.fold_all(accumulators, 1, results, &block))
-            })?
+            self.counted(
+                range,
+                LANES_BLOCK,
+                blocks,
+                identities,
+                &mut |e, first, results| {
+                    let end = e.block_end(first, range[1], LANES_BLOCK, blocks);
+                    let folded = e.sweep(inner, [first, end], within, partial.clone())?;
+                    let block = e.combine(accumulators, &folded);
+                    Ok(e.fold_all(accumulators, 1, results, &block))
+                },
+            )?
         };
         self.depth -= 1;
         Ok(results)
@@ -217,37 +273,67 @@ impl<'k, 'f> Emitter<'k, 'f> {
         };
         let main_end = cut(self, from, unit, known);
         let main_trips = known.map_or(Trips::Unknown, |n| Trips::Exactly(n / unit * (unit / step)));
-        let mut partial = self.counted([from, main_end], step, main_trips, partial, &mut |e, first, carried| {
-            let mut states = State::unpack(e, accumulators, GROUPS, carried);
-            let lanes = Lanes { id: inner.id, groups, counters: Counters::Full { first } };
-            e.groups(inner, lanes, first, &mut states)?;
-            if groups == 1 {
-                states.iter_mut().for_each(|s| s.rotate_left(1));
-            }
-            Ok(State::pack(&states))
-        })?;
+        let mut partial = self.counted(
+            [from, main_end],
+            step,
+            main_trips,
+            partial,
+            &mut |e, first, carried| {
+                let mut states = State::unpack(e, accumulators, GROUPS, carried);
+                let lanes = Lanes {
+                    id: inner.id,
+                    groups,
+                    counters: Counters::Full { first },
+                };
+                e.groups(inner, lanes, first, &mut states)?;
+                if groups == 1 {
+                    states.iter_mut().for_each(|s| s.rotate_left(1));
+                }
+                Ok(State::pack(&states))
+            },
+        )?;
         // Where the number of iterations is known, whole groups behind the main loop need no care either.
         let mut tail_from = main_end;
         let mut left = known.map(|n| n % unit);
         if let Some(n) = left.filter(|n| *n >= 4) {
             let end = cut(self, main_end, 4, left);
-            partial = self.counted([main_end, end], 4, Trips::Exactly(n / 4), partial, &mut |e, first, carried| {
-                let mut states = State::unpack(e, accumulators, GROUPS, carried);
-                let lanes = Lanes { id: inner.id, groups: 1, counters: Counters::Full { first } };
-                e.groups(inner, lanes, first, &mut states)?;
-                Ok(State::pack(&states))
-            })?;
+            partial = self.counted(
+                [main_end, end],
+                4,
+                Trips::Exactly(n / 4),
+                partial,
+                &mut |e, first, carried| {
+                    let mut states = State::unpack(e, accumulators, GROUPS, carried);
+                    let lanes = Lanes {
+                        id: inner.id,
+                        groups: 1,
+                        counters: Counters::Full { first },
+                    };
+                    e.groups(inner, lanes, first, &mut states)?;
+                    Ok(State::pack(&states))
+                },
+            )?;
             tail_from = end;
             left = Some(n % 4);
         }
         let tail_trips = left.map_or(Trips::Unknown, |n| Trips::Exactly((n + 3) / 4));
         let last = self.b.ins().iadd_imm_s(to, -1);
-        self.counted([tail_from, to], 4, tail_trips, partial, &mut |e, first, carried| {
-            let mut states = State::unpack(e, accumulators, GROUPS, carried);
-            let lanes = Lanes { id: inner.id, groups: 1, counters: Counters::Tail { first, last } };
-            e.groups(inner, lanes, first, &mut states)?;
-            Ok(State::pack(&states))
-        })
+        self.counted(
+            [tail_from, to],
+            4,
+            tail_trips,
+            partial,
+            &mut |e, first, carried| {
+                let mut states = State::unpack(e, accumulators, GROUPS, carried);
+                let lanes = Lanes {
+                    id: inner.id,
+                    groups: 1,
+                    counters: Counters::Tail { first, last },
+                };
+                e.groups(inner, lanes, first, &mut states)?;
+                Ok(State::pack(&states))
+            },
+        )
     }
 
     /// One iteration of a lanes loop, folded onto the first partial results.
@@ -278,10 +364,18 @@ impl<'k, 'f> Emitter<'k, 'f> {
     }
 
     /// Emits the statements of a body within the lanes, group after group between the loops.
-    fn lanes_body(&mut self, body: &'k [Stmt], groups: usize, behind: Behind<'_, 'k, 'f>) -> Result<(), EmitError> {
+    fn lanes_body(
+        &mut self,
+        body: &'k [Stmt],
+        groups: usize,
+        behind: Behind<'_, 'k, 'f>,
+    ) -> Result<(), EmitError> {
         let mut rest = body;
         loop {
-            let run = rest.iter().position(|s| matches!(s, Stmt::Loop(_))).unwrap_or(rest.len());
+            let run = rest
+                .iter()
+                .position(|s| matches!(s, Stmt::Loop(_)))
+                .unwrap_or(rest.len());
             let (straight, following) = rest.split_at(run);
             self.still(straight)?;
             for group in 0..groups {
@@ -300,7 +394,9 @@ impl<'k, 'f> Emitter<'k, 'f> {
 
     /// The values of straight-line code that do not vary with the lanes. Directly in the lanes loop they were computed before it.
     fn still(&mut self, straight: &'k [Stmt]) -> Result<(), EmitError> {
-        let direct = self.lanes.is_some_and(|l| self.depth_of(l.id) == self.depth);
+        let direct = self
+            .lanes
+            .is_some_and(|l| self.depth_of(l.id) == self.depth);
         if direct {
             return Ok(());
         }
@@ -331,7 +427,12 @@ impl<'k, 'f> Emitter<'k, 'f> {
                         self.set(*value, Point::Group(group), form);
                     }
                 }
-                Stmt::Store { param, index, value, predicate } => {
+                Stmt::Store {
+                    param,
+                    index,
+                    value,
+                    predicate,
+                } => {
                     self.store(*param, index, *value, *predicate, Point::Group(group))?;
                 }
                 Stmt::Loop(_) => {}

@@ -3,8 +3,8 @@
 //! Anywhere, each lane computes its own block and picks its word. Where the positions of an iteration are sixteen in a row, as those of a
 //! tensor's elements are, four blocks serve all of them ([`Emitter::philox_in_a_row`]), which is a quarter of the work.
 
-use super::emitter::{Emitter, Trips, memory};
 use super::EmitError;
+use super::emitter::{Emitter, Trips, memory};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32X4, I64, I64X2};
 use cranelift_codegen::ir::{InstBuilder, StackSlotData, StackSlotKind, Value};
@@ -19,7 +19,12 @@ const FOUR_BLOCKS: i64 = 64;
 
 impl Emitter<'_, '_> {
     /// The words at `position` (i64 lanes) of the stream of a key and an upper counter (u32 lanes).
-    pub(super) fn philox(&mut self, key: [Value; 2], counter: [Value; 2], position: [Value; 2]) -> Value {
+    pub(super) fn philox(
+        &mut self,
+        key: [Value; 2],
+        counter: [Value; 2],
+        position: [Value; 2],
+    ) -> Value {
         let block = position.map(|p| self.b.ins().ushr_imm_s(p, 2));
         let [c0, c1, c2, c3] = self.blocks(key, counter, block);
         let words = self.low_words(position[0], position[1]);
@@ -52,31 +57,41 @@ impl Emitter<'_, '_> {
         let bytes = self.b.ins().select(skipped, two, one);
         let zero = self.int(0);
         let numbers = [1_u128 << 64, 2 | 3_u128 << 64].map(|n| self.constant(I64X2, n));
-        self.counted([zero, bytes], FOUR_BLOCKS, Trips::AtLeastOne, Vec::new(), &mut |e, offset, _| {
-            let further = e.b.ins().ushr_imm_s(offset, 4);
-            let from = e.b.ins().iadd(block, further);
-            let from = e.b.ins().splat(I64X2, from);
-            let blocks = numbers.map(|n| e.b.ins().iadd(from, n));
-            let [a, b, c, d] = e.blocks(key, counter, blocks);
-            let to = e.b.ins().iadd(words, offset);
-            // From a register for each word of four blocks to a register for each block.
-            for (half, interleaved) in [[0, 4, 1, 5], [2, 6, 3, 7]].into_iter().enumerate() {
-                let ab = e.shuffle32(a, b, interleaved);
-                let cd = e.shuffle32(c, d, interleaved);
-                for (which, pair) in [[0, 1, 4, 5], [2, 3, 6, 7]].into_iter().enumerate() {
-                    let block = e.shuffle32(ab, cd, pair);
-                    e.b.ins().store(memory(), block, to, 16 * (2 * half + which) as i32);
+        self.counted(
+            [zero, bytes],
+            FOUR_BLOCKS,
+            Trips::AtLeastOne,
+            Vec::new(),
+            &mut |e, offset, _| {
+                let further = e.b.ins().ushr_imm_s(offset, 4);
+                let from = e.b.ins().iadd(block, further);
+                let from = e.b.ins().splat(I64X2, from);
+                let blocks = numbers.map(|n| e.b.ins().iadd(from, n));
+                let [a, b, c, d] = e.blocks(key, counter, blocks);
+                let to = e.b.ins().iadd(words, offset);
+                // From a register for each word of four blocks to a register for each block.
+                for (half, interleaved) in [[0, 4, 1, 5], [2, 6, 3, 7]].into_iter().enumerate() {
+                    let ab = e.shuffle32(a, b, interleaved);
+                    let cd = e.shuffle32(c, d, interleaved);
+                    for (which, pair) in [[0, 1, 4, 5], [2, 3, 6, 7]].into_iter().enumerate() {
+                        let block = e.shuffle32(ab, cd, pair);
+                        e.b.ins()
+                            .store(memory(), block, to, 16 * (2 * half + which) as i32);
+                    }
                 }
-            }
-            Ok(Vec::new())
-        })?;
+                Ok(Vec::new())
+            },
+        )?;
         let skipped = self.b.ins().ishl_imm_s(skipped, 2);
         Ok(self.b.ins().iadd(words, skipped))
     }
 
     /// The four words of four blocks, by the numbers of the blocks (i64 lanes).
     fn blocks(&mut self, key: [Value; 2], counter: [Value; 2], number: [Value; 2]) -> [Value; 4] {
-        let [mut c0, mut c1] = [self.low_words(number[0], number[1]), self.high_words(number[0], number[1])];
+        let [mut c0, mut c1] = [
+            self.low_words(number[0], number[1]),
+            self.high_words(number[0], number[1]),
+        ];
         let [mut c2, mut c3] = counter;
         let [mut k0, mut k1] = key;
         let multipliers = MULTIPLIERS.map(|m| self.splat32(I32X4, m));

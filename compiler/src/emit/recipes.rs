@@ -1,6 +1,8 @@
 //! Which recipe of [`crate::math`] an op is, in both widths. Constant folding uses the same table, so that folding changes no bit.
 
-use crate::math::{Machine32, Machine64, erf, erf64, erfc, exp, exp64, log, log64, pow, pow64, root, trig, trig64};
+use crate::math::{
+    Machine32, Machine64, erf, erf64, erfc, exp, exp64, log, log64, pow, pow64, root, trig, trig64,
+};
 use kiln_ir::ops::{Binary, Unary};
 
 /// A unary op on 32-bit lanes; `None` for the ops that are instructions and no recipe.

@@ -61,6 +61,10 @@ id!(
 );
 
 /// What a kernel may do with a parameter.
+///
+/// A parameter that is only read may be the same memory as one that is written if every iteration of the lanes loop reads from it none but
+/// the elements that it writes itself, all of them before it writes. Otherwise the two do not overlap: loads that do not vary with the
+/// lanes are moved before the lanes loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
     /// Loads only.

@@ -52,7 +52,12 @@ fn body(f: &mut Formatter<'_>, kernel: &Kernel, stmts: &[Stmt], depth: usize) ->
                 typed(f, kernel, *value)?;
                 writeln!(f, " = {expr}")?;
             }
-            Stmt::Store { param, index, value, predicate } => {
+            Stmt::Store {
+                param,
+                index,
+                value,
+                predicate,
+            } => {
                 write!(f, "{indent}store {param}[{index}] = {value}")?;
                 condition(f, *predicate)?;
                 f.write_str("\n")?;
@@ -65,7 +70,11 @@ fn body(f: &mut Formatter<'_>, kernel: &Kernel, stmts: &[Stmt], depth: usize) ->
 
 fn nested(f: &mut Formatter<'_>, kernel: &Kernel, inner: &Loop, depth: usize) -> fmt::Result {
     let indent = "  ".repeat(depth);
-    writeln!(f, "{indent}{} {} < {} {{", inner.kind, inner.id, inner.extent)?;
+    writeln!(
+        f,
+        "{indent}{} {} < {} {{",
+        inner.kind, inner.id, inner.extent
+    )?;
     body(f, kernel, &inner.body, depth + 1)?;
     write!(f, "{indent}}}")?;
     for (i, accumulator) in inner.accumulators.iter().enumerate() {
@@ -108,7 +117,11 @@ impl fmt::Display for Accumulator {
 impl fmt::Display for Expr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Expr::Load { param, index, predicate } => {
+            Expr::Load {
+                param,
+                index,
+                predicate,
+            } => {
                 write!(f, "load {param}[{index}]")?;
                 condition(f, *predicate)
             }
@@ -121,8 +134,15 @@ impl fmt::Display for Expr {
             Expr::Fma(a, b, c) => write!(f, "fma {a}, {b}, {c}"),
             Expr::Convert(a) => write!(f, "convert {a}"),
             Expr::Bitcast(a) => write!(f, "bitcast {a}"),
-            Expr::Philox { key: [k0, k1], counter: [c0, c1], position } => {
-                write!(f, "philox key ({k0}, {k1}) counter ({c0}, {c1}) at {position}")
+            Expr::Philox {
+                key: [k0, k1],
+                counter: [c0, c1],
+                position,
+            } => {
+                write!(
+                    f,
+                    "philox key ({k0}, {k1}) counter ({c0}, {c1}) at {position}"
+                )
             }
         }
     }
@@ -169,7 +189,13 @@ fn factor(f: &mut Formatter<'_>, dim: &Dim) -> fmt::Result {
 impl fmt::Display for Atom {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let division = |f: &mut Formatter<'_>, inner: &Index, word: &str, divisor: &Dim| {
-            write!(f, "({inner} {word} ")?;
+            let single = inner.as_constant().is_some()
+                || (inner.terms().len() == 1 && inner.base().constant() == Some(0));
+            if single {
+                write!(f, "({inner} {word} ")?;
+            } else {
+                write!(f, "(({inner}) {word} ")?;
+            }
             factor(f, divisor)?;
             f.write_str(")")
         };

@@ -11,7 +11,10 @@
 //! Whether indices stay within their buffers is not decided here: it depends on sizes.
 
 use super::print::reduction;
-use super::{Access, Accumulator, Atom, Expr, Fold, Index, Kernel, Loop, LoopId, LoopKind, ParamId, Stmt, ValueId};
+use super::{
+    Access, Accumulator, Atom, Expr, Fold, Index, Kernel, Loop, LoopId, LoopKind, ParamId, Stmt,
+    ValueId,
+};
 use kiln_ir::ops::{Binary, Compare, Literal, ReduceKind, Rules, Unary};
 use kiln_ir::{DType, Dim, TensorType};
 use std::collections::BTreeSet;
@@ -56,10 +59,21 @@ impl Verifier<'_> {
             match stmt {
                 Stmt::Let { value, expr } => {
                     let place = || format!("{value} = {expr}");
-                    self.expr(*value, expr).map_err(|rule| KernelError { rule, place: place() })?;
-                    self.define(*value).map_err(|rule| KernelError { rule, place: place() })?;
+                    self.expr(*value, expr).map_err(|rule| KernelError {
+                        rule,
+                        place: place(),
+                    })?;
+                    self.define(*value).map_err(|rule| KernelError {
+                        rule,
+                        place: place(),
+                    })?;
                 }
-                Stmt::Store { param, index, value, predicate } => {
+                Stmt::Store {
+                    param,
+                    index,
+                    value,
+                    predicate,
+                } => {
                     let stored = self.store(*param, index, *value, *predicate);
                     stored.map_err(|rule| KernelError {
                         rule,
@@ -75,7 +89,10 @@ impl Verifier<'_> {
 
     fn nested(&mut self, inner: &Loop) -> Result<(), KernelError> {
         let place = format!("{} {} < {}", inner.kind, inner.id, inner.extent);
-        let at = |rule: String| KernelError { rule, place: place.clone() };
+        let at = |rule: String| KernelError {
+            rule,
+            place: place.clone(),
+        };
         self.placement(inner).map_err(at)?;
         self.open.push((inner.id, inner.kind));
         let outside = self.visible.clone();
@@ -114,7 +131,9 @@ impl Verifier<'_> {
             LoopKind::Grid if within(LoopKind::Serial) || within(LoopKind::Lanes) => {
                 Err("a grid loop is within grid loops only".into())
             }
-            LoopKind::Grid if !inner.accumulators.is_empty() => Err("a grid loop folds nothing".into()),
+            LoopKind::Grid if !inner.accumulators.is_empty() => {
+                Err("a grid loop folds nothing".into())
+            }
             LoopKind::Lanes if within(LoopKind::Lanes) => {
                 Err("a lanes loop is not within a lanes loop".into())
             }
@@ -139,7 +158,12 @@ impl Verifier<'_> {
 
     fn dtype_of(&self, value: ValueId) -> Result<DType, String> {
         let dtype = self.kernel.values.get(value.index()).copied();
-        dtype.ok_or_else(|| format!("{value} is not in the table of {} values", self.kernel.values.len()))
+        dtype.ok_or_else(|| {
+            format!(
+                "{value} is not in the table of {} values",
+                self.kernel.values.len()
+            )
+        })
     }
 
     /// The type of an operand, which must be visible.
@@ -175,7 +199,13 @@ impl Verifier<'_> {
         predicate.map_or(Ok(()), |p| self.has_type(p, DType::Bool, "the predicate"))
     }
 
-    fn store(&self, param: ParamId, index: &Index, value: ValueId, predicate: Option<ValueId>) -> Rule {
+    fn store(
+        &self,
+        param: ParamId,
+        index: &Index,
+        value: ValueId,
+        predicate: Option<ValueId>,
+    ) -> Rule {
         let dtype = self.param(param, Access::Write)?;
         self.index(index)?;
         self.has_type(value, dtype, "the stored value")?;
@@ -200,7 +230,11 @@ impl Verifier<'_> {
     fn expr(&self, value: ValueId, expr: &Expr) -> Rule {
         let result = self.dtype_of(value)?;
         let inferred = match expr {
-            Expr::Load { param, index, predicate } => {
+            Expr::Load {
+                param,
+                index,
+                predicate,
+            } => {
                 self.index(index)?;
                 self.predicate(*predicate)?;
                 self.param(*param, Access::Read)?
@@ -246,7 +280,11 @@ impl Verifier<'_> {
                 }
                 result
             }
-            Expr::Philox { key, counter, position } => {
+            Expr::Philox {
+                key,
+                counter,
+                position,
+            } => {
                 for word in key.iter().chain(counter) {
                     self.has_type(*word, DType::U32, "the word")?;
                 }
@@ -257,7 +295,9 @@ impl Verifier<'_> {
         if inferred == result {
             Ok(())
         } else {
-            Err(format!("{value} is {result}, but the expression is {inferred}"))
+            Err(format!(
+                "{value} is {result}, but the expression is {inferred}"
+            ))
         }
     }
 

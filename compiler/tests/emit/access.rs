@@ -1,10 +1,14 @@
 //! Every way in which an element is found: strides, broadcasts, quotients, gathered positions and predicates, in lanes and outside.
 
 use crate::elements::{TYPES, numbers};
-use crate::support::{Build, agrees, agrees_over, float_param, i, map, n, nest, store, store_if};
+use crate::support::{
+    Buffer, Build, LENGTHS, agrees, agrees_over, float_param, i, map, n, nest, store, store_if,
+};
+use kiln_compiler::jit;
 use kiln_compiler::kernel::{Access, Atom, Expr, Index, Kernel, LoopId, LoopKind, Stmt, ValueId};
 use kiln_ir::ops::{Binary, Compare};
-use kiln_ir::{Array, DType, Dim, Values};
+use kiln_ir::program::Code;
+use kiln_ir::{Array, DType, Dim, KernelId, Values};
 
 /// `out[i] = in[index]` in lanes, for every type.
 fn copies(index: &Index, elements: impl Fn(usize) -> usize) {
@@ -14,7 +18,9 @@ fn copies(index: &Index, elements: impl Fn(usize) -> usize) {
         let v = b.load(&mut body, 0, index.clone());
         body.push(store(1, i(0), v));
         let kernel = b.finish(vec![nest(LoopKind::Lanes, 0, n(), body)]);
-        agrees(&kernel, |n| vec![numbers(dtype, elements(n), 11), numbers(dtype, n, 12)]);
+        agrees(&kernel, |n| {
+            vec![numbers(dtype, elements(n), 11), numbers(dtype, n, 12)]
+        });
     }
 }
 
@@ -62,13 +68,23 @@ fn one_element_for_all_lanes() {
 #[test]
 fn quotients_and_remainders() {
     let extent = |_: LoopId| None;
-    for divisor in [Dim::from(2), Dim::from(3), Dim::from(7), Dim::from(28), Dim::from(1000), n()] {
+    for divisor in [
+        Dim::from(2),
+        Dim::from(3),
+        Dim::from(7),
+        Dim::from(28),
+        Dim::from(1000),
+        n(),
+    ] {
         let quotient = i(0).floor_div(&divisor, &extent);
         let remainder = i(0).modulo(&divisor, &extent);
         copies(&quotient, |n| n);
         copies(&remainder, |n| n);
         // A row of seven within a row of nine, backwards.
-        let mixed = remainder.times(&Dim::from(9)).plus(&quotient).offset(&Dim::from(1));
+        let mixed = remainder
+            .times(&Dim::from(9))
+            .plus(&quotient)
+            .offset(&Dim::from(1));
         copies(&mixed, |n| 10 * n + 10);
     }
 }
@@ -93,7 +109,9 @@ fn index_values() {
         i(0).floor_div(&Dim::from(3), &|_| None),
         Index::constant(n()),
     ] {
-        let kernel = map(&[], DType::I64, |b, body, _| b.compute(body, DType::I64, Expr::Index(index)));
+        let kernel = map(&[], DType::I64, |b, body, _| {
+            b.compute(body, DType::I64, Expr::Index(index))
+        });
         agrees(&kernel, |n| vec![numbers(DType::I64, n, 1)]);
     }
 }
@@ -107,22 +125,34 @@ fn positions(n: usize) -> Array {
 #[test]
 fn gathered_and_scattered_elements() {
     for dtype in TYPES {
-        let mut b = Build::new(&[(dtype, Access::Read), (DType::I64, Access::Read), (dtype, Access::Write)]);
+        let mut b = Build::new(&[
+            (dtype, Access::Read),
+            (DType::I64, Access::Read),
+            (dtype, Access::Write),
+        ]);
         let mut body = Vec::new();
         let at = b.load(&mut body, 1, i(0));
         let v = b.load(&mut body, 0, Index::atom(Atom::Value(at)));
         body.push(store(2, i(0), v));
         let gather = b.finish(vec![nest(LoopKind::Lanes, 0, n(), body)]);
-        agrees(&gather, |n| vec![numbers(dtype, n, 1), positions(n), numbers(dtype, n, 2)]);
+        agrees(&gather, |n| {
+            vec![numbers(dtype, n, 1), positions(n), numbers(dtype, n, 2)]
+        });
 
-        let mut b = Build::new(&[(dtype, Access::Read), (DType::I64, Access::Read), (dtype, Access::Write)]);
+        let mut b = Build::new(&[
+            (dtype, Access::Read),
+            (DType::I64, Access::Read),
+            (dtype, Access::Write),
+        ]);
         let mut body = Vec::new();
         let at = b.load(&mut body, 1, i(0));
         let v = b.load(&mut body, 0, i(0));
         body.push(store(2, Index::atom(Atom::Value(at)), v));
         let scatter = b.finish(vec![nest(LoopKind::Lanes, 0, n(), body)]);
         // 7919 is prime, so that no two elements meet at these lengths; where they do, the last one stays.
-        agrees(&scatter, |n| vec![numbers(dtype, n, 1), positions(n), numbers(dtype, n, 2)]);
+        agrees(&scatter, |n| {
+            vec![numbers(dtype, n, 1), positions(n), numbers(dtype, n, 2)]
+        });
     }
 }
 
@@ -144,7 +174,9 @@ fn of_two_writes_to_one_element_the_last_stays() {
 
 /// Every third element from `begin`, or all of them, as a predicate.
 fn third(b: &mut Build, body: &mut Vec<Stmt>, begin: i64, step: i64) -> ValueId {
-    let remainder = i(0).offset(&Dim::from(begin)).modulo(&Dim::from(step), &|_| None);
+    let remainder = i(0)
+        .offset(&Dim::from(begin))
+        .modulo(&Dim::from(step), &|_| None);
     let r = b.compute(body, DType::I64, Expr::Index(remainder));
     let zero = b.int(body, DType::I64, 0);
     b.compute(body, DType::Bool, Expr::Compare(Compare::Eq, r, zero))
@@ -162,7 +194,9 @@ fn loads_under_a_predicate_read_nothing_where_it_is_false() {
                 let v = b.load_if(&mut body, 0, index, Some(p));
                 body.push(store(1, i(0), v));
                 let kernel = b.finish(vec![nest(LoopKind::Lanes, 0, n(), body)]);
-                agrees(&kernel, |n| vec![numbers(dtype, reach * n + 1, 1), numbers(dtype, n, 2)]);
+                agrees(&kernel, |n| {
+                    vec![numbers(dtype, reach * n + 1, 1), numbers(dtype, n, 2)]
+                });
             }
         }
     }
@@ -176,7 +210,10 @@ fn false_lanes_do_not_touch_their_address() {
     let mut body = Vec::new();
     let p = third(&mut b, &mut body, 0, 4);
     // i mod 4 is 0 where the predicate holds.
-    let index = i(0).modulo(&Dim::from(4), &|_| None).times(&far).plus(&i(0));
+    let index = i(0)
+        .modulo(&Dim::from(4), &|_| None)
+        .times(&far)
+        .plus(&i(0));
     let v = b.load_if(&mut body, 0, index.clone(), Some(p));
     body.push(store_if(1, index, v, Some(p)));
     let kernel = b.finish(vec![nest(LoopKind::Lanes, 0, n(), body)]);
@@ -194,7 +231,9 @@ fn stores_under_a_predicate_write_nothing_where_it_is_false() {
                 let v = b.load(&mut body, 0, i(0));
                 body.push(store_if(1, index, v, Some(p)));
                 let kernel = b.finish(vec![nest(LoopKind::Lanes, 0, n(), body)]);
-                agrees(&kernel, |n| vec![numbers(dtype, n, 1), numbers(dtype, reach * n, 2)]);
+                agrees(&kernel, |n| {
+                    vec![numbers(dtype, n, 1), numbers(dtype, reach * n, 2)]
+                });
             }
         }
     }
@@ -208,15 +247,30 @@ fn scalars() {
         let mut body = Vec::new();
         let row = b.compute(&mut body, DType::I64, Expr::Index(i(0)));
         let five = b.int(&mut body, DType::I64, 5);
-        let p = b.compute(&mut body, DType::Bool, Expr::Compare(Compare::Lt, row, five));
+        let p = b.compute(
+            &mut body,
+            DType::Bool,
+            Expr::Compare(Compare::Lt, row, five),
+        );
         let v = b.load_if(&mut body, 0, i(0).times(&Dim::from(2)).plus(&i(1)), Some(p));
         let w = b.compute(&mut body, dtype, Expr::Select(p, v, v));
-        let q = b.compute(&mut body, DType::Bool, Expr::Compare(Compare::Ge, row, five));
-        body.push(store_if(1, Index::atom(Atom::Value(row)).plus(&i(1)), w, Some(p)));
+        let q = b.compute(
+            &mut body,
+            DType::Bool,
+            Expr::Compare(Compare::Ge, row, five),
+        );
+        body.push(store_if(
+            1,
+            Index::atom(Atom::Value(row)).plus(&i(1)),
+            w,
+            Some(p),
+        ));
         body.push(store_if(1, i(0).plus(&i(1)).offset(&n()), w, Some(q)));
         let inner = nest(LoopKind::Serial, 1, Dim::from(2), body);
         let kernel = b.finish(vec![nest(LoopKind::Grid, 0, n(), vec![inner])]);
-        agrees(&kernel, |n| vec![numbers(dtype, 2 * n, 1), numbers(dtype, 2 * n + 1, 2)]);
+        agrees(&kernel, |n| {
+            vec![numbers(dtype, 2 * n, 1), numbers(dtype, 2 * n + 1, 2)]
+        });
     }
 }
 
@@ -236,10 +290,41 @@ fn a_parameter_is_updated_in_place() {
     agrees(&kernel, |n| vec![float_param(n), float_param(n)]);
 }
 
+/// One buffer as two parameters: what is read of it is the element that is written.
+#[test]
+fn an_input_and_the_output_are_one_buffer() {
+    let kernel = map(&[DType::F32, DType::F32], DType::F32, |b, body, v| {
+        b.compute(body, DType::F32, Expr::Binary(Binary::Sub, v[0], v[1]))
+    });
+    let code = jit::compile(&[kernel]).unwrap();
+    for n in LENGTHS {
+        let (a, b): (Vec<f32>, Vec<f32>) = (0..n).map(|i| (i as f32, 0.5 + 3.0 * i as f32)).unzip();
+        let (mut a_buffer, mut b_buffer) = (Buffer::of(&a), Buffer::of(&b));
+        let pointers = [a_buffer.pointer(), b_buffer.pointer(), b_buffer.pointer()];
+        // SAFETY: both buffers have `n` elements.
+        unsafe {
+            let entry = code.entry(KernelId::new(0)).unwrap();
+            entry(
+                pointers.as_ptr(),
+                [n as i64].as_ptr(),
+                0,
+                n as i64,
+                code.helpers(),
+            );
+        }
+        let expected: Vec<f32> = a.iter().zip(&b).map(|(a, b)| a - b).collect();
+        assert_eq!(b_buffer.to_vec::<f32>(), expected);
+    }
+}
+
 /// `out[i, j] = in[j, i] + row[j]`, with the lanes along j.
 fn transposed() -> Kernel {
     let m = Dim::from(5);
-    let mut b = Build::new(&[(DType::F32, Access::Read), (DType::F32, Access::Read), (DType::F32, Access::Write)]);
+    let mut b = Build::new(&[
+        (DType::F32, Access::Read),
+        (DType::F32, Access::Read),
+        (DType::F32, Access::Write),
+    ]);
     let mut body = Vec::new();
     let x = b.load(&mut body, 0, i(1).times(&m).plus(&i(0)));
     let y = b.load(&mut body, 1, i(1));
@@ -251,7 +336,9 @@ fn transposed() -> Kernel {
 
 #[test]
 fn a_transposition() {
-    agrees(&transposed(), |n| vec![float_param(5 * n), float_param(n), float_param(5 * n)]);
+    agrees(&transposed(), |n| {
+        vec![float_param(5 * n), float_param(n), float_param(5 * n)]
+    });
 }
 
 #[test]
@@ -263,5 +350,7 @@ fn ranges_of_the_partition_leave_the_rest_alone() {
     let square = map(&[DType::F32], DType::F32, |b, body, v| {
         b.compute(body, DType::F32, Expr::Binary(Binary::Mul, v[0], v[0]))
     });
-    agrees_in_ranges(&square, 100, &[0..1, 5..9, 9..41, 41..41, 83..100], |n| vec![float_param(n), float_param(n)]);
+    agrees_in_ranges(&square, 100, &[0..1, 5..9, 9..41, 41..41, 83..100], |n| {
+        vec![float_param(n), float_param(n)]
+    });
 }

@@ -1,7 +1,7 @@
 //! What the code looks like: the instructions of simple loops, sharing among kernels, and the time that compilation takes.
 
 use crate::nests::{adam, dropout, softmax};
-use crate::support::{Build, Buffer, bound, folding, i, map, n, store};
+use crate::support::{Buffer, Build, bound, folding, i, map, n, store};
 use kiln_compiler::emit::{Effort, Target, asm_text, clif_text};
 use kiln_compiler::jit;
 use kiln_compiler::kernel::{Access, Accumulator, Expr, Fold, Index, Kernel, LoopKind};
@@ -17,7 +17,9 @@ pub(crate) fn add() -> Kernel {
 }
 
 fn unary(op: Unary, dtype: DType) -> Kernel {
-    map(&[dtype], dtype, |b, body, v| b.compute(body, dtype, Expr::Unary(op, v[0])))
+    map(&[dtype], dtype, |b, body, v| {
+        b.compute(body, dtype, Expr::Unary(op, v[0]))
+    })
 }
 
 fn sum(kind: ReduceKind) -> Kernel {
@@ -25,22 +27,35 @@ fn sum(kind: ReduceKind) -> Kernel {
     let mut b = Build::new(&[(f, Access::Read), (f, Access::Write)]);
     let mut body = Vec::new();
     let x = b.load(&mut body, 0, i(0));
-    let total = Accumulator { value: b.value(f), fold: Fold::Reduce(kind), operand: x };
+    let total = Accumulator {
+        value: b.value(f),
+        fold: Fold::Reduce(kind),
+        operand: x,
+    };
     let value = total.value;
-    let body = vec![folding(LoopKind::Lanes, 0, n(), body, vec![total]), store(1, Index::constant(0), value)];
+    let body = vec![
+        folding(LoopKind::Lanes, 0, n(), body, vec![total]),
+        store(1, Index::constant(0), value),
+    ];
     b.finish(body)
 }
 
 /// The instructions of the first loop: from a label that a later jump goes back to, to that jump.
 fn first_loop(asm: &str) -> Vec<&str> {
     let lines: Vec<&str> = asm.lines().collect();
-    let label = |l: &str| l.strip_suffix(':').and_then(|l| l.strip_prefix("block")).map(str::to_owned);
+    let label = |l: &str| {
+        l.strip_suffix(':')
+            .and_then(|l| l.strip_prefix("block"))
+            .map(str::to_owned)
+    };
     for (start, line) in lines.iter().enumerate() {
         let Some(number) = label(line) else { continue };
         // A back edge goes through a block of its own, which only jumps.
         let mut back = lines.iter().enumerate().skip(start + 1);
         let target = format!("label{number}");
-        if let Some((end, _)) = back.find(|(_, l)| l.trim_start().starts_with("jmp") && l.ends_with(&target)) {
+        if let Some((end, _)) =
+            back.find(|(_, l)| l.trim_start().starts_with("jmp") && l.ends_with(&target))
+        {
             return lines[start + 1..end].to_vec();
         }
     }
@@ -68,7 +83,10 @@ fn dumps_show_the_function_and_its_instructions() {
 
 #[test]
 fn equal_kernels_share_their_code() {
-    let renamed = Kernel { name: "other".into(), ..add() };
+    let renamed = Kernel {
+        name: "other".into(),
+        ..add()
+    };
     let code = jit::compile(&[add(), unary(Unary::Exp, DType::F32), renamed]).unwrap();
     assert_eq!(code.functions(), 2);
     let entry = |i: usize| code.entry(KernelId::new(i)).map(|f| f as usize);
@@ -95,8 +113,14 @@ fn code_is_freed() {
     #[cfg(target_os = "linux")]
     {
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-        let executable = maps.lines().filter(|l| l.contains("r-xp") && l.ends_with(" 0 ")).count();
-        assert!(executable < 100, "{executable} executable mappings are left");
+        let executable = maps
+            .lines()
+            .filter(|l| l.contains("r-xp") && l.ends_with(" 0 "))
+            .count();
+        assert!(
+            executable < 100,
+            "{executable} executable mappings are left"
+        );
     }
 }
 
@@ -129,7 +153,12 @@ fn compile_times() {
     let kernels = examples();
     let start = Instant::now();
     let code = jit::compile(&kernels).unwrap();
-    println!("cold, all {}: {:?}, {} functions", kernels.len(), start.elapsed(), code.functions());
+    println!(
+        "cold, all {}: {:?}, {} functions",
+        kernels.len(),
+        start.elapsed(),
+        code.functions()
+    );
     for effort in [Effort::None, Effort::Speed] {
         let target = Target::with_effort(effort).unwrap();
         let start = Instant::now();
@@ -144,7 +173,10 @@ fn compile_times() {
             }
             let bytes = code.machine_code(KernelId::new(i)).unwrap().bytes.len();
             let values = clif_text(kernel, &target).unwrap().lines().count();
-            println!("  {}: {best:?}, {bytes} bytes, {values} lines of Clif", kernel.name);
+            println!(
+                "  {}: {best:?}, {bytes} bytes, {values} lines of Clif",
+                kernel.name
+            );
         }
     }
 }
@@ -159,10 +191,20 @@ fn rates() {
         for kernel in examples() {
             let code = jit::compile_for(std::slice::from_ref(&kernel), &target).unwrap();
             let entry = code.entry(KernelId::new(0)).unwrap();
-            let mut buffers: Vec<Buffer> = kernel.params.iter().map(|_| Buffer::of(&[0.25_f64; N])).collect();
+            let mut buffers: Vec<Buffer> = kernel
+                .params
+                .iter()
+                .map(|_| Buffer::of(&[0.25_f64; N]))
+                .collect();
             let pointers: Vec<*mut u8> = buffers.iter_mut().map(Buffer::pointer).collect();
-            let sizes: Vec<i64> = kernel.sizes().iter().map(|d| d.eval(&bound(N)).unwrap()).collect();
-            let total = kernel.partition().map_or(1, |l| l.extent.eval(&bound(N)).unwrap());
+            let sizes: Vec<i64> = kernel
+                .sizes()
+                .iter()
+                .map(|d| d.eval(&bound(N)).unwrap())
+                .collect();
+            let total = kernel
+                .partition()
+                .map_or(1, |l| l.extent.eval(&bound(N)).unwrap());
             let mut best = f64::INFINITY;
             for _ in 0..20 {
                 let start = Instant::now();
@@ -172,7 +214,11 @@ fn rates() {
                 }
                 best = best.min(start.elapsed().as_secs_f64() / 50.0);
             }
-            println!("{effort:?} {}: {:.3} ns an element", kernel.name, best * 1e9 / N as f64);
+            println!(
+                "{effort:?} {}: {:.3} ns an element",
+                kernel.name,
+                best * 1e9 / N as f64
+            );
         }
     }
 }

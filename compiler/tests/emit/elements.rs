@@ -131,11 +131,25 @@ pub(crate) fn pairs(dtype: DType) -> [Array; 2] {
 pub(crate) fn encode(array: &Array) -> Buffer {
     macro_rules! ints {
         ($ty:ty) => {
-            Buffer::of(&array.ints().unwrap().iter().map(|x| *x as $ty).collect::<Vec<$ty>>())
+            Buffer::of(
+                &array
+                    .ints()
+                    .unwrap()
+                    .iter()
+                    .map(|x| *x as $ty)
+                    .collect::<Vec<$ty>>(),
+            )
         };
     }
     match array.dtype() {
-        DType::F32 => Buffer::of(&array.floats().unwrap().iter().map(|x| *x as f32).collect::<Vec<_>>()),
+        DType::F32 => Buffer::of(
+            &array
+                .floats()
+                .unwrap()
+                .iter()
+                .map(|x| *x as f32)
+                .collect::<Vec<_>>(),
+        ),
         DType::F64 => Buffer::of(array.floats().unwrap()),
         DType::I8 => ints!(i8),
         DType::I16 => ints!(i16),
@@ -156,7 +170,13 @@ pub(crate) fn zeros(dtype: DType, count: usize) -> Buffer {
 pub(crate) fn decode(dtype: DType, buffer: &Buffer) -> Array {
     macro_rules! ints {
         ($ty:ty) => {
-            Values::Int(buffer.to_vec::<$ty>().into_iter().map(|x| x as i64).collect())
+            Values::Int(
+                buffer
+                    .to_vec::<$ty>()
+                    .into_iter()
+                    .map(|x| x as i64)
+                    .collect(),
+            )
         };
     }
     let values = match dtype {
@@ -172,7 +192,10 @@ pub(crate) fn decode(dtype: DType, buffer: &Buffer) -> Array {
         DType::U64 => ints!(u64),
         DType::Bool => {
             let bytes = buffer.to_vec::<u8>();
-            assert!(bytes.iter().all(|b| *b < 2), "a bool is a byte of 0 or 1: {bytes:?}");
+            assert!(
+                bytes.iter().all(|b| *b < 2),
+                "a bool is a byte of 0 or 1: {bytes:?}"
+            );
             Values::Int(bytes.into_iter().map(i64::from).collect())
         }
         DType::BF16 | DType::F16 => unreachable!("no test stores these"),
@@ -187,7 +210,10 @@ pub(crate) fn decode(dtype: DType, buffer: &Buffer) -> Array {
 /// The bits of every element; all NaN are one.
 pub(crate) fn bits(array: &Array) -> Vec<u64> {
     match array.values() {
-        Values::Float(v) => v.iter().map(|x| if x.is_nan() { u64::MAX } else { x.to_bits() }).collect(),
+        Values::Float(v) => v
+            .iter()
+            .map(|x| if x.is_nan() { u64::MAX } else { x.to_bits() })
+            .collect(),
         Values::Int(v) => v.iter().map(|x| x.cast_unsigned()).collect(),
     }
 }

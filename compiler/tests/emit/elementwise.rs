@@ -4,17 +4,28 @@ use crate::elements::{TYPES, assert_same, decode, encode, gather, numbers, pairs
 use crate::support::{Buffer, Compiled, LENGTHS, map};
 use kiln_compiler::emit::Target;
 use kiln_compiler::kernel::{Expr, Kernel};
-use kiln_compiler::math::{Host32, Host64, erf, erf64, erfc, exp, exp64, log, log64, pow, pow64, root, trig, trig64};
+use kiln_compiler::math::{
+    Host32, Host64, erf, erf64, erfc, exp, exp64, log, log64, pow, pow64, root, trig, trig64,
+};
 use kiln_ir::ops::{Binary, Compare, Convert, EvalCx, Rules, Select, Unary};
 use kiln_ir::{Array, Bindings, DType, TensorType, Values};
 
 /// The interpreter's result of an op.
 pub(crate) fn reference(op: &dyn Rules, operands: &[&Array]) -> Array {
     let shape = operands[0].shape().to_vec();
-    let dims = |a: &Array| TensorType::new(a.dtype(), kiln_ir::Shape::from_iter(shape.iter().map(|n| (*n).into())));
+    let dims = |a: &Array| {
+        TensorType::new(
+            a.dtype(),
+            kiln_ir::Shape::from_iter(shape.iter().map(|n| (*n).into())),
+        )
+    };
     let types: Vec<TensorType> = operands.iter().map(|a| dims(a)).collect();
     let ty = op.infer(&types.iter().collect::<Vec<_>>()).unwrap();
-    let cx = EvalCx { ty: &ty, shape: &shape, bindings: &Bindings::new() };
+    let cx = EvalCx {
+        ty: &ty,
+        shape: &shape,
+        bindings: &Bindings::new(),
+    };
     op.eval(operands, &cx).unwrap()
 }
 
@@ -41,7 +52,12 @@ fn check_on(target: &Target, kernel: Kernel, operands: &[&Array], expected: &Arr
         compiled.run(n, &mut buffers.iter_mut().collect::<Vec<_>>());
         let found = decode(expected.dtype(), &buffers[operands.len()]);
         let views: Vec<&Array> = inputs.iter().collect();
-        assert_same(&found, &cut(expected), &views, &format!("{what} at length {n}"));
+        assert_same(
+            &found,
+            &cut(expected),
+            &views,
+            &format!("{what} at length {n}"),
+        );
     }
 }
 
@@ -103,7 +119,9 @@ fn unary_ops() {
             let x = numbers(dtype, 300, 1);
             let expected = unary_reference(*op, &x);
             let result = expected.dtype();
-            let kernel = map(&[dtype], result, |b, body, v| b.compute(body, result, Expr::Unary(*op, v[0])));
+            let kernel = map(&[dtype], result, |b, body, v| {
+                b.compute(body, result, Expr::Unary(*op, v[0]))
+            });
             check(kernel, &[&x], &expected, &format!("{} {dtype}", op.name()));
         }
     }
@@ -116,9 +134,13 @@ pub(crate) fn binary_reference(op: Binary, x: &Array, y: &Array) -> Array {
         Array::new(x.dtype(), x.shape().to_vec(), Values::Float(values)).unwrap()
     };
     match (op, x.dtype()) {
-        (Binary::Pow, DType::F32) => both(&|x, y| f64::from(pow::pow_f32(&mut Host32, x as f32, y as f32))),
+        (Binary::Pow, DType::F32) => {
+            both(&|x, y| f64::from(pow::pow_f32(&mut Host32, x as f32, y as f32)))
+        }
         (Binary::Pow, DType::F64) => both(&|x, y| pow64::pow_f64(&mut Host64, x, y)),
-        (Binary::Atan2, DType::F32) => both(&|x, y| f64::from(root::atan2_f32(&mut Host32, x as f32, y as f32))),
+        (Binary::Atan2, DType::F32) => {
+            both(&|x, y| f64::from(root::atan2_f32(&mut Host32, x as f32, y as f32)))
+        }
         (Binary::Atan2, DType::F64) => both(&|x, y| root::atan2_f64(&mut Host64, x, y)),
         _ => reference(&op, &[x, y]),
     }
@@ -133,7 +155,12 @@ fn binary_ops() {
             let kernel = map(&[dtype, dtype], dtype, |b, body, v| {
                 b.compute(body, dtype, Expr::Binary(*op, v[0], v[1]))
             });
-            check(kernel, &[&x, &y], &expected, &format!("{} {dtype}", op.name()));
+            check(
+                kernel,
+                &[&x, &y],
+                &expected,
+                &format!("{} {dtype}", op.name()),
+            );
         }
     }
 }
@@ -141,7 +168,13 @@ fn binary_ops() {
 /// The second operand as a literal: the emitter makes use of what it knows of it.
 #[test]
 fn binary_ops_with_a_literal() {
-    let ops = [Binary::Max, Binary::Min, Binary::Shl, Binary::Shr, Binary::Div];
+    let ops = [
+        Binary::Max,
+        Binary::Min,
+        Binary::Shl,
+        Binary::Shr,
+        Binary::Div,
+    ];
     for op in ops {
         for dtype in TYPES.into_iter().filter(|d| accepts(&op, *d)) {
             let x = numbers(dtype, 100, 2);
@@ -156,10 +189,19 @@ fn binary_ops_with_a_literal() {
                             Values::Float(f) => b.float(body, dtype, f[0]),
                             Values::Int(i) => b.int(body, dtype, i[0]),
                         };
-                        let (left, right) = if swapped { (literal, v[0]) } else { (v[0], literal) };
+                        let (left, right) = if swapped {
+                            (literal, v[0])
+                        } else {
+                            (v[0], literal)
+                        };
                         b.compute(body, dtype, Expr::Binary(op, left, right))
                     });
-                    check(kernel, &[&x], &expected, &format!("{} {dtype}, literal {k}", op.name()));
+                    check(
+                        kernel,
+                        &[&x],
+                        &expected,
+                        &format!("{} {dtype}, literal {k}", op.name()),
+                    );
                 }
             }
         }
@@ -175,7 +217,12 @@ fn comparisons() {
             let kernel = map(&[dtype, dtype], DType::Bool, |b, body, v| {
                 b.compute(body, DType::Bool, Expr::Compare(op, v[0], v[1]))
             });
-            check(kernel, &[&x, &y], &expected, &format!("{} {dtype}", op.name()));
+            check(
+                kernel,
+                &[&x, &y],
+                &expected,
+                &format!("{} {dtype}", op.name()),
+            );
         }
     }
 }
@@ -189,7 +236,12 @@ fn selections() {
         let kernel = map(&[DType::Bool, dtype, dtype], dtype, |b, body, v| {
             b.compute(body, dtype, Expr::Select(v[0], v[1], v[2]))
         });
-        check(kernel, &[&condition, &x, &y], &expected, &format!("select {dtype}"));
+        check(
+            kernel,
+            &[&condition, &x, &y],
+            &expected,
+            &format!("select {dtype}"),
+        );
     }
 }
 
@@ -199,7 +251,9 @@ fn conversions() {
         for to in TYPES {
             let x = numbers(from, 300, 6);
             let expected = reference(&Convert { to }, &[&x]);
-            let kernel = map(&[from], to, |b, body, v| b.compute(body, to, Expr::Convert(v[0])));
+            let kernel = map(&[from], to, |b, body, v| {
+                b.compute(body, to, Expr::Convert(v[0]))
+            });
             check(kernel, &[&x], &expected, &format!("convert {from} to {to}"));
         }
     }
@@ -214,7 +268,9 @@ fn bit_patterns() {
             }
             let x = numbers(from, 100, 7);
             let expected = decode(to, &encode(&x));
-            let kernel = map(&[from], to, |b, body, v| b.compute(body, to, Expr::Bitcast(v[0])));
+            let kernel = map(&[from], to, |b, body, v| {
+                b.compute(body, to, Expr::Bitcast(v[0]))
+            });
             check(kernel, &[&x], &expected, &format!("bitcast {from} to {to}"));
         }
     }
@@ -237,8 +293,16 @@ fn fused_products_are_rounded_once_with_and_without_the_instruction() {
             };
             let values = Values::Float((0..xs.len()).map(fused).collect());
             let expected = Array::new(dtype, vec![xs.len()], values).unwrap();
-            let kernel = map(&[dtype; 3], dtype, |b, body, v| b.compute(body, dtype, Expr::Fma(v[0], v[1], v[2])));
-            check_on(&target, kernel, &[&x, &y, &z], &expected, &format!("fma {dtype}"));
+            let kernel = map(&[dtype; 3], dtype, |b, body, v| {
+                b.compute(body, dtype, Expr::Fma(v[0], v[1], v[2]))
+            });
+            check_on(
+                &target,
+                kernel,
+                &[&x, &y, &z],
+                &expected,
+                &format!("fma {dtype}"),
+            );
         }
     }
 }
@@ -249,16 +313,31 @@ fn recipes_have_the_same_bits_without_fused_instructions() {
     for dtype in [DType::F32, DType::F64] {
         let x = numbers(dtype, 100, 9);
         let expected = unary_reference(Unary::Sin, &x);
-        let kernel = map(&[dtype], dtype, |b, body, v| b.compute(body, dtype, Expr::Unary(Unary::Sin, v[0])));
-        check_on(&target, kernel, &[&x], &expected, &format!("sin {dtype} without fma"));
+        let kernel = map(&[dtype], dtype, |b, body, v| {
+            b.compute(body, dtype, Expr::Unary(Unary::Sin, v[0]))
+        });
+        check_on(
+            &target,
+            kernel,
+            &[&x],
+            &expected,
+            &format!("sin {dtype} without fma"),
+        );
     }
 }
 
 #[test]
 fn half_precision_is_refused_by_name() {
     for dtype in [DType::F16, DType::BF16] {
-        let kernel = map(&[dtype], dtype, |b, body, v| b.compute(body, dtype, Expr::Unary(Unary::Neg, v[0])));
-        let error = kiln_compiler::jit::compile(&[kernel]).unwrap_err().to_string();
-        assert!(error.contains(dtype.name()) && error.contains("load"), "{error}");
+        let kernel = map(&[dtype], dtype, |b, body, v| {
+            b.compute(body, dtype, Expr::Unary(Unary::Neg, v[0]))
+        });
+        let error = kiln_compiler::jit::compile(&[kernel])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains(dtype.name()) && error.contains("load"),
+            "{error}"
+        );
     }
 }

@@ -2,11 +2,15 @@
 
 use crate::elements::{Random, TYPES, numbers};
 use crate::support::{Build, agrees_over, folding, i, n, nest, store};
-use kiln_compiler::kernel::{Access, Accumulator, Expr, Fold, Index, Kernel, LoopKind, Stmt, ValueId};
+use kiln_compiler::kernel::{
+    Access, Accumulator, Expr, Fold, Index, Kernel, LoopKind, Stmt, ValueId,
+};
 use kiln_ir::ops::{ReduceKind, Unary};
 use kiln_ir::{Array, DType, Dim, Values};
 
-const LANES: [usize; 16] = [0, 1, 3, 4, 5, 15, 16, 17, 33, 100, 4095, 4096, 4097, 4112, 8192, 10_001];
+const LANES: [usize; 16] = [
+    0, 1, 3, 4, 5, 15, 16, 17, 33, 100, 4095, 4096, 4097, 4112, 8192, 10_001,
+];
 const SERIAL: [usize; 10] = [0, 1, 2, 5, 127, 128, 129, 256, 300, 1000];
 
 fn kinds(dtype: DType) -> &'static [ReduceKind] {
@@ -18,11 +22,22 @@ fn kinds(dtype: DType) -> &'static [ReduceKind] {
 }
 
 /// All reductions and both positions of one stream, in one loop.
-fn all_folds(kind: LoopKind, dtype: DType, extent: Dim, compute: impl Fn(&mut Build, &mut Vec<Stmt>, ValueId) -> ValueId) -> Kernel {
+fn all_folds(
+    kind: LoopKind,
+    dtype: DType,
+    extent: Dim,
+    compute: impl Fn(&mut Build, &mut Vec<Stmt>, ValueId) -> ValueId,
+) -> Kernel {
     all_folds_ordered(kind, dtype, extent, 1, compute)
 }
 
-fn all_folds_ordered(kind: LoopKind, dtype: DType, extent: Dim, order: i64, compute: impl Fn(&mut Build, &mut Vec<Stmt>, ValueId) -> ValueId) -> Kernel {
+fn all_folds_ordered(
+    kind: LoopKind,
+    dtype: DType,
+    extent: Dim,
+    order: i64,
+    compute: impl Fn(&mut Build, &mut Vec<Stmt>, ValueId) -> ValueId,
+) -> Kernel {
     let results = kinds(dtype);
     let mut params = vec![(dtype, Access::Read)];
     params.extend(results.iter().map(|_| (dtype, Access::Write)));
@@ -34,14 +49,26 @@ fn all_folds_ordered(kind: LoopKind, dtype: DType, extent: Dim, order: i64, comp
     let x = b.load(&mut body, 0, i(0));
     let x = compute(&mut b, &mut body, x);
     // Positions may fall, so that of equal numbers the last one wins.
-    let at = b.compute(&mut body, DType::I64, Expr::Index(i(0).times(&Dim::from(order)).offset(&Dim::from(10))));
+    let at = b.compute(
+        &mut body,
+        DType::I64,
+        Expr::Index(i(0).times(&Dim::from(order)).offset(&Dim::from(10))),
+    );
     let mut folds: Vec<Accumulator> = Vec::new();
     for kind in results {
-        folds.push(Accumulator { value: b.value(dtype), fold: Fold::Reduce(*kind), operand: x });
+        folds.push(Accumulator {
+            value: b.value(dtype),
+            fold: Fold::Reduce(*kind),
+            operand: x,
+        });
     }
     if dtype != DType::Bool {
         for fold in [Fold::ArgMax(at), Fold::ArgMin(at)] {
-            folds.push(Accumulator { value: b.value(DType::I64), fold, operand: x });
+            folds.push(Accumulator {
+                value: b.value(DType::I64),
+                fold,
+                operand: x,
+            });
         }
     }
     let values: Vec<ValueId> = folds.iter().map(|a| a.value).collect();
@@ -67,7 +94,9 @@ fn uneven(dtype: DType, count: usize) -> Array {
         return numbers(dtype, count, 3);
     }
     let mut random = Random::new(17);
-    let values = (0..count).map(|_| random.unit() * 2.0_f64.powi((random.next() % 20) as i32)).collect();
+    let values = (0..count)
+        .map(|_| random.unit() * 2.0_f64.powi((random.next() % 20) as i32))
+        .collect();
     Array::new(dtype, vec![count], Values::Float(values)).unwrap()
 }
 
@@ -87,7 +116,9 @@ fn folds_over_lanes() {
 fn folds_over_lanes_of_known_number() {
     for length in LANES {
         let kernel = all_folds(LoopKind::Lanes, DType::F32, Dim::from(length), same);
-        agrees_over(&kernel, &[length], |n| outputs(DType::F32, uneven(DType::F32, n)));
+        agrees_over(&kernel, &[length], |n| {
+            outputs(DType::F32, uneven(DType::F32, n))
+        });
     }
 }
 
@@ -99,7 +130,9 @@ fn folds_in_order() {
     }
     for length in SERIAL {
         let kernel = all_folds(LoopKind::Serial, DType::F32, Dim::from(length), same);
-        agrees_over(&kernel, &[length], |n| outputs(DType::F32, uneven(DType::F32, n)));
+        agrees_over(&kernel, &[length], |n| {
+            outputs(DType::F32, uneven(DType::F32, n))
+        });
     }
 }
 
@@ -112,7 +145,10 @@ fn folds_of_edges() {
             for shift in 0..34 {
                 agrees_over(&kernel, &[1, 2, 3, 7, 20], |n| {
                     let edges = numbers(dtype, 34, 0);
-                    outputs(dtype, crate::elements::gather(&edges, n, |i| (i + shift) % 34))
+                    outputs(
+                        dtype,
+                        crate::elements::gather(&edges, n, |i| (i + shift) % 34),
+                    )
                 });
             }
         }
@@ -137,7 +173,10 @@ fn positions_of_equal_and_missing_numbers() {
                 let kernel = all_folds_ordered(kind, dtype, n(), order, same);
                 for case in cases {
                     agrees_over(&kernel, &[case.len()], |n| {
-                        outputs(dtype, Array::new(dtype, vec![n], Values::Float(case.to_vec())).unwrap())
+                        outputs(
+                            dtype,
+                            Array::new(dtype, vec![n], Values::Float(case.to_vec())).unwrap(),
+                        )
                     });
                 }
             }
@@ -150,13 +189,18 @@ fn positions_of_equal_and_missing_numbers() {
 fn long_bodies_fold_in_the_same_order() {
     let long = |b: &mut Build, body: &mut Vec<Stmt>, x: ValueId| {
         let ops = [Unary::Sin, Unary::Erfc, Unary::Exp];
-        ops.into_iter().fold(x, |x, op| b.compute(body, DType::F32, Expr::Unary(op, x)))
+        ops.into_iter()
+            .fold(x, |x, op| b.compute(body, DType::F32, Expr::Unary(op, x)))
     };
     let kernel = all_folds(LoopKind::Lanes, DType::F32, n(), long);
-    agrees_over(&kernel, &[0, 1, 15, 16, 17, 33, 100, 4097], |n| outputs(DType::F32, uneven(DType::F32, n)));
+    agrees_over(&kernel, &[0, 1, 15, 16, 17, 33, 100, 4097], |n| {
+        outputs(DType::F32, uneven(DType::F32, n))
+    });
     for length in [7, 32, 45] {
         let kernel = all_folds(LoopKind::Lanes, DType::F32, Dim::from(length), long);
-        agrees_over(&kernel, &[length as usize], |n| outputs(DType::F32, uneven(DType::F32, n)));
+        agrees_over(&kernel, &[length as usize], |n| {
+            outputs(DType::F32, uneven(DType::F32, n))
+        });
     }
 }
 
@@ -165,27 +209,63 @@ fn long_bodies_fold_in_the_same_order() {
 fn columns() {
     for dtype in [DType::F32, DType::F64, DType::U8, DType::I64] {
         for rows in [Dim::from(0), Dim::from(3), Dim::from(200), n()] {
-            let mut b = Build::new(&[(dtype, Access::Read), (dtype, Access::Read), (dtype, Access::Write), (DType::I64, Access::Write)]);
+            let mut b = Build::new(&[
+                (dtype, Access::Read),
+                (dtype, Access::Read),
+                (dtype, Access::Write),
+                (DType::I64, Access::Write),
+            ]);
             let mut lanes = Vec::new();
             let scale = b.load(&mut lanes, 1, i(0));
             let mut body = Vec::new();
             let x = b.load(&mut body, 0, i(1).times(&n()).plus(&i(0)));
             // Uniform within the lanes.
             let w = b.load(&mut body, 1, i(1).modulo(&Dim::from(2), &|_| None));
-            let y = b.compute(&mut body, dtype, Expr::Binary(kiln_ir::ops::Binary::Mul, x, scale));
-            let y = b.compute(&mut body, dtype, Expr::Binary(kiln_ir::ops::Binary::Add, y, w));
+            let y = b.compute(
+                &mut body,
+                dtype,
+                Expr::Binary(kiln_ir::ops::Binary::Mul, x, scale),
+            );
+            let y = b.compute(
+                &mut body,
+                dtype,
+                Expr::Binary(kiln_ir::ops::Binary::Add, y, w),
+            );
             let at = b.compute(&mut body, DType::I64, Expr::Index(i(1)));
-            let sum = Accumulator { value: b.value(dtype), fold: Fold::Reduce(ReduceKind::Sum), operand: y };
-            let best = Accumulator { value: b.value(DType::I64), fold: Fold::ArgMax(at), operand: x };
+            let sum = Accumulator {
+                value: b.value(dtype),
+                fold: Fold::Reduce(ReduceKind::Sum),
+                operand: y,
+            };
+            let best = Accumulator {
+                value: b.value(DType::I64),
+                fold: Fold::ArgMax(at),
+                operand: x,
+            };
             let (s, p) = (sum.value, best.value);
-            lanes.push(folding(LoopKind::Serial, 1, rows.clone(), body, vec![sum, best]));
+            lanes.push(folding(
+                LoopKind::Serial,
+                1,
+                rows.clone(),
+                body,
+                vec![sum, best],
+            ));
             lanes.push(store(2, i(0), s));
             lanes.push(store(3, i(0), p));
             let kernel = b.finish(vec![nest(LoopKind::Lanes, 0, n(), lanes)]);
-            let lengths: &[usize] = if rows.constant() == Some(200) { &[5, 17] } else { &[0, 1, 2, 5, 17, 33] };
+            let lengths: &[usize] = if rows.constant() == Some(200) {
+                &[5, 17]
+            } else {
+                &[0, 1, 2, 5, 17, 33]
+            };
             agrees_over(&kernel, lengths, |n| {
                 let count = n * rows.constant().map_or(n, |r| r as usize);
-                vec![uneven(dtype, count), numbers(dtype, n.max(2), 2), numbers(dtype, n, 1), numbers(DType::I64, n, 1)]
+                vec![
+                    uneven(dtype, count),
+                    numbers(dtype, n.max(2), 2),
+                    numbers(dtype, n, 1),
+                    numbers(DType::I64, n, 1),
+                ]
             });
         }
     }

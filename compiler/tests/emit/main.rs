@@ -5,6 +5,7 @@ mod code;
 mod elements;
 mod elementwise;
 mod folds;
+mod language;
 mod nests;
 mod reference;
 mod support;

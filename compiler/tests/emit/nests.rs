@@ -2,12 +2,18 @@
 
 use crate::elements::{Random, numbers};
 use crate::support::{Build, agrees, agrees_over, float_param, folding, i, n, nest, store};
-use kiln_compiler::kernel::{Access, Accumulator, Atom, Expr, Fold, Index, Kernel, LoopKind, Stmt, ValueId};
+use kiln_compiler::kernel::{
+    Access, Accumulator, Atom, Expr, Fold, Index, Kernel, LoopKind, Stmt, ValueId,
+};
 use kiln_ir::ops::{Binary, ReduceKind, Unary};
 use kiln_ir::{Array, DType, Dim, Values};
 
 fn reduce(b: &mut Build, dtype: DType, kind: ReduceKind, operand: ValueId) -> Accumulator {
-    Accumulator { value: b.value(dtype), fold: Fold::Reduce(kind), operand }
+    Accumulator {
+        value: b.value(dtype),
+        fold: Fold::Reduce(kind),
+        operand,
+    }
 }
 
 /// A row at a time: the maximum, the sum of exponentials (kept in scratch), the quotient; and where the maximum was.
@@ -24,9 +30,19 @@ pub(crate) fn softmax(dtype: DType, columns: Dim) -> Kernel {
     let x = b.load(&mut body, 0, row(1));
     let at = b.compute(&mut body, DType::I64, Expr::Index(i(1)));
     let max = reduce(&mut b, dtype, ReduceKind::Max, x);
-    let best = Accumulator { value: b.value(DType::I64), fold: Fold::ArgMax(at), operand: x };
+    let best = Accumulator {
+        value: b.value(DType::I64),
+        fold: Fold::ArgMax(at),
+        operand: x,
+    };
     let (m, p) = (max.value, best.value);
-    grid.push(folding(LoopKind::Lanes, 1, columns.clone(), body, vec![max, best]));
+    grid.push(folding(
+        LoopKind::Lanes,
+        1,
+        columns.clone(),
+        body,
+        vec![max, best],
+    ));
     grid.push(store(3, i(0), p));
 
     let mut body = Vec::new();
@@ -36,7 +52,13 @@ pub(crate) fn softmax(dtype: DType, columns: Dim) -> Kernel {
     body.push(store(1, i(2), e));
     let sum = reduce(&mut b, dtype, ReduceKind::Sum, e);
     let s = sum.value;
-    grid.push(folding(LoopKind::Lanes, 2, columns.clone(), body, vec![sum]));
+    grid.push(folding(
+        LoopKind::Lanes,
+        2,
+        columns.clone(),
+        body,
+        vec![sum],
+    ));
     let inverse = b.compute(&mut grid, dtype, Expr::Unary(Unary::Recip, s));
 
     let mut body = Vec::new();
@@ -61,7 +83,12 @@ fn softmax_over_rows() {
                 let mut random = Random::new(3);
                 let x = (0..3 * width).map(|_| random.unit() * 10.0).collect();
                 let x = Array::new(dtype, vec![3 * width], Values::Float(x)).unwrap();
-                vec![x, numbers(dtype, width, 1), numbers(dtype, 3 * width, 1), numbers(DType::I64, 3, 1)]
+                vec![
+                    x,
+                    numbers(dtype, width, 1),
+                    numbers(dtype, 3 * width, 1),
+                    numbers(DType::I64, 3, 1),
+                ]
             });
         }
     }
@@ -70,13 +97,19 @@ fn softmax_over_rows() {
 /// Adam, in place, with its scalars computed before the shared loop.
 pub(crate) fn adam() -> Kernel {
     let f = DType::F32;
-    let mut b = Build::new(&[(f, Access::Read), (f, Access::ReadWrite), (f, Access::ReadWrite), (f, Access::ReadWrite)]);
+    let mut b = Build::new(&[
+        (f, Access::Read),
+        (f, Access::ReadWrite),
+        (f, Access::ReadWrite),
+        (f, Access::ReadWrite),
+    ]);
     let mut body = Vec::new();
     let g = b.load(&mut body, 0, i(0));
     let m = b.load(&mut body, 1, i(0));
     let v = b.load(&mut body, 2, i(0));
     let w = b.load(&mut body, 3, i(0));
-    let binary = |b: &mut Build, body: &mut Vec<Stmt>, op, x, y| b.compute(body, f, Expr::Binary(op, x, y));
+    let binary =
+        |b: &mut Build, body: &mut Vec<Stmt>, op, x, y| b.compute(body, f, Expr::Binary(op, x, y));
     let decay = |b: &mut Build, body: &mut Vec<Stmt>, old, new, beta: f64| {
         let (keep, take) = (b.float(body, f, beta), b.float(body, f, 1.0 - beta));
         let old = binary(b, body, Binary::Mul, old, keep);
@@ -104,19 +137,36 @@ fn adam_in_place() {
 
 /// Dropout: the words of Philox at the positions of the elements, with a key and counter from memory.
 pub(crate) fn dropout(offset: i64) -> Kernel {
-    let mut b = Build::new(&[(DType::F32, Access::Read), (DType::U32, Access::Read), (DType::F32, Access::Write), (DType::U32, Access::Write)]);
+    let mut b = Build::new(&[
+        (DType::F32, Access::Read),
+        (DType::U32, Access::Read),
+        (DType::F32, Access::Write),
+        (DType::U32, Access::Write),
+    ]);
     let mut body = Vec::new();
     let words = [0, 1, 2, 3].map(|w| b.load(&mut body, 1, Index::constant(w)));
     let mut lanes = Vec::new();
     let x = b.load(&mut lanes, 0, i(0));
-    let position = b.compute(&mut lanes, DType::I64, Expr::Index(i(0).offset(&Dim::from(offset))));
+    let position = b.compute(
+        &mut lanes,
+        DType::I64,
+        Expr::Index(i(0).offset(&Dim::from(offset))),
+    );
     let bits = b.compute(
         &mut lanes,
         DType::U32,
-        Expr::Philox { key: [words[0], words[1]], counter: [words[2], words[3]], position },
+        Expr::Philox {
+            key: [words[0], words[1]],
+            counter: [words[2], words[3]],
+            position,
+        },
     );
     let limit = b.int(&mut lanes, DType::U32, 1 << 31);
-    let kept = b.compute(&mut lanes, DType::Bool, Expr::Compare(kiln_ir::ops::Compare::Lt, bits, limit));
+    let kept = b.compute(
+        &mut lanes,
+        DType::Bool,
+        Expr::Compare(kiln_ir::ops::Compare::Lt, bits, limit),
+    );
     let zero = b.float(&mut lanes, DType::F32, 0.0);
     let y = b.compute(&mut lanes, DType::F32, Expr::Select(kept, x, zero));
     lanes.extend([store(2, i(0), y), store(3, i(0), bits)]);
@@ -133,25 +183,50 @@ fn philox_has_the_bits_of_the_host() {
     // Within a block, across blocks, and where the number of the block needs more than 32 bits.
     for offset in [0, 1, 2, 3, 4, (1 << 34) - 6] {
         let kernel = dropout(offset);
-        agrees(&kernel, |n| vec![float_param(n), key(), float_param(n), numbers(DType::U32, n, 1)]);
+        agrees(&kernel, |n| {
+            vec![
+                float_param(n),
+                key(),
+                float_param(n),
+                numbers(DType::U32, n, 1),
+            ]
+        });
     }
     // At positions without order.
-    let mut b = Build::new(&[(DType::I64, Access::Read), (DType::U32, Access::Read), (DType::U32, Access::Write)]);
+    let mut b = Build::new(&[
+        (DType::I64, Access::Read),
+        (DType::U32, Access::Read),
+        (DType::U32, Access::Write),
+    ]);
     let mut lanes = Vec::new();
     let words = [0, 1, 2, 3].map(|w| b.load(&mut lanes, 1, Index::constant(w)));
     let position = b.load(&mut lanes, 0, i(0));
     let [k0, k1, c0, c1] = words;
-    let bits = b.compute(&mut lanes, DType::U32, Expr::Philox { key: [k0, k1], counter: [c0, c1], position });
+    let bits = b.compute(
+        &mut lanes,
+        DType::U32,
+        Expr::Philox {
+            key: [k0, k1],
+            counter: [c0, c1],
+            position,
+        },
+    );
     lanes.push(store(2, i(0), bits));
     let kernel = b.finish(vec![nest(LoopKind::Lanes, 0, n(), lanes)]);
-    agrees(&kernel, |n| vec![numbers(DType::I64, n, 8), key(), numbers(DType::U32, n, 1)]);
+    agrees(&kernel, |n| {
+        vec![numbers(DType::I64, n, 8), key(), numbers(DType::U32, n, 1)]
+    });
 }
 
 /// A scatter-add: rows in order, their elements in lanes.
 #[test]
 fn rows_are_added_to_rows_that_repeat() {
     let width = Dim::from(6);
-    let mut b = Build::new(&[(DType::F32, Access::Read), (DType::I64, Access::Read), (DType::F32, Access::ReadWrite)]);
+    let mut b = Build::new(&[
+        (DType::F32, Access::Read),
+        (DType::I64, Access::Read),
+        (DType::F32, Access::ReadWrite),
+    ]);
     let mut serial = Vec::new();
     let target = b.load(&mut serial, 1, i(0));
     let mut body = Vec::new();
@@ -177,7 +252,11 @@ fn two_serial_loops_within_the_lanes() {
     let x = b.load(&mut lanes, 0, i(0));
     let mut outer = Vec::new();
     let mut inner = Vec::new();
-    let y = b.load(&mut inner, 0, i(0).plus(&i(1).times(&Dim::from(2))).plus(&i(2)));
+    let y = b.load(
+        &mut inner,
+        0,
+        i(0).plus(&i(1).times(&Dim::from(2))).plus(&i(2)),
+    );
     let z = b.compute(&mut inner, DType::F32, Expr::Binary(Binary::Mul, x, y));
     let sum = reduce(&mut b, DType::F32, ReduceKind::Sum, z);
     let s = sum.value;
@@ -186,7 +265,13 @@ fn two_serial_loops_within_the_lanes() {
     let max = reduce(&mut b, DType::F32, ReduceKind::Max, t);
     let total = reduce(&mut b, DType::F32, ReduceKind::Sum, s);
     let (m, q) = (max.value, total.value);
-    lanes.push(folding(LoopKind::Serial, 1, Dim::from(3), outer, vec![max, total]));
+    lanes.push(folding(
+        LoopKind::Serial,
+        1,
+        Dim::from(3),
+        outer,
+        vec![max, total],
+    ));
     let r = b.compute(&mut lanes, DType::F32, Expr::Binary(Binary::Sub, q, m));
     lanes.push(store(1, i(0), r));
     // And a sum over the lanes of what came out of them.

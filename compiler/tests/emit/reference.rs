@@ -3,7 +3,8 @@
 
 use crate::elementwise::{binary_reference, reference, unary_reference};
 use kiln_compiler::kernel::{
-    Accumulator, Atom, Expr, Fold, Index, Kernel, LANES_BLOCK, Loop, LoopId, LoopKind, SERIAL_BLOCK, Stmt, ValueId,
+    Accumulator, Atom, Expr, Fold, Index, Kernel, LANES_BLOCK, Loop, LoopId, LoopKind,
+    SERIAL_BLOCK, Stmt, ValueId,
 };
 use kiln_ir::ops::{Binary, Compare, Convert, Literal, ReduceKind, Select};
 use kiln_ir::philox::philox4x32;
@@ -11,8 +12,20 @@ use kiln_ir::{Array, Bindings, DType, Values};
 use std::collections::BTreeMap;
 
 /// Runs a kernel over a range of its partition; the arrays are the parameters.
-pub(crate) fn interpret(kernel: &Kernel, bindings: &Bindings, range: std::ops::Range<i64>, params: &mut [Array]) {
-    let mut interpreter = Interpreter { kernel, bindings, range, params, values: BTreeMap::new(), counters: BTreeMap::new() };
+pub(crate) fn interpret(
+    kernel: &Kernel,
+    bindings: &Bindings,
+    range: std::ops::Range<i64>,
+    params: &mut [Array],
+) {
+    let mut interpreter = Interpreter {
+        kernel,
+        bindings,
+        range,
+        params,
+        values: BTreeMap::new(),
+        counters: BTreeMap::new(),
+    };
     interpreter.body(&kernel.body);
 }
 
@@ -41,7 +54,12 @@ impl Interpreter<'_> {
                     let result = self.expr(self.kernel.values[value.index()], expr);
                     self.values.insert(*value, result);
                 }
-                Stmt::Store { param, index, value, predicate } => {
+                Stmt::Store {
+                    param,
+                    index,
+                    value,
+                    predicate,
+                } => {
                     if predicate.is_none_or(|p| self.truth(p)) {
                         let at = self.index(index) as usize;
                         let stored = &self.values[value];
@@ -86,14 +104,21 @@ impl Interpreter<'_> {
 
     fn index(&self, index: &Index) -> i64 {
         let dim = |d: &kiln_ir::Dim| d.eval(self.bindings).unwrap();
-        index.terms().iter().fold(dim(index.base()), |sum, (atom, c)| sum + self.atom(atom) * dim(c))
+        index
+            .terms()
+            .iter()
+            .fold(dim(index.base()), |sum, (atom, c)| {
+                sum + self.atom(atom) * dim(c)
+            })
     }
 
     fn atom(&self, atom: &Atom) -> i64 {
         match atom {
             Atom::Loop(id) => self.counters[id],
             Atom::Value(id) => self.values[id].ints().unwrap()[0],
-            Atom::FloorDiv(inner, d) => self.index(inner).div_euclid(d.eval(self.bindings).unwrap()),
+            Atom::FloorDiv(inner, d) => {
+                self.index(inner).div_euclid(d.eval(self.bindings).unwrap())
+            }
             Atom::Mod(inner, d) => self.index(inner).rem_euclid(d.eval(self.bindings).unwrap()),
         }
     }
@@ -101,7 +126,9 @@ impl Interpreter<'_> {
     fn expr(&self, dtype: DType, expr: &Expr) -> Array {
         let value = |v: &ValueId| &self.values[v];
         match expr {
-            Expr::Load { predicate: Some(p), .. } if !self.truth(*p) => {
+            Expr::Load {
+                predicate: Some(p), ..
+            } if !self.truth(*p) => {
                 if dtype.is_float() {
                     float(dtype, 0.0)
                 } else {
@@ -129,11 +156,20 @@ impl Interpreter<'_> {
             }
             Expr::Convert(a) => reference(&Convert { to: dtype }, &[value(a)]),
             Expr::Bitcast(a) => crate::elements::decode(dtype, &crate::elements::encode(value(a))),
-            Expr::Philox { key, counter, position } => {
+            Expr::Philox {
+                key,
+                counter,
+                position,
+            } => {
                 let word = |v: &ValueId| value(v).ints().unwrap()[0] as u32;
                 let p = value(position).ints().unwrap()[0].cast_unsigned();
                 let block = p / 4;
-                let counter = [block as u32, (block >> 32) as u32, word(&counter[0]), word(&counter[1])];
+                let counter = [
+                    block as u32,
+                    (block >> 32) as u32,
+                    word(&counter[0]),
+                    word(&counter[1]),
+                ];
                 let words = philox4x32(counter, [word(&key[0]), word(&key[1])]);
                 int(DType::U32, i64::from(words[(p % 4) as usize]))
             }
@@ -159,7 +195,12 @@ fn replaced(target: &Array, at: usize, element: &Array) -> Array {
 }
 
 /// The fold of the operands in the documented order.
-fn folded(accumulator: &Accumulator, kind: LoopKind, dtype: DType, operands: &[(Array, i64)]) -> Array {
+fn folded(
+    accumulator: &Accumulator,
+    kind: LoopKind,
+    dtype: DType,
+    operands: &[(Array, i64)],
+) -> Array {
     let op = match accumulator.fold {
         Fold::Reduce(ReduceKind::Sum) => Binary::Add,
         Fold::Reduce(ReduceKind::Max) => Binary::Max,

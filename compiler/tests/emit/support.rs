@@ -44,7 +44,10 @@ impl Buffer {
     pub(crate) fn check_guards(&self) {
         let length = self.bytes.len();
         let (low, high) = (&self.bytes[..GUARD], &self.bytes[length - GUARD..]);
-        assert!(low.iter().chain(high).all(|b| *b == FILL), "a kernel wrote outside of its buffer");
+        assert!(
+            low.iter().chain(high).all(|b| *b == FILL),
+            "a kernel wrote outside of its buffer"
+        );
     }
 
     pub(crate) fn to_vec<T: Copy>(&self) -> Vec<T> {
@@ -52,7 +55,11 @@ impl Buffer {
         let count = (self.bytes.len() - 2 * GUARD) / size_of::<T>();
         // SAFETY: the elements are plain numbers that were written there.
         let at = |i: usize| unsafe {
-            self.bytes.as_ptr().add(GUARD + i * size_of::<T>()).cast::<T>().read_unaligned()
+            self.bytes
+                .as_ptr()
+                .add(GUARD + i * size_of::<T>())
+                .cast::<T>()
+                .read_unaligned()
         };
         (0..count).map(at).collect()
     }
@@ -79,18 +86,37 @@ impl Compiled {
     pub(crate) fn run(&self, n: usize, buffers: &mut [&mut Buffer]) {
         let mut bindings = Bindings::new();
         bindings.insert(Symbol::new("n"), n as i64);
-        let total = self.kernel.partition().map_or(1, |l| l.extent.eval(&bindings).unwrap());
+        let total = self
+            .kernel
+            .partition()
+            .map_or(1, |l| l.extent.eval(&bindings).unwrap());
         self.run_range(&bindings, 0..total, buffers);
     }
 
-    pub(crate) fn run_range(&self, bindings: &Bindings, range: std::ops::Range<i64>, buffers: &mut [&mut Buffer]) {
+    pub(crate) fn run_range(
+        &self,
+        bindings: &Bindings,
+        range: std::ops::Range<i64>,
+        buffers: &mut [&mut Buffer],
+    ) {
         assert_eq!(buffers.len(), self.kernel.params.len());
         let pointers: Vec<*mut u8> = buffers.iter_mut().map(|b| b.pointer()).collect();
-        let sizes: Vec<i64> = self.kernel.sizes().iter().map(|d| d.eval(bindings).unwrap()).collect();
+        let sizes: Vec<i64> = self
+            .kernel
+            .sizes()
+            .iter()
+            .map(|d| d.eval(bindings).unwrap())
+            .collect();
         let entry = self.code.entry(KernelId::new(0)).unwrap();
         // SAFETY: the tests give every kernel buffers of the sizes that it indexes.
         unsafe {
-            entry(pointers.as_ptr(), sizes.as_ptr(), range.start, range.end, self.code.helpers());
+            entry(
+                pointers.as_ptr(),
+                sizes.as_ptr(),
+                range.start,
+                range.end,
+                self.code.helpers(),
+            );
         }
         buffers.iter().for_each(|b| b.check_guards());
     }
@@ -111,7 +137,10 @@ pub(crate) fn i(number: u32) -> Index {
 
 impl Build {
     pub(crate) fn new(params: &[(DType, Access)]) -> Self {
-        let params = params.iter().map(|(dtype, access)| Param { dtype: *dtype, access: *access });
+        let params = params.iter().map(|(dtype, access)| Param {
+            dtype: *dtype,
+            access: *access,
+        });
         let kernel = Kernel {
             name: "test".into(),
             params: params.collect(),
@@ -137,9 +166,23 @@ impl Build {
         self.load_if(body, param, index, None)
     }
 
-    pub(crate) fn load_if(&mut self, body: &mut Vec<Stmt>, param: u32, index: Index, predicate: Option<ValueId>) -> ValueId {
+    pub(crate) fn load_if(
+        &mut self,
+        body: &mut Vec<Stmt>,
+        param: u32,
+        index: Index,
+        predicate: Option<ValueId>,
+    ) -> ValueId {
         let dtype = self.kernel.params[param as usize].dtype;
-        self.compute(body, dtype, Expr::Load { param: ParamId(param), index, predicate })
+        self.compute(
+            body,
+            dtype,
+            Expr::Load {
+                param: ParamId(param),
+                index,
+                predicate,
+            },
+        )
     }
 
     pub(crate) fn float(&mut self, body: &mut Vec<Stmt>, dtype: DType, value: f64) -> ValueId {
@@ -160,8 +203,18 @@ pub(crate) fn store(param: u32, index: Index, value: ValueId) -> Stmt {
     store_if(param, index, value, None)
 }
 
-pub(crate) fn store_if(param: u32, index: Index, value: ValueId, predicate: Option<ValueId>) -> Stmt {
-    Stmt::Store { param: ParamId(param), index, value, predicate }
+pub(crate) fn store_if(
+    param: u32,
+    index: Index,
+    value: ValueId,
+    predicate: Option<ValueId>,
+) -> Stmt {
+    Stmt::Store {
+        param: ParamId(param),
+        index,
+        value,
+        predicate,
+    }
 }
 
 pub(crate) fn nest(kind: LoopKind, id: u32, extent: impl Into<Dim>, body: Vec<Stmt>) -> Stmt {
@@ -175,16 +228,28 @@ pub(crate) fn folding(
     body: Vec<Stmt>,
     accumulators: Vec<Accumulator>,
 ) -> Stmt {
-    Stmt::Loop(Loop { id: LoopId(id), extent: extent.into(), kind, accumulators, body })
+    Stmt::Loop(Loop {
+        id: LoopId(id),
+        extent: extent.into(),
+        kind,
+        accumulators,
+        body,
+    })
 }
 
 /// A kernel that maps `n` elements of each operand to one result: `out[i] = f(a[i], ...)`.
-pub(crate) fn map(operands: &[DType], result: DType, f: impl FnOnce(&mut Build, &mut Vec<Stmt>, &[ValueId]) -> ValueId) -> Kernel {
+pub(crate) fn map(
+    operands: &[DType],
+    result: DType,
+    f: impl FnOnce(&mut Build, &mut Vec<Stmt>, &[ValueId]) -> ValueId,
+) -> Kernel {
     let mut params: Vec<(DType, Access)> = operands.iter().map(|d| (*d, Access::Read)).collect();
     params.push((result, Access::Write));
     let mut build = Build::new(&params);
     let mut body = Vec::new();
-    let loaded: Vec<ValueId> = (0..operands.len()).map(|p| build.load(&mut body, p as u32, i(0))).collect();
+    let loaded: Vec<ValueId> = (0..operands.len())
+        .map(|p| build.load(&mut body, p as u32, i(0)))
+        .collect();
     let value = f(&mut build, &mut body, &loaded);
     body.push(store(operands.len() as u32, i(0), value));
     build.finish(vec![nest(LoopKind::Lanes, 0, n(), body)])
@@ -202,11 +267,17 @@ pub(crate) fn agrees(kernel: &Kernel, params: impl Fn(usize) -> Vec<Array>) {
     agrees_over(kernel, &LENGTHS, params);
 }
 
-pub(crate) fn agrees_over(kernel: &Kernel, lengths: &[usize], params: impl Fn(usize) -> Vec<Array>) {
+pub(crate) fn agrees_over(
+    kernel: &Kernel,
+    lengths: &[usize],
+    params: impl Fn(usize) -> Vec<Array>,
+) {
     let compiled = Compiled::new(kernel.clone());
     for n in lengths {
         let bindings = bound(*n);
-        let total = kernel.partition().map_or(1, |l| l.extent.eval(&bindings).unwrap());
+        let total = kernel
+            .partition()
+            .map_or(1, |l| l.extent.eval(&bindings).unwrap());
         compiled.agrees(&bindings, 0..total, &params(*n));
     }
 }
@@ -232,7 +303,11 @@ pub(crate) fn bound(n: usize) -> Bindings {
 impl Compiled {
     fn agrees(&self, bindings: &Bindings, range: std::ops::Range<i64>, params: &[Array]) {
         let mut buffers: Vec<Buffer> = params.iter().map(encode).collect();
-        self.run_range(bindings, range.clone(), &mut buffers.iter_mut().collect::<Vec<_>>());
+        self.run_range(
+            bindings,
+            range.clone(),
+            &mut buffers.iter_mut().collect::<Vec<_>>(),
+        );
         let mut expected = params.to_vec();
         interpret(&self.kernel, bindings, range.clone(), &mut expected);
         for (p, (buffer, expected)) in buffers.iter().zip(&expected).enumerate() {
