@@ -62,9 +62,10 @@ id!(
 
 /// What a kernel may do with a parameter.
 ///
-/// A parameter that is only read may be the same memory as one that is written if every iteration of the lanes loop reads from it none but
-/// the elements that it writes itself, all of them before it writes. Otherwise the two do not overlap: loads that do not vary with the
-/// lanes are moved before the lanes loop.
+/// Loads and stores happen in the order of the statements, with two liberties: the iterations of a lanes loop interleave, statement by
+/// statement, and a load from a parameter that is only read, at an index that does not vary with the lanes, is moved before its lanes loop.
+/// A parameter that is read may be the same memory as one that is written wherever these make no difference: an element-wise kernel works
+/// in place, a row kernel too if its last sweep is the only one that writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
     /// Loads only.

@@ -89,6 +89,53 @@ fn quotients_and_remainders() {
     }
 }
 
+/// Rows out of longer rows, rows that repeat, and both ways of writing them: adjacent within a row, apart across its end.
+#[test]
+fn rows_within_rows() {
+    let extent = |_: LoopId| None;
+    for width in [4, 5, 7, 28].map(Dim::from) {
+        let (row, column) = (
+            i(0).floor_div(&width, &extent),
+            i(0).modulo(&width, &extent),
+        );
+        copies(&row.times(&(&width + &Dim::from(3))).plus(&column), |n| {
+            2 * n + 8
+        });
+        copies(&column, |_| 28);
+        copies(&row, |n| n);
+        // Two levels, the outer rows backwards.
+        let pair = row.modulo(&Dim::from(2), &extent);
+        copies(
+            &pair
+                .times(&Dim::from(-40))
+                .plus(&column)
+                .offset(&Dim::from(40)),
+            |_| 70,
+        );
+        for dtype in TYPES {
+            for begin in [0, 1] {
+                let mut b = Build::new(&[
+                    (dtype, Access::Read),
+                    (dtype, Access::Write),
+                    (dtype, Access::Write),
+                ]);
+                let mut body = Vec::new();
+                let p = third(&mut b, &mut body, begin, 3 - 2 * begin);
+                let index = row.times(&(&width + &Dim::from(3))).plus(&column);
+                let v = b.load_if(&mut body, 0, index.clone(), Some(p));
+                body.push(store(1, index.clone(), v));
+                body.push(store_if(2, index, v, Some(p)));
+                let kernel = b.finish(vec![nest(LoopKind::Lanes, 0, n(), body)]);
+                agrees(&kernel, |n| {
+                    [1, 2, 3]
+                        .map(|seed| numbers(dtype, 2 * n + 8, seed))
+                        .to_vec()
+                });
+            }
+        }
+    }
+}
+
 #[test]
 fn quotients_round_down_below_zero() {
     // (i - 5) div 3 runs from -2.

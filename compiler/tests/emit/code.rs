@@ -1,7 +1,7 @@
 //! What the code looks like: the instructions of simple loops, sharing among kernels, and the time that compilation takes.
 
 use crate::nests::{adam, dropout, softmax};
-use crate::support::{Buffer, Build, bound, folding, i, map, n, store};
+use crate::support::{Buffer, Build, bound, folding, i, map, n, nest, store};
 use kiln_compiler::emit::{Effort, Target, asm_text, clif_text};
 use kiln_compiler::jit;
 use kiln_compiler::kernel::{Access, Accumulator, Expr, Fold, Index, Kernel, LoopKind};
@@ -124,6 +124,21 @@ fn code_is_freed() {
     }
 }
 
+/// Rows of 28 out of rows of 32, flattened.
+fn rows() -> Kernel {
+    let (inner, outer) = (Dim::from(28), Dim::from(32));
+    let mut b = Build::new(&[(DType::F32, Access::Read), (DType::F32, Access::Write)]);
+    let mut body = Vec::new();
+    let extent = |_| None;
+    let index = i(0)
+        .floor_div(&inner, &extent)
+        .times(&outer)
+        .plus(&i(0).modulo(&inner, &extent));
+    let x = b.load(&mut body, 0, index);
+    body.push(store(1, i(0), x));
+    b.finish(vec![nest(LoopKind::Lanes, 0, n(), body)])
+}
+
 fn examples() -> Vec<Kernel> {
     let mut kernels = vec![
         add(),
@@ -139,6 +154,7 @@ fn examples() -> Vec<Kernel> {
         adam(),
         dropout(0),
         dropout(1),
+        rows(),
     ];
     for (i, kernel) in kernels.iter_mut().enumerate() {
         kernel.name = format!("k{i}");

@@ -7,5 +7,6 @@ mod elementwise;
 mod folds;
 mod language;
 mod nests;
+mod random;
 mod reference;
 mod support;

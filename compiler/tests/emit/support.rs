@@ -155,6 +155,14 @@ impl Build {
         ValueId(self.kernel.values.len() as u32 - 1)
     }
 
+    pub(crate) fn dtype(&self, value: ValueId) -> DType {
+        self.kernel.values[value.index()]
+    }
+
+    pub(crate) fn param(&mut self, dtype: DType, access: Access) {
+        self.kernel.params.push(Param { dtype, access });
+    }
+
     /// A statement that computes, and its value.
     pub(crate) fn compute(&mut self, body: &mut Vec<Stmt>, dtype: DType, expr: Expr) -> ValueId {
         let value = self.value(dtype);
