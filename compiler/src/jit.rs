@@ -44,9 +44,12 @@ pub fn compile_for(kernels: &[Kernel], target: &Target) -> Result<JitCode, EmitE
     load(&distinct, kernels, compiled)
 }
 
+/// Everything of a kernel but its name.
+type Structure<'k> = (&'k [Param], &'k [DType], &'k [Stmt]);
+
 /// Kernels that differ in more than their names, and which of them each kernel is.
 fn distinct(kernels: &[Kernel]) -> (Vec<&Kernel>, Vec<usize>) {
-    let mut found: HashMap<(&[Param], &[DType], &[Stmt]), usize> = HashMap::new();
+    let mut found: HashMap<Structure<'_>, usize> = HashMap::new();
     let mut first = Vec::new();
     let positions = kernels
         .iter()

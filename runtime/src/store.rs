@@ -39,6 +39,8 @@ pub(crate) struct Store {
     scratch: AlignedBytes,
     /// From the scratch of a thread to the next one's.
     scratch_stride: usize,
+    /// The largest sum of live arena bytes among the bindings so far.
+    live_peak: usize,
     threads: usize,
     generation: u64,
 }
@@ -52,6 +54,7 @@ impl Store {
             arena: AlignedBytes::zeroed(0)?,
             scratch: AlignedBytes::zeroed(0)?,
             scratch_stride: 0,
+            live_peak: 0,
             threads,
             generation: 0,
         })
@@ -68,6 +71,7 @@ impl Store {
             outputs: wanted.outputs.max(self.outputs.len()),
             arena: wanted.arena.max(self.arena.len()),
             scratch: wanted.scratch.max(self.scratch_stride),
+            live_peak: wanted.live_peak.max(self.live_peak),
             ..*wanted
         }
     }
@@ -83,6 +87,7 @@ impl Store {
             grow(&mut self.scratch, bytes, &mut self.generation)?;
             self.scratch_stride = wanted.scratch;
         }
+        self.live_peak = self.live_peak.max(wanted.live_peak);
         Ok(())
     }
 

@@ -19,6 +19,12 @@ pub(super) enum Address {
     Adjacent(Value, i32),
     /// An address and an offset for each lane.
     Apart([(Value, i32); 4]),
+    /// Where `holds` is true, one element for all lanes or adjacent ones, from an address; anything elsewhere.
+    Row {
+        first: Value,
+        adjacent: bool,
+        holds: Value,
+    },
 }
 
 /// How an index depends on the lanes.
@@ -236,24 +242,86 @@ impl Emitter<'_, '_> {
 
     /// Where the elements of an access lie.
     pub(super) fn address(&mut self, param: ParamId, index: &Index, point: Point) -> Address {
-        let group = match (point, self.walk(index)) {
-            (Point::Uniform, _) | (_, Walk::Still) => {
-                return Address::Same(self.uniform(Some(param), index));
-            }
-            (Point::Group(g), Walk::Linear(c)) => {
-                let full = self
-                    .lanes
-                    .is_some_and(|l| matches!(l.counters, Counters::Full { .. }));
-                if full {
-                    return self.stride(param, index, &c, g);
-                }
-                g
-            }
-            (Point::Group(g), Walk::Free) => g,
+        let Point::Group(group) = point else {
+            return Address::Same(self.uniform(Some(param), index));
         };
-        Address::Apart(std::array::from_fn(|j| {
-            (self.walking(param, index, 4 * group + j), 0)
-        }))
+        let full = self
+            .lanes
+            .is_some_and(|l| matches!(l.counters, Counters::Full { .. }));
+        let row = match self.walk(index) {
+            Walk::Still => return Address::Same(self.uniform(Some(param), index)),
+            Walk::Linear(c) if full => return self.stride(param, index, &c, group),
+            Walk::Free if full => self.row(param, index, group),
+            Walk::Linear(_) | Walk::Free => None,
+        };
+        row.unwrap_or_else(|| Address::Apart(self.apart(param, index, group)))
+    }
+
+    /// The address of each lane of a group.
+    pub(super) fn apart(
+        &mut self,
+        param: ParamId,
+        index: &Index,
+        group: usize,
+    ) -> [(Value, i32); 4] {
+        std::array::from_fn(|j| (self.walking(param, index, 4 * group + j), 0))
+    }
+
+    /// The test whether a group lies within one row of every quotient of an index, if that makes its elements adjacent or the same.
+    fn row(&mut self, param: ParamId, index: &Index, group: usize) -> Option<Address> {
+        let mut quotients = Vec::new();
+        let adjacent = match self.slope(index, &mut quotients)? {
+            0 => false,
+            1 => true,
+            _ => return None,
+        };
+        let mut holds = None;
+        for quotient in &quotients {
+            let low = self.lane_atom(quotient, 4 * group);
+            let high = self.lane_atom(quotient, 4 * group + 3);
+            let same = self.b.ins().icmp(IntCC::Equal, low, high);
+            holds = Some(match holds {
+                Some(others) => self.b.ins().band(others, same),
+                None => same,
+            });
+        }
+        let first = self.walking(param, index, 4 * group);
+        holds.map(|holds| Address::Row {
+            first,
+            adjacent,
+            holds,
+        })
+    }
+
+    /// How much an index grows from lane to lane as long as its quotients, which are collected, stay the same. As the dividends of these
+    /// are then linear, it is enough that the first and the last lane agree.
+    fn slope(&self, index: &Index, quotients: &mut Vec<Atom>) -> Option<i64> {
+        let mut sum = 0_i64;
+        for (atom, c) in index.terms() {
+            if !self.varies(atom) {
+                continue;
+            }
+            let slope = match atom {
+                Atom::Loop(_) => 1,
+                Atom::Value(_) => return None,
+                Atom::FloorDiv(inner, divisor) | Atom::Mod(inner, divisor) => {
+                    let slope = self.slope(inner, quotients)?;
+                    let quotient = Atom::FloorDiv(inner.clone(), divisor.clone());
+                    if !quotients.contains(&quotient) {
+                        quotients.push(quotient);
+                    }
+                    if matches!(atom, Atom::Mod(..)) {
+                        slope
+                    } else {
+                        0
+                    }
+                }
+            };
+            if slope != 0 {
+                sum = sum.checked_add(c.constant()?.checked_mul(slope)?)?;
+            }
+        }
+        Some(sum)
     }
 
     /// The address of an element of the iteration.

@@ -15,6 +15,10 @@ pub(super) struct Facts {
     varies: Vec<bool>,
     /// The literal that a value is.
     literals: Vec<Option<Literal>>,
+    /// The index that a value is.
+    indices: BTreeMap<ValueId, Index>,
+    /// The random words whose positions step by 1 from lane to lane under one key and counter, with the position.
+    in_a_row: BTreeMap<ValueId, Index>,
 }
 
 impl Facts {
@@ -25,6 +29,8 @@ impl Facts {
             loop_depth: BTreeMap::new(),
             varies: vec![false; count],
             literals: vec![None; count],
+            indices: BTreeMap::new(),
+            in_a_row: BTreeMap::new(),
         };
         facts.visit(kernel, &kernel.body, 0, None);
         facts
@@ -37,9 +43,7 @@ impl Facts {
                     self.value_depth[value.index()] = depth;
                     self.varies[value.index()] =
                         lanes.is_some_and(|id| self.depends(kernel, expr, id));
-                    if let Expr::Const(literal) = expr {
-                        self.literals[value.index()] = Some(*literal);
-                    }
+                    self.remember(*value, expr, lanes);
                 }
                 Stmt::Store { .. } => {}
                 Stmt::Loop(inner) => {
@@ -57,6 +61,50 @@ impl Facts {
                 }
             }
         }
+    }
+
+    fn remember(&mut self, value: ValueId, expr: &Expr, lanes: Option<LoopId>) {
+        match expr {
+            Expr::Const(literal) => self.literals[value.index()] = Some(*literal),
+            Expr::Index(index) => {
+                self.indices.insert(value, index.clone());
+            }
+            Expr::Philox {
+                key: [k0, k1],
+                counter: [c0, c1],
+                position,
+            } => {
+                let uniform = [k0, k1, c0, c1].into_iter().all(|v| !self.varies(*v));
+                if let (Some(index), Some(lanes), true) =
+                    (self.indices.get(position), lanes, uniform)
+                {
+                    let mut varying = index
+                        .terms()
+                        .iter()
+                        .filter(|(atom, _)| self.atom_varies(atom, lanes));
+                    let steps = matches!(varying.next(), Some((Atom::Loop(_), c)) if c.constant() == Some(1));
+                    if steps && varying.next().is_none() {
+                        self.in_a_row.insert(value, index.clone());
+                    }
+                }
+            }
+            Expr::Load { .. } | Expr::Unary(..) | Expr::Binary(..) | Expr::Compare(..) => {}
+            Expr::Select(..) | Expr::Fma(..) | Expr::Convert(_) | Expr::Bitcast(_) => {}
+        }
+    }
+
+    /// The position of random words that step by 1 from lane to lane under one key and counter.
+    pub(super) fn in_a_row(&self, value: ValueId) -> Option<&Index> {
+        self.in_a_row.get(&value)
+    }
+
+    /// Whether a body draws such words.
+    pub(super) fn draws_in_a_row(&self, body: &[Stmt]) -> bool {
+        body.iter().any(|stmt| match stmt {
+            Stmt::Let { value, .. } => self.in_a_row.contains_key(value),
+            Stmt::Store { .. } => false,
+            Stmt::Loop(inner) => self.draws_in_a_row(&inner.body),
+        })
     }
 
     fn depends(&self, kernel: &Kernel, expr: &Expr, lanes: LoopId) -> bool {

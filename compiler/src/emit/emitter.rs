@@ -28,6 +28,16 @@ pub(super) enum Point {
     Group(usize),
 }
 
+impl Point {
+    /// The group, the first one for what is computed once.
+    pub(super) fn group(self) -> usize {
+        match self {
+            Point::Uniform => 0,
+            Point::Group(group) => group,
+        }
+    }
+}
+
 /// What a kernel's value is at this place of the emission.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Slot {
@@ -69,6 +79,8 @@ pub(super) enum Key {
     Lane(Atom, usize),
     /// The mask of the live lanes of the tail.
     Live,
+    /// The address of the random words of an iteration.
+    Words(ValueId),
 }
 
 /// The scalars that can be used again, innermost scope last.

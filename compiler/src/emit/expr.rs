@@ -1,7 +1,7 @@
 //! Expressions: dispatch, selection, fused multiply-add, index values, and the mask tools that others build on.
 
 use super::EmitError;
-use super::emitter::{Emitter, Point};
+use super::emitter::{Counters, Emitter, Key, Point, memory};
 use super::form::Form;
 use super::helper::Helper;
 use crate::kernel::{Expr, Index, ValueId};
@@ -72,12 +72,51 @@ impl Emitter<'_, '_> {
                 counter,
                 position,
             } => {
+                if let Some(word) = self.shared_philox(value, *key, *counter, point)? {
+                    return Ok(Form::One(word));
+                }
                 let key = key.map(|v| self.form(v, point).one());
                 let counter = counter.map(|v| self.form(v, point).one());
                 let position = self.form(*position, point).two();
                 Ok(Form::One(self.philox(key, counter, position)))
             }
         }
+    }
+
+    /// Random words of a group from the blocks that the groups of an iteration share, if they do.
+    fn shared_philox(
+        &mut self,
+        value: ValueId,
+        key: [ValueId; 2],
+        counter: [ValueId; 2],
+        point: Point,
+    ) -> Result<Option<Value>, EmitError> {
+        let whole = self
+            .lanes
+            .is_some_and(|l| l.groups == 4 && matches!(l.counters, Counters::Full { .. }));
+        let (Point::Group(group), Some(index), true) =
+            (point, self.facts.in_a_row(value).cloned(), whole)
+        else {
+            return Ok(None);
+        };
+        let memo = Key::Words(value);
+        let words = match self.memo.find(&memo) {
+            Some(words) => words,
+            None => {
+                let [key, counter] =
+                    [key, counter].map(|pair| pair.map(|v| self.form(v, point).one()));
+                let first = self.lane_index(&index, 0);
+                let words = self.philox_in_a_row(key, counter, first)?;
+                self.memo.insert(memo, words);
+                words
+            }
+        };
+        Ok(Some(self.b.ins().load(
+            I32X4,
+            memory(),
+            words,
+            16 * group as i32,
+        )))
     }
 
     fn binary(

@@ -13,7 +13,7 @@ use super::form::Form;
 use crate::kernel::{Index, ParamId, ValueId};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32, F32X4, F64, F64X2, I8X16, I32, I32X4, I64, I64X2};
-use cranelift_codegen::ir::{BlockArg, InstBuilder, Type, Value};
+use cranelift_codegen::ir::{Block, BlockArg, InstBuilder, Type, Value};
 use kiln_ir::DType;
 
 impl Emitter<'_, '_> {
@@ -46,32 +46,68 @@ impl Emitter<'_, '_> {
                 self.gathered(dtype, |e, j| e.load_scalar(dtype, lanes[j].0, lanes[j].1))
             }
             (Address::Adjacent(at, offset), Some(mask)) => {
-                self.load_where_live(dtype, at, offset, mask)
+                let all = self.b.ins().vall_true(mask);
+                let size = dtype.size() as i32;
+                let lanes = std::array::from_fn(|j| (at, offset + size * j as i32));
+                self.either(
+                    all,
+                    |e| e.load_adjacent(dtype, at, offset),
+                    |e| e.load_lanes(dtype, lanes, mask),
+                )
             }
             (Address::Apart(lanes), Some(mask)) => self.load_lanes(dtype, lanes, mask),
+            (
+                Address::Row {
+                    first,
+                    adjacent,
+                    holds,
+                },
+                mask,
+            ) => {
+                let whole = self.and_all(holds, mask);
+                let group = point.group();
+                self.either(
+                    whole,
+                    |e| {
+                        if adjacent {
+                            return e.load_adjacent(dtype, first, 0);
+                        }
+                        let scalar = e.load_scalar(dtype, first, 0);
+                        e.splat(dtype, scalar)
+                    },
+                    |e| {
+                        let lanes = e.apart(param, index, group);
+                        match mask {
+                            Some(mask) => e.load_lanes(dtype, lanes, mask),
+                            None => e.gathered(dtype, |e, j| e.load_scalar(dtype, lanes[j].0, 0)),
+                        }
+                    },
+                )
+            }
         })
     }
 
-    /// Adjacent elements under a mask: all at once where every lane is live, else lane by lane.
-    fn load_where_live(&mut self, dtype: DType, at: Value, offset: i32, mask: Value) -> Form {
-        let (whole, apart, done) = (
-            self.b.create_block(),
-            self.b.create_block(),
-            self.b.create_block(),
-        );
-        let all = self.b.ins().vall_true(mask);
-        self.b.ins().brif(all, whole, &[], apart, &[]);
+    /// A condition, and that all lanes of a mask are live.
+    fn and_all(&mut self, condition: Value, mask: Option<Value>) -> Value {
+        match mask {
+            Some(mask) => {
+                let all = self.b.ins().vall_true(mask);
+                self.b.ins().band(condition, all)
+            }
+            None => condition,
+        }
+    }
 
-        self.b.switch_to_block(whole);
-        let form = self.load_adjacent(dtype, at, offset);
-        self.jump_with(done, form);
-
-        self.b.switch_to_block(apart);
-        let size = dtype.size() as i32;
-        let lanes = std::array::from_fn(|j| (at, offset + size * j as i32));
-        let masked = self.load_lanes(dtype, lanes, mask);
-        self.jump_with(done, masked);
-
+    /// What one of two ways of emission gives, by a condition.
+    fn either(
+        &mut self,
+        condition: Value,
+        whole: impl FnOnce(&mut Self) -> Form,
+        apart: impl FnOnce(&mut Self) -> Form,
+    ) -> Form {
+        let [yes, no, done] = self.branch(condition);
+        let form = self.way(yes, done, whole);
+        self.way(no, done, apart);
         self.b.switch_to_block(done);
         form.map(|register| {
             let ty = self.b.func.dfg.value_type(register);
@@ -79,14 +115,24 @@ impl Emitter<'_, '_> {
         })
     }
 
-    fn jump_with(&mut self, block: cranelift_codegen::ir::Block, form: Form) {
-        let arguments: Vec<BlockArg> = form
-            .registers()
-            .iter()
-            .copied()
-            .map(BlockArg::Value)
-            .collect();
-        self.b.ins().jump(block, &arguments);
+    /// Emits one way in its block and hands what it gives to the block where the ways meet.
+    fn way(&mut self, block: Block, done: Block, emit: impl FnOnce(&mut Self) -> Form) -> Form {
+        self.b.switch_to_block(block);
+        let mark = self.memo.mark();
+        let form = emit(self);
+        // What was computed on one way is not there on the other.
+        self.memo.reset(mark);
+        let registers = form.registers().iter().copied();
+        let arguments: Vec<BlockArg> = registers.map(BlockArg::Value).collect();
+        self.b.ins().jump(done, &arguments);
+        form
+    }
+
+    /// Branches on a condition: the blocks where it holds, where it does not, and where both meet.
+    fn branch(&mut self, condition: Value) -> [Block; 3] {
+        let blocks = [(); 3].map(|()| self.b.create_block());
+        self.b.ins().brif(condition, blocks[0], &[], blocks[1], &[]);
+        blocks
     }
 
     fn load_lanes(&mut self, dtype: DType, lanes: [(Value, i32); 4], mask: Value) -> Form {
@@ -269,33 +315,59 @@ impl Emitter<'_, '_> {
                 self.store_adjacent(dtype, form, at, offset)
             }
             (Address::Adjacent(at, offset), Some(mask), _) => {
-                let (whole, apart, done) = (
-                    self.b.create_block(),
-                    self.b.create_block(),
-                    self.b.create_block(),
-                );
                 let all = self.b.ins().vall_true(mask);
-                self.b.ins().brif(all, whole, &[], apart, &[]);
+                let size = dtype.size() as i32;
+                let lanes = std::array::from_fn(|j| (at, offset + size * j as i32));
+                let [whole, apart, done] = self.branch(all);
                 self.b.switch_to_block(whole);
                 self.store_adjacent(dtype, form, at, offset);
                 self.b.ins().jump(done, &[]);
                 self.b.switch_to_block(apart);
-                let size = dtype.size() as i32;
-                let lanes = std::array::from_fn(|j| (at, offset + size * j as i32));
                 self.store_masked(dtype, form, lanes, mask, 4);
                 self.b.ins().jump(done, &[]);
                 self.b.switch_to_block(done);
             }
-            (Address::Apart(lanes), None, _) => {
-                for (j, (at, offset)) in lanes.into_iter().enumerate() {
-                    self.store_lane(dtype, form, j, at, offset);
+            (
+                Address::Row {
+                    first,
+                    adjacent,
+                    holds,
+                },
+                mask,
+                _,
+            ) => {
+                let all = self.and_all(holds, mask);
+                let [whole, apart, done] = self.branch(all);
+                self.b.switch_to_block(whole);
+                if adjacent {
+                    self.store_adjacent(dtype, form, first, 0);
+                } else {
+                    self.store_lane(dtype, form, 3, first, 0);
                 }
+                self.b.ins().jump(done, &[]);
+                self.b.switch_to_block(apart);
+                let mark = self.memo.mark();
+                let lanes = self.apart(param, index, point.group());
+                match mask {
+                    Some(mask) => self.store_masked(dtype, form, lanes, mask, 4),
+                    None => self.store_lanes(dtype, form, lanes),
+                }
+                self.memo.reset(mark);
+                self.b.ins().jump(done, &[]);
+                self.b.switch_to_block(done);
             }
+            (Address::Apart(lanes), None, _) => self.store_lanes(dtype, form, lanes),
             (Address::Apart(lanes), Some(mask), _) => {
                 self.store_masked(dtype, form, lanes, mask, 4)
             }
         }
         Ok(())
+    }
+
+    fn store_lanes(&mut self, dtype: DType, form: Form, lanes: [(Value, i32); 4]) {
+        for (j, (at, offset)) in lanes.into_iter().enumerate() {
+            self.store_lane(dtype, form, j, at, offset);
+        }
     }
 
     fn store_masked(

@@ -1,6 +1,6 @@
 //! From kernels to machine code for this machine.
 //!
-//! Code is computed in one form only: *groups* of four lanes in 128-bit registers ([`form::Form`]). A value outside the lanes loop is the
+//! Code is computed in one form only: *groups* of four lanes in 128-bit registers (`form.rs`). A value outside the lanes loop is the
 //! same form with one number in all lanes, so that a number has the same bits wherever it is computed. The lanes loop runs four groups an
 //! iteration, then one group at a time, whose surplus lanes repeat the last live element; so there is no scalar code beside the vector code.
 //!

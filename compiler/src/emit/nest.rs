@@ -253,7 +253,8 @@ impl<'k, 'f> Emitter<'k, 'f> {
         partial: Vec<Value>,
     ) -> Result<Vec<Value>, EmitError> {
         let accumulators = &inner.accumulators;
-        let long = cost(self.kernel, &inner.body) > LONG;
+        // Random words in a row are drawn for four groups at once, however long the body is.
+        let long = cost(self.kernel, &inner.body) > LONG && !self.facts.draws_in_a_row(&inner.body);
         let groups = if long { 1 } else { GROUPS };
         let step = 4 * groups as i64;
         // Folds take whole sixteens even where an iteration is one group: the partial results then change places.

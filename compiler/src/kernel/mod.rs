@@ -62,6 +62,11 @@ id!(
 );
 
 /// A pointer that a kernel is called with.
+///
+/// Loads and stores happen in the order of the statements, with two liberties: the iterations of a lanes loop interleave, statement by
+/// statement, and a load from a parameter that is only read, at an index that does not vary with the lanes, is moved before its lanes loop.
+/// A parameter that is read may be the same memory as one that is written wherever these make no difference: an element-wise kernel works
+/// in place, a row kernel too if its last sweep is the only one that writes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Param {
     /// The element type; `bool` elements are bytes that hold 0 or 1.

@@ -179,7 +179,13 @@ fn factor(f: &mut Formatter<'_>, dim: &Dim) -> fmt::Result {
 impl fmt::Display for Atom {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let division = |f: &mut Formatter<'_>, inner: &Index, word: &str, divisor: &Dim| {
-            write!(f, "({inner} {word} ")?;
+            let single = inner.as_constant().is_some()
+                || (inner.terms().len() == 1 && inner.base().constant() == Some(0));
+            if single {
+                write!(f, "({inner} {word} ")?;
+            } else {
+                write!(f, "(({inner}) {word} ")?;
+            }
             factor(f, divisor)?;
             f.write_str(")")
         };

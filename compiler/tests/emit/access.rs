@@ -1,10 +1,14 @@
 //! Every way in which an element is found: strides, broadcasts, quotients, gathered positions and predicates, in lanes and outside.
 
 use crate::elements::{TYPES, numbers};
-use crate::support::{Build, agrees, agrees_over, float_param, i, map, n, nest, store, store_if};
+use crate::support::{
+    Buffer, Build, LENGTHS, agrees, agrees_over, float_param, i, map, n, nest, store, store_if,
+};
+use kiln_compiler::jit;
 use kiln_compiler::kernel::{Access, Atom, Expr, Index, Kernel, LoopId, LoopKind, Stmt, ValueId};
 use kiln_ir::ops::{Binary, Compare};
-use kiln_ir::{Array, DType, Dim, Values};
+use kiln_ir::program::Code;
+use kiln_ir::{Array, DType, Dim, KernelId, Values};
 
 /// `out[i] = in[index]` in lanes, for every type.
 fn copies(index: &Index, elements: impl Fn(usize) -> usize) {
@@ -82,6 +86,53 @@ fn quotients_and_remainders() {
             .plus(&quotient)
             .offset(&Dim::from(1));
         copies(&mixed, |n| 10 * n + 10);
+    }
+}
+
+/// Rows out of longer rows, rows that repeat, and both ways of writing them: adjacent within a row, apart across its end.
+#[test]
+fn rows_within_rows() {
+    let extent = |_: LoopId| None;
+    for width in [4, 5, 7, 28].map(Dim::from) {
+        let (row, column) = (
+            i(0).floor_div(&width, &extent),
+            i(0).modulo(&width, &extent),
+        );
+        copies(&row.times(&(&width + &Dim::from(3))).plus(&column), |n| {
+            2 * n + 8
+        });
+        copies(&column, |_| 28);
+        copies(&row, |n| n);
+        // Two levels, the outer rows backwards.
+        let pair = row.modulo(&Dim::from(2), &extent);
+        copies(
+            &pair
+                .times(&Dim::from(-40))
+                .plus(&column)
+                .offset(&Dim::from(40)),
+            |_| 70,
+        );
+        for dtype in TYPES {
+            for begin in [0, 1] {
+                let mut b = Build::new(&[
+                    (dtype, Access::Read),
+                    (dtype, Access::Write),
+                    (dtype, Access::Write),
+                ]);
+                let mut body = Vec::new();
+                let p = third(&mut b, &mut body, begin, 3 - 2 * begin);
+                let index = row.times(&(&width + &Dim::from(3))).plus(&column);
+                let v = b.load_if(&mut body, 0, index.clone(), Some(p));
+                body.push(store(1, index.clone(), v));
+                body.push(store_if(2, index, v, Some(p)));
+                let kernel = b.finish(vec![nest(LoopKind::Lanes, 0, n(), body)]);
+                agrees(&kernel, |n| {
+                    [1, 2, 3]
+                        .map(|seed| numbers(dtype, 2 * n + 8, seed))
+                        .to_vec()
+                });
+            }
+        }
     }
 }
 
@@ -284,6 +335,33 @@ fn a_parameter_is_updated_in_place() {
     body.push(store(0, i(0), w));
     let kernel = b.finish(vec![nest(LoopKind::Lanes, 0, n(), body)]);
     agrees(&kernel, |n| vec![float_param(n), float_param(n)]);
+}
+
+/// One buffer as two parameters: what is read of it is the element that is written.
+#[test]
+fn an_input_and_the_output_are_one_buffer() {
+    let kernel = map(&[DType::F32, DType::F32], DType::F32, |b, body, v| {
+        b.compute(body, DType::F32, Expr::Binary(Binary::Sub, v[0], v[1]))
+    });
+    let code = jit::compile(&[kernel]).unwrap();
+    for n in LENGTHS {
+        let (a, b): (Vec<f32>, Vec<f32>) = (0..n).map(|i| (i as f32, 0.5 + 3.0 * i as f32)).unzip();
+        let (mut a_buffer, mut b_buffer) = (Buffer::of(&a), Buffer::of(&b));
+        let pointers = [a_buffer.pointer(), b_buffer.pointer(), b_buffer.pointer()];
+        // SAFETY: both buffers have `n` elements.
+        unsafe {
+            let entry = code.entry(KernelId::new(0)).unwrap();
+            entry(
+                pointers.as_ptr(),
+                [n as i64].as_ptr(),
+                0,
+                n as i64,
+                code.helpers(),
+            );
+        }
+        let expected: Vec<f32> = a.iter().zip(&b).map(|(a, b)| a - b).collect();
+        assert_eq!(b_buffer.to_vec::<f32>(), expected);
+    }
 }
 
 /// `out[i, j] = in[j, i] + row[j]`, with the lanes along j.

@@ -6,6 +6,8 @@ mod elements;
 mod elementwise;
 mod folding;
 mod folds;
+mod language;
 mod nests;
+mod random;
 mod reference;
 mod support;

@@ -136,7 +136,7 @@ fn adam_in_place() {
 }
 
 /// Dropout: the words of Philox at the positions of the elements, with a key and counter from memory.
-pub(crate) fn dropout() -> Kernel {
+pub(crate) fn dropout(offset: i64) -> Kernel {
     let mut b = Build::new(&[
         (DType::F32, Access::Read),
         (DType::U32, Access::Read),
@@ -150,7 +150,7 @@ pub(crate) fn dropout() -> Kernel {
     let position = b.compute(
         &mut lanes,
         DType::I64,
-        Expr::Index(i(0).offset(&Dim::from((1_i64 << 34) - 6))),
+        Expr::Index(i(0).offset(&Dim::from(offset))),
     );
     let bits = b.compute(
         &mut lanes,
@@ -180,15 +180,18 @@ fn philox_has_the_bits_of_the_host() {
         let words = vec![0x1234_5678, 0xffff_fff0, 7, 0x8000_0001];
         Array::new(DType::U32, vec![4], Values::Int(words)).unwrap()
     };
-    let kernel = dropout();
-    agrees(&kernel, |n| {
-        vec![
-            float_param(n),
-            key(),
-            float_param(n),
-            numbers(DType::U32, n, 1),
-        ]
-    });
+    // Within a block, across blocks, and where the number of the block needs more than 32 bits.
+    for offset in [0, 1, 2, 3, 4, (1 << 34) - 6] {
+        let kernel = dropout(offset);
+        agrees(&kernel, |n| {
+            vec![
+                float_param(n),
+                key(),
+                float_param(n),
+                numbers(DType::U32, n, 1),
+            ]
+        });
+    }
     // At positions without order.
     let mut b = Build::new(&[
         (DType::I64, Access::Read),

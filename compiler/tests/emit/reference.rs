@@ -22,18 +22,21 @@ pub(crate) fn interpret(
         kernel,
         bindings,
         range,
-        params,
+        memory: params.iter().map(|p| p.values().clone()).collect(),
         values: BTreeMap::new(),
         counters: BTreeMap::new(),
     };
     interpreter.body(&kernel.body);
+    for (param, values) in params.iter_mut().zip(interpreter.memory) {
+        *param = Array::new(param.dtype(), param.shape().to_vec(), values).unwrap();
+    }
 }
 
 struct Interpreter<'k> {
     kernel: &'k Kernel,
     bindings: &'k Bindings,
     range: std::ops::Range<i64>,
-    params: &'k mut [Array],
+    memory: Vec<Values>,
     values: BTreeMap<ValueId, Array>,
     counters: BTreeMap<LoopId, i64>,
 }
@@ -62,9 +65,11 @@ impl Interpreter<'_> {
                 } => {
                     if predicate.is_none_or(|p| self.truth(p)) {
                         let at = self.index(index) as usize;
-                        let stored = &self.values[value];
-                        let target = &mut self.params[param.index()];
-                        *target = replaced(target, at, stored);
+                        match (&mut self.memory[param.index()], self.values[value].values()) {
+                            (Values::Float(memory), Values::Float(v)) => memory[at] = v[0],
+                            (Values::Int(memory), Values::Int(v)) => memory[at] = v[0],
+                            _ => unreachable!("an element has its parameter's type"),
+                        }
                     }
                 }
                 Stmt::Loop(inner) => self.nested(inner),
@@ -137,7 +142,10 @@ impl Interpreter<'_> {
             }
             Expr::Load { param, index, .. } => {
                 let at = self.index(index) as usize;
-                crate::elements::gather(&self.params[param.index()], 1, |_| at)
+                match &self.memory[param.index()] {
+                    Values::Float(memory) => float(dtype, memory[at]),
+                    Values::Int(memory) => int(dtype, memory[at]),
+                }
             }
             Expr::Const(Literal::Float(bits)) => float(dtype, f64::from_bits(*bits)),
             Expr::Const(Literal::Int(i)) => int(dtype, *i),
@@ -175,23 +183,6 @@ impl Interpreter<'_> {
             }
         }
     }
-}
-
-fn replaced(target: &Array, at: usize, element: &Array) -> Array {
-    let values = match (target.values(), element.values()) {
-        (Values::Float(v), Values::Float(e)) => {
-            let mut v = v.clone();
-            v[at] = e[0];
-            Values::Float(v)
-        }
-        (Values::Int(v), Values::Int(e)) => {
-            let mut v = v.clone();
-            v[at] = e[0];
-            Values::Int(v)
-        }
-        _ => unreachable!("an element has its array's type"),
-    };
-    Array::new(target.dtype(), target.shape().to_vec(), values).unwrap()
 }
 
 /// The fold of the operands in the documented order.

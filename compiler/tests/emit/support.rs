@@ -155,6 +155,14 @@ impl Build {
         ValueId(self.kernel.values.len() as u32 - 1)
     }
 
+    pub(crate) fn dtype(&self, value: ValueId) -> DType {
+        self.kernel.values[value.index()]
+    }
+
+    pub(crate) fn param(&mut self, dtype: DType, access: Access) {
+        self.kernel.params.push(Param { dtype, access });
+    }
+
     /// A statement that computes, and its value.
     pub(crate) fn compute(&mut self, body: &mut Vec<Stmt>, dtype: DType, expr: Expr) -> ValueId {
         let value = self.value(dtype);
@@ -294,7 +302,7 @@ pub(crate) fn agrees_in_ranges(
     }
 }
 
-fn bound(n: usize) -> Bindings {
+pub(crate) fn bound(n: usize) -> Bindings {
     let mut bindings = Bindings::new();
     bindings.insert(Symbol::new("n"), n as i64);
     bindings
