@@ -14,7 +14,7 @@ use kiln_ir::{DType, Dim};
 #[test]
 fn a_row_kernel_prints() {
     insta::assert_snapshot!(softmax(DType::F32, Dim::from(10)), @r"
-    kernel test(p0: read f32, p1: readwrite f32, p2: write f32, p3: write i64) {
+    kernel test(p0: read f32, p1: update f32, p2: write f32, p3: write i64) {
       grid i0 < 3 {
         lanes i1 < 10 {
           v0: f32 = load p0[10*i0 + i1]
