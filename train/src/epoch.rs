@@ -7,7 +7,7 @@
 use crate::data::{DataError, Loader};
 use crate::means::Means;
 use kiln_ir::{Class, DType};
-use kiln_runtime::{ReadError, Session, SetError, StepError};
+use kiln_runtime::{ReadError, Session, SetError, StepError, TensorView};
 
 /// Why a pass over a data set ended early.
 #[derive(Debug, thiserror::Error)]
@@ -124,19 +124,25 @@ pub enum HandOverError {
 /// [`HandOverError`] where `from` lacks a name, or has it with another type or shape; nothing is copied then.
 pub fn hand_over(from: &Session, to: &mut Session) -> Result<(), HandOverError> {
     // Everything is compared before anything is written, so that a session never holds half of each.
-    for wanted in to.states() {
-        let Some(given) = from.states().find(|s| s.name() == wanted.name()) else {
+    let fits = |wanted: &TensorView<'_>| {
+        let same = |given: TensorView<'_>| {
+            given.name() == wanted.name()
+                && given.dtype() == wanted.dtype()
+                && given.shape() == wanted.shape()
+        };
+        from.states().any(same)
+    };
+    let unfit = to.states().find(|wanted| !fits(wanted));
+    if let Some(name) = unfit.map(|wanted| wanted.name().to_owned()) {
+        let Ok(given) = from.state(&name) else {
             return Err(HandOverError::Missing {
                 from: from.program().name.clone(),
                 to: to.program().name.clone(),
-                name: wanted.name().to_owned(),
+                name,
             });
         };
-        if given.dtype() != wanted.dtype() || given.shape() != wanted.shape() {
-            // The session words the refusal of a value that does not fit; it is refused before it is written.
-            let name = wanted.name().to_owned();
-            return Ok(to.set_state(&name, given)?);
-        }
+        // It does not fit, so the session refuses it and says why.
+        return Ok(to.set_state(&name, given)?);
     }
     for given in from.states() {
         if to.states().any(|s| s.name() == given.name()) {
