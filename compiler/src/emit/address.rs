@@ -154,8 +154,7 @@ impl Emitter<'_, '_> {
             return value;
         }
         let mut value = self.b.ins().iadd_imm_s(first, element as i64);
-        if let Counters::Tail { end, .. } = lanes.counters {
-            let last = self.b.ins().iadd_imm_s(end, -1);
+        if let Counters::Tail { last, .. } = lanes.counters {
             value = self.b.ins().smin(value, last);
         }
         self.memo.insert(key, value);

@@ -50,8 +50,8 @@ pub(super) struct Lanes {
 pub(super) enum Counters {
     /// Lane `e` of the iteration is element `first + e`.
     Full { first: Value },
-    /// Lane `e` is element `min(first + e, end - 1)`.
-    Tail { first: Value, end: Value },
+    /// Lane `e` is element `min(first + e, last)`.
+    Tail { first: Value, last: Value },
 }
 
 /// A scalar that was computed in this scope or one around it.

@@ -75,6 +75,24 @@ impl Emitter<'_, '_> {
         Ok(State::pack(&states))
     }
 
+    /// What the results of all accumulators begin with, packed: the identities, but +0 for a floating sum.
+    pub(super) fn starts(
+        &mut self,
+        accumulators: &[Accumulator],
+        groups: usize,
+    ) -> Result<Vec<Value>, EmitError> {
+        let mut states = Vec::with_capacity(accumulators.len());
+        for accumulator in accumulators {
+            let mut state = self.identity(accumulator)?;
+            let dtype = self.dtype(accumulator.operand);
+            if accumulator.fold == Fold::Reduce(ReduceKind::Sum) && dtype.is_float() {
+                state.value = self.literal(dtype, Literal::Float(0f64.to_bits()))?;
+            }
+            states.push(vec![state; groups]);
+        }
+        Ok(State::pack(&states))
+    }
+
     pub(super) fn identity(&mut self, accumulator: &Accumulator) -> Result<State, EmitError> {
         let dtype = self.dtype(accumulator.operand);
         let kind = match accumulator.fold {

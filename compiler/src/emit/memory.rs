@@ -43,8 +43,7 @@ impl Emitter<'_, '_> {
             }
             (Address::Adjacent(at, offset), None) => self.load_adjacent(dtype, at, offset),
             (Address::Apart(lanes), None) => {
-                let scalars = lanes.map(|(at, offset)| self.load_scalar(dtype, at, offset));
-                self.assemble(dtype, scalars)
+                self.gathered(dtype, |e, j| e.load_scalar(dtype, lanes[j].0, lanes[j].1))
             }
             (Address::Adjacent(at, offset), Some(mask)) => {
                 self.load_where_live(dtype, at, offset, mask)
@@ -92,12 +91,11 @@ impl Emitter<'_, '_> {
 
     fn load_lanes(&mut self, dtype: DType, lanes: [(Value, i32); 4], mask: Value) -> Form {
         let safe = self.readable();
-        let scalars = std::array::from_fn(|j| {
+        let form = self.gathered(dtype, |e, j| {
             let (at, offset) = lanes[j];
-            let at = self.masked_address(at, offset, mask, j, safe);
-            self.load_scalar(dtype, at, 0)
+            let at = e.masked_address(at, offset, mask, j, safe);
+            e.load_scalar(dtype, at, 0)
         });
-        let form = self.assemble(dtype, scalars);
         self.clear(form, mask)
     }
 
@@ -169,15 +167,37 @@ impl Emitter<'_, '_> {
 
     /// The scalars of four lanes in registers.
     pub(super) fn assemble(&mut self, dtype: DType, lanes: [Value; 4]) -> Form {
+        self.gathered(dtype, |_, j| lanes[j])
+    }
+
+    /// The scalars of four lanes in registers, each asked for right before it is put there, so that a load becomes part of that.
+    pub(super) fn gathered(
+        &mut self,
+        dtype: DType,
+        mut lane: impl FnMut(&mut Self, usize) -> Value,
+    ) -> Form {
         let ty = super::form::register_type(dtype).unwrap_or(I32X4);
+        let mut register = |e: &mut Self, first: usize, count: usize| {
+            let scalar = lane(e, first);
+            // A float is broadcast in one instruction, but put into an empty register in three.
+            let mut register = if ty.lane_type().is_float() {
+                e.b.ins().splat(ty, scalar)
+            } else {
+                e.b.ins().scalar_to_vector(ty, scalar)
+            };
+            for j in 1..count {
+                let scalar = lane(e, first + j);
+                register = e.b.ins().insertlane(register, scalar, j as u8);
+            }
+            register
+        };
         match ty {
             F64X2 | I64X2 => {
-                let [a, b, c, d] = lanes;
-                let low = self.register(ty, &[a, b]);
-                Form::Two([low, self.register(ty, &[c, d])])
+                let low = register(self, 0, 2);
+                Form::Two([low, register(self, 2, 2)])
             }
             _ => {
-                let register = self.register(ty, &lanes);
+                let register = register(self, 0, 4);
                 Form::One(if dtype == DType::Bool {
                     self.b.ins().ineg(register)
                 } else {
@@ -185,14 +205,6 @@ impl Emitter<'_, '_> {
                 })
             }
         }
-    }
-
-    pub(super) fn register(&mut self, ty: Type, lanes: &[Value]) -> Value {
-        let mut register = self.b.ins().scalar_to_vector(ty, lanes[0]);
-        for (j, lane) in lanes.iter().enumerate().skip(1) {
-            register = self.b.ins().insertlane(register, *lane, j as u8);
-        }
-        register
     }
 
     fn load_adjacent(&mut self, dtype: DType, at: Value, offset: i32) -> Form {
@@ -367,16 +379,16 @@ impl Emitter<'_, '_> {
         }
     }
 
-    /// The lanes of the tail whose element exists: lane `j` where `first + j < end`.
-    pub(super) fn live_lanes(&mut self, first: Value, end: Value) -> Value {
+    /// The lanes of the tail whose element exists: lane `j` where `first + j <= last`.
+    pub(super) fn live_lanes(&mut self, first: Value, last: Value) -> Value {
         let key = super::emitter::Key::Live;
         if let Some(mask) = self.memo.find(&key) {
             return mask;
         }
-        let rest = self.b.ins().isub(end, first);
+        let rest = self.b.ins().isub(last, first);
         let rest = self.b.ins().ireduce(I32, rest);
         let rest = self.b.ins().splat(I32X4, rest);
-        let numbers = self.constant(I32X4, 0x0000_0003_0000_0002_0000_0001_0000_0000);
+        let numbers = self.constant(I32X4, 0x0000_0002_0000_0001_0000_0000_ffff_ffff);
         let mask = self.b.ins().icmp(IntCC::SignedGreaterThan, rest, numbers);
         self.memo.insert(key, mask);
         mask

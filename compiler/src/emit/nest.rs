@@ -102,6 +102,7 @@ impl<'k, 'f> Emitter<'k, 'f> {
         let groups = self.lanes.map_or(1, |lanes| lanes.groups);
         let accumulators = &inner.accumulators;
         let identities = self.identities(accumulators, groups)?;
+        let starts = self.starts(accumulators, groups)?;
         let (blocks, within) = match trips {
             Trips::Exactly(n) if n <= SERIAL_BLOCK => (Trips::Exactly(n.min(1)), trips),
             Trips::Exactly(n) => (
@@ -114,7 +115,7 @@ impl<'k, 'f> Emitter<'k, 'f> {
             range,
             SERIAL_BLOCK,
             blocks,
-            identities.clone(),
+            starts,
             &mut |e, first, results| {
                 let end = e.block_end(first, range[1], SERIAL_BLOCK, blocks);
                 let block = e.counted(
@@ -173,18 +174,18 @@ impl<'k, 'f> Emitter<'k, 'f> {
         trips: Trips,
     ) -> Result<(), EmitError> {
         let accumulators = &inner.accumulators;
-        let identities = self.identities(accumulators, 1)?;
+        let starts = self.starts(accumulators, 1)?;
         let [from, to] = range;
         let results = match trips {
-            Trips::Exactly(0) => identities,
+            Trips::Exactly(0) => starts,
             Trips::Exactly(_) | Trips::AtLeastOne => {
-                self.lanes_blocks(inner, range, trips, identities)?
+                self.lanes_blocks(inner, range, trips, starts)?
             }
             Trips::Unknown => {
                 let any = self.b.ins().icmp(IntCC::SignedLessThan, from, to);
-                let otherwise = identities.clone();
+                let otherwise = starts.clone();
                 self.guarded(any, &otherwise, &mut |e| {
-                    e.lanes_blocks(inner, range, Trips::AtLeastOne, identities.clone())
+                    e.lanes_blocks(inner, range, Trips::AtLeastOne, starts.clone())
                 })?
             }
         };
@@ -202,7 +203,7 @@ impl<'k, 'f> Emitter<'k, 'f> {
         inner: &'k Loop,
         range: [Value; 2],
         trips: Trips,
-        identities: Vec<Value>,
+        starts: Vec<Value>,
     ) -> Result<Vec<Value>, EmitError> {
         self.depth += 1;
         for stmt in &inner.body {
@@ -230,7 +231,7 @@ impl<'k, 'f> Emitter<'k, 'f> {
                 range,
                 LANES_BLOCK,
                 blocks,
-                identities,
+                starts,
                 &mut |e, first, results| {
                     let end = e.block_end(first, range[1], LANES_BLOCK, blocks);
                     let folded = e.sweep(inner, [first, end], within, partial.clone())?;
@@ -316,6 +317,7 @@ impl<'k, 'f> Emitter<'k, 'f> {
             left = Some(n % 4);
         }
         let tail_trips = left.map_or(Trips::Unknown, |n| Trips::Exactly((n + 3) / 4));
+        let last = self.b.ins().iadd_imm_s(to, -1);
         self.counted(
             [tail_from, to],
             4,
@@ -326,7 +328,7 @@ impl<'k, 'f> Emitter<'k, 'f> {
                 let lanes = Lanes {
                     id: inner.id,
                     groups: 1,
-                    counters: Counters::Tail { first, end: to },
+                    counters: Counters::Tail { first, last },
                 };
                 e.groups(inner, lanes, first, &mut states)?;
                 Ok(State::pack(&states))
@@ -348,8 +350,8 @@ impl<'k, 'f> Emitter<'k, 'f> {
         self.lanes_body(&inner.body, lanes.groups, &mut |e, group| {
             for (accumulator, states) in accumulators.iter().zip(states.iter_mut()) {
                 let mut operand = e.operand(accumulator, Point::Group(group));
-                if let Counters::Tail { first, end } = lanes.counters {
-                    let live = e.live_lanes(first, end);
+                if let Counters::Tail { first, last } = lanes.counters {
+                    let live = e.live_lanes(first, last);
                     let identity = e.identity(accumulator)?;
                     operand = e.choose_state(live, operand, identity);
                 }

@@ -141,10 +141,11 @@ pub struct Loop {
 ///   there are 16 partial results, each begun with the identity. Iteration `r` of the block goes to partial result `r mod 16` while
 ///   whole sixteens last; the rest, `r mod 16 = 0..`, goes four at a time to partial results 0 to 3 (`r mod 4`). Then partial result
 ///   `j` of 0..4 becomes `(j + (j+4)) + ((j+8) + (j+12))`, and the block is `(0 + 2) + (1 + 3)` of these. The result is
-///   `identity + block 0 + block 1 + ...`, from the left.
-/// - *Over a serial loop*: blocks of [`SERIAL_BLOCK`], each folded from the identity in order, then the blocks in order from the identity.
+///   `start + block 0 + block 1 + ...`, from the left.
+/// - *Over a serial loop*: blocks of [`SERIAL_BLOCK`], each folded from the identity in order, then the blocks in order from the start.
 ///
-/// Identities are those of the interpreter; for a floating sum it is -0.0, which leaves every number as it is.
+/// The start is the interpreter's identity, so the fold of nothing is the same on both sides. The identity of partial results is the same
+/// too, except that it is -0.0 for a floating sum, which leaves every number as it is where +0.0 would turn -0.0 around.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Accumulator {
     /// The result.

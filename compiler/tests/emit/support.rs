@@ -1,5 +1,7 @@
 //! What the tests of emitted code share: buffers with guard zones, a way to run a kernel, and builders for small kernels.
 
+use crate::elements::{Random, assert_same, decode, encode};
+use crate::reference::interpret;
 use kiln_compiler::emit::Target;
 use kiln_compiler::jit::{self, JitCode};
 use kiln_compiler::kernel::{
@@ -7,7 +9,7 @@ use kiln_compiler::kernel::{
 };
 use kiln_ir::ops::Literal;
 use kiln_ir::program::Code;
-use kiln_ir::{Bindings, DType, Dim, KernelId, Symbol};
+use kiln_ir::{Array, Bindings, DType, Dim, KernelId, Symbol, Values};
 
 /// The lengths at which loops of four groups of four lanes change their course.
 pub(crate) const LENGTHS: [usize; 9] = [0, 1, 3, 4, 5, 15, 16, 17, 33];
@@ -251,4 +253,67 @@ pub(crate) fn map(
     let value = f(&mut build, &mut body, &loaded);
     body.push(store(operands.len() as u32, i(0), value));
     build.finish(vec![nest(LoopKind::Lanes, 0, n(), body)])
+}
+
+/// f32 numbers, one parameter's worth.
+pub(crate) fn float_param(count: usize) -> Array {
+    let mut random = Random::new(99);
+    let values = (0..count).map(|_| random.unit() * 8.0).collect();
+    Array::new(DType::F32, vec![count], Values::Float(values)).unwrap()
+}
+
+/// The kernel and the reference agree in every element of every parameter, at the usual lengths.
+pub(crate) fn agrees(kernel: &Kernel, params: impl Fn(usize) -> Vec<Array>) {
+    agrees_over(kernel, &LENGTHS, params);
+}
+
+pub(crate) fn agrees_over(
+    kernel: &Kernel,
+    lengths: &[usize],
+    params: impl Fn(usize) -> Vec<Array>,
+) {
+    let compiled = Compiled::new(kernel.clone());
+    for n in lengths {
+        let bindings = bound(*n);
+        let total = kernel
+            .partition()
+            .map_or(1, |l| l.extent.eval(&bindings).unwrap());
+        compiled.agrees(&bindings, 0..total, &params(*n));
+    }
+}
+
+pub(crate) fn agrees_in_ranges(
+    kernel: &Kernel,
+    n: usize,
+    ranges: &[std::ops::Range<i64>],
+    params: impl Fn(usize) -> Vec<Array>,
+) {
+    let compiled = Compiled::new(kernel.clone());
+    for range in ranges {
+        compiled.agrees(&bound(n), range.clone(), &params(n));
+    }
+}
+
+fn bound(n: usize) -> Bindings {
+    let mut bindings = Bindings::new();
+    bindings.insert(Symbol::new("n"), n as i64);
+    bindings
+}
+
+impl Compiled {
+    fn agrees(&self, bindings: &Bindings, range: std::ops::Range<i64>, params: &[Array]) {
+        let mut buffers: Vec<Buffer> = params.iter().map(encode).collect();
+        self.run_range(
+            bindings,
+            range.clone(),
+            &mut buffers.iter_mut().collect::<Vec<_>>(),
+        );
+        let mut expected = params.to_vec();
+        interpret(&self.kernel, bindings, range.clone(), &mut expected);
+        for (p, (buffer, expected)) in buffers.iter().zip(&expected).enumerate() {
+            let found = decode(expected.dtype(), buffer);
+            let what = format!("p{p} with {bindings:?} over {range:?} of\n{}", self.kernel);
+            assert_same(&found, expected, &[], &what);
+        }
+    }
 }

@@ -2,10 +2,6 @@
 
 mod driver;
 mod fold;
-mod jit;
-#[allow(dead_code)]
-#[path = "../emit/support.rs"]
-mod kernels;
 mod random;
 mod rules;
 mod support;

@@ -1,7 +1,7 @@
 //! Folding against machine code: for every op and type, what folding makes of odd and random numbers is what a kernel computes.
 
-use crate::kernels::{Buffer, Compiled, map};
-use crate::support::Numbers;
+use crate::elements::Random;
+use crate::support::{Buffer, Compiled, map};
 use kiln_compiler::kernel::Expr;
 use kiln_compiler::math::apply;
 use kiln_ir::ops::{Binary, Compare, Literal, Rules, Unary};
@@ -20,8 +20,8 @@ const TYPES: [DType; 7] = [
 
 /// Odd and random numbers of a type.
 fn numbers(dtype: DType) -> Vec<Literal> {
-    let mut random = Numbers(7);
-    let mut wide = || random.next() << 33 ^ random.next() << 8 ^ random.next();
+    let mut random = Random::new(7);
+    let mut wide = || random.next();
     let float = |x: f64| Literal::Float(x.to_bits());
     match dtype {
         DType::F32 => {
