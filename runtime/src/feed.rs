@@ -4,6 +4,7 @@
 //! when it is made. Whether it fits an input of the program is the session's question.
 
 use crate::element::{Fed, alignment};
+use crate::view::TensorView;
 use kiln_ir::DType;
 use std::fmt;
 
@@ -195,6 +196,17 @@ impl ToFeed for Feed<'_> {
 impl<T: ToFeed + ?Sized> ToFeed for &T {
     fn to_feed(&self) -> Feed<'_> {
         (**self).to_feed()
+    }
+}
+
+impl ToFeed for TensorView<'_> {
+    /// What one session holds can be fed to another, or set there.
+    fn to_feed(&self) -> Feed<'_> {
+        Feed {
+            dtype: self.dtype(),
+            extents: Extents::Given(self.shape()),
+            bytes: self.bytes(),
+        }
     }
 }
 

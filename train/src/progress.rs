@@ -1,8 +1,9 @@
 //! A progress bar with the running loss and metrics beside it.
 //!
 //! It draws to standard error, and to nothing at all where that is no terminal: a log file should
-//! not fill with half-drawn lines. It computes no metric; it averages what it is told.
+//! not fill with half-drawn lines. It computes nothing; it shows the means that it is handed.
 
+use crate::means::Means;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 const TEMPLATE: &str =
@@ -11,25 +12,19 @@ const TEMPLATE: &str =
 /// The progress of one epoch, or of anything that goes in steps.
 ///
 /// ```
-/// use kiln_train::progress::Progress;
+/// use kiln_train::{Means, progress::Progress};
 ///
-/// let mut progress = Progress::new("epoch 1/5", 2);
-/// progress.step(&[("loss", 1.0)]);
-/// progress.step(&[("loss", 0.5)]);
-/// assert_eq!(progress.finish(), "loss 0.7500");
+/// let mut means = Means::new(["loss"]);
+/// let progress = Progress::new("epoch 1/5", 2);
+/// for loss in [1.0, 0.5] {
+///     means.add(32, [loss]);
+///     progress.step(&means);
+/// }
+/// progress.finish();
 /// ```
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
-    means: Vec<Mean>,
-}
-
-/// A value's running mean over the steps that reported it.
-#[derive(Debug)]
-struct Mean {
-    name: String,
-    sum: f64,
-    count: u32,
 }
 
 impl Progress {
@@ -41,59 +36,21 @@ impl Progress {
             bar.set_style(style.progress_chars("━╸─"));
         }
         bar.set_prefix(label.to_owned());
-        Self {
-            bar,
-            means: Vec::new(),
-        }
+        Self { bar }
     }
 
-    /// One step done, with its values: the text shows the mean of each over the steps so far, in the
-    /// order in which they were first reported.
-    pub fn step(&mut self, values: &[(&str, f64)]) {
-        for &(name, value) in values {
-            match self.means.iter_mut().find(|mean| mean.name == name) {
-                Some(mean) => {
-                    mean.sum += value;
-                    mean.count += 1;
-                }
-                None => self.means.push(Mean {
-                    name: name.to_owned(),
-                    sum: value,
-                    count: 1,
-                }),
-            }
-        }
+    /// One step done, and the means so far.
+    pub fn step(&self, means: &Means) {
         // Formatting costs more than a step of a small model, so it is left out where nobody looks.
         if !self.bar.is_hidden() {
-            self.bar.set_message(self.text());
+            self.bar.set_message(means.to_string());
         }
         self.bar.inc(1);
     }
 
-    /// The means so far, as `loss 0.1234  accuracy 0.9710`.
-    pub fn text(&self) -> String {
-        let means: Vec<String> = self
-            .means
-            .iter()
-            .map(|mean| {
-                let value = mean.sum / f64::from(mean.count);
-                // Four decimals say nothing of a loss of 1e-6.
-                let is_small = value != 0.0 && value.abs() < 1e-3;
-                if is_small {
-                    format!("{} {value:.3e}", mean.name)
-                } else {
-                    format!("{} {value:.4}", mean.name)
-                }
-            })
-            .collect();
-        means.join("  ")
-    }
-
-    /// Ends the bar, leaves it on the screen with what was reached, and gives that text.
-    pub fn finish(self) -> String {
-        let text = self.text();
-        self.bar.abandon_with_message(text.clone());
-        text
+    /// Ends the bar and leaves it on the screen with what was reached.
+    pub fn finish(self) {
+        self.bar.abandon();
     }
 }
 
@@ -102,19 +59,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_value_is_the_mean_over_the_steps_that_reported_it() {
-        let mut progress = Progress::new("epoch", 3);
-        assert_eq!(progress.text(), "");
-        progress.step(&[("loss", 1.0)]);
-        progress.step(&[("loss", 2.0), ("accuracy", 0.5)]);
-        progress.step(&[("loss", 6.0), ("accuracy", 1.0)]);
-        assert_eq!(progress.finish(), "loss 3.0000  accuracy 0.7500");
-    }
-
-    #[test]
-    fn small_and_odd_values_stay_readable() {
-        let mut progress = Progress::new("epoch", 1);
-        progress.step(&[("tiny", 1.25e-6), ("zero", 0.0), ("bad", f64::NAN)]);
-        assert_eq!(progress.finish(), "tiny 1.250e-6  zero 0.0000  bad NaN");
+    fn steps_are_counted_where_nothing_is_drawn() {
+        let mut means = Means::new(["loss"]);
+        let progress = Progress::new("epoch", 3);
+        for loss in [3.0, 2.0] {
+            means.add(1, [loss]);
+            progress.step(&means);
+        }
+        assert_eq!(progress.bar.position(), 2);
+        assert!(!progress.bar.is_finished());
+        let bar = progress.bar.clone();
+        progress.finish();
+        assert!(bar.is_finished());
     }
 }

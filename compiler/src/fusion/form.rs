@@ -370,7 +370,10 @@ impl<'g> Former<'g> {
                 }
             }
         }
-        self.begin(id, Level::Point, Space::map(&node.ty.shape), Some(id));
+        let space = Space::map(&node.ty.shape);
+        let rows = self.product_rows(node);
+        let space = rows.and_then(|k| fixed_at(&space, k)).unwrap_or(space);
+        self.begin(id, Level::Point, space, Some(id));
     }
 
     fn place_product(
@@ -388,14 +391,19 @@ impl<'g> Former<'g> {
         if place.level != Level::Point {
             return Err("the product is not read at the group's points".into());
         }
-        let Op::Dot(dot) = &node.op else {
-            return Err("it is no product".into());
-        };
-        let right = self.rank(node.operands[1]) - dot.contract.1.len() - dot.batch.1.len();
-        let rows = squeezed(&node.ty.shape[..node.ty.rank() - right]).len();
+        let rows = self.product_rows(node).ok_or("it is no product")?;
         let space = fixed_at(&place.space, rows)
             .ok_or("the group's rows are not the rows of the product")?;
         Ok(Place { space, ..place })
+    }
+
+    /// How many extents of a product's squeezed shape count its rows; its panels are cut there, so the border of its group is too.
+    fn product_rows(&self, node: &Node) -> Option<usize> {
+        let Op::Dot(dot) = &node.op else {
+            return None;
+        };
+        let right = self.rank(node.operands[1]) - dot.contract.1.len() - dot.batch.1.len();
+        Some(squeezed(&node.ty.shape[..node.ty.rank() - right]).len())
     }
 
     fn consumer_groups(&self, id: NodeId) -> Vec<GroupId> {

@@ -5,6 +5,7 @@
 //! is fed to them through a conversion in the graph.
 
 use super::DataError;
+use kiln_runtime::{Feed, ToFeed};
 
 /// A named array whose first axis is the example. Its data always fills its shape.
 #[derive(Clone, Debug, PartialEq)]
@@ -129,6 +130,13 @@ impl Column {
     }
 }
 
+impl ToFeed for Column {
+    /// The elements where they lie: nothing is copied.
+    fn to_feed(&self) -> Feed<'_> {
+        self.data.feed(&self.shape)
+    }
+}
+
 /// An element type that a column can hold.
 pub trait Element: Copy + sealed::Sealed {
     /// The type's name as Kiln spells it.
@@ -187,6 +195,10 @@ macro_rules! element_types {
                         values.iter().for_each(|&value| visit(value.into()));
                     })*
                 }
+            }
+
+            fn feed<'a>(&'a self, shape: &'a [usize]) -> Feed<'a> {
+                match self { $(Self::$variant(values) => Feed::new(values, shape),)* }
             }
 
             fn empty(&self, capacity: usize) -> Self {
@@ -314,6 +326,17 @@ mod tests {
         assert_eq!(column.values::<u8>().unwrap(), [7, 9]);
         let error = column.values::<f32>().unwrap_err().to_string();
         assert_eq!(error, "column `y` holds u8, not f32");
+    }
+
+    #[test]
+    fn a_column_is_fed_where_it_lies() {
+        let column = Column::new("x", [2, 2], vec![1i16, 2, 3, 4]).unwrap();
+        let feed = column.to_feed();
+        assert_eq!(feed.dtype(), kiln_ir::DType::I16);
+        assert_eq!(feed.shape(), [2, 2]);
+        let values: &[i16] = column.values().unwrap();
+        assert_eq!(feed.bytes().as_ptr(), values.as_ptr().cast());
+        assert_eq!(feed.bytes().len(), 8);
     }
 
     #[test]

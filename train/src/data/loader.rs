@@ -36,7 +36,9 @@ pub struct Loader<'d> {
     order: Vec<usize>,
     /// How many of `order` this epoch has given out.
     next: usize,
-    /// One for each column, with room for the largest batch.
+    /// The columns of the data set that are gathered, in the order in which a batch has them.
+    picked: Vec<usize>,
+    /// One for each picked column, with room for the largest batch.
     buffers: Vec<Column>,
 }
 
@@ -49,20 +51,44 @@ impl<'d> Loader<'d> {
         if batch == 0 {
             return Err(DataError::ZeroBatch);
         }
-        let room = batch.min(data.len());
-        Ok(Self {
+        let mut loader = Self {
             data,
             batch,
             seed: None,
             keeps_short: true,
             order: (0..data.len()).collect(),
             next: 0,
-            buffers: data
-                .columns()
-                .iter()
-                .map(|column| column.buffer(room))
-                .collect(),
-        })
+            picked: (0..data.columns().len()).collect(),
+            buffers: Vec::new(),
+        };
+        loader.make_buffers();
+        Ok(loader)
+    }
+
+    fn make_buffers(&mut self) {
+        let room = self.batch.min(self.data.len());
+        let buffer = |column: &usize| self.data.columns()[*column].buffer(room);
+        self.buffers = self.picked.iter().map(buffer).collect();
+    }
+
+    /// From the next batch on, gathers only the columns `names`, in this order: that of a graph's inputs, to which `batch.columns()` can
+    /// then be fed as it is. Allocates only where the choice changes.
+    ///
+    /// # Errors
+    /// [`DataError::UnknownColumn`]; the choice is then as it was.
+    pub fn pick<'n>(
+        &mut self,
+        names: impl Iterator<Item = &'n str> + Clone,
+    ) -> Result<(), DataError> {
+        let current = self.buffers.iter().map(Column::name);
+        if current.eq(names.clone()) {
+            return Ok(());
+        }
+        self.picked = names
+            .map(|name| position(self.data.columns(), name))
+            .collect::<Result<_, _>>()?;
+        self.make_buffers();
+        Ok(())
     }
 
     /// Shuffles each epoch, by `seed` and the epoch's number alone, and goes to the start of epoch 0.
@@ -121,8 +147,8 @@ impl<'d> Loader<'d> {
         }
         let rows = &self.order[self.next..self.next + size];
         self.next += size;
-        for (buffer, column) in self.buffers.iter_mut().zip(self.data.columns()) {
-            buffer.gather(column, rows);
+        for (buffer, column) in self.buffers.iter_mut().zip(&self.picked) {
+            buffer.gather(&self.data.columns()[*column], rows);
         }
         Some(Batch {
             rows,
@@ -150,9 +176,17 @@ impl<'l> Batch<'l> {
         self.rows
     }
 
-    /// The columns, in the order of the data set.
+    /// The columns, in the order of the data set or of [`Loader::pick`]. They are what `Session::step` is fed.
     pub fn columns(&self) -> &'l [Column] {
         self.columns
+    }
+
+    /// The column `name`, as `Session::step_named` is fed it.
+    ///
+    /// # Errors
+    /// [`DataError::UnknownColumn`].
+    pub fn column(&self, name: &str) -> Result<&'l Column, DataError> {
+        Ok(&self.columns[position(self.columns, name)?])
     }
 
     /// The elements of column `name` as a slice of `T`, row-major.
@@ -160,7 +194,7 @@ impl<'l> Batch<'l> {
     /// # Errors
     /// [`DataError::UnknownColumn`], [`DataError::Type`].
     pub fn values<T: Element>(&self, name: &str) -> Result<&'l [T], DataError> {
-        self.columns[position(self.columns, name)?].values()
+        self.column(name)?.values()
     }
 }
 
@@ -256,6 +290,24 @@ mod tests {
             })
         ));
         assert!(matches!(Loader::new(&data, 0), Err(DataError::ZeroBatch)));
+    }
+
+    #[test]
+    fn picked_columns_come_in_the_order_asked_for() {
+        let data = data();
+        let mut loader = Loader::new(&data, 4).unwrap();
+        loader.pick(["y", "x"].into_iter()).unwrap();
+        let batch = loader.next_batch().unwrap();
+        let names: Vec<&str> = batch.columns().iter().map(Column::name).collect();
+        assert_eq!(names, ["y", "x"]);
+        assert_eq!(batch.values::<u8>("y").unwrap(), [0, 1, 2, 3]);
+        assert_eq!(batch.column("x").unwrap().shape(), [4, 2]);
+        loader.pick(["y"].into_iter()).unwrap();
+        let error = loader.pick(["y", "z"].into_iter()).unwrap_err().to_string();
+        assert_eq!(error, "there is no column `z`; there are `x`, `y`");
+        let batch = loader.next_batch().unwrap();
+        assert_eq!(batch.columns().len(), 1, "a refused choice changes nothing");
+        assert_eq!(batch.values::<u8>("y").unwrap(), [4, 5, 6, 7]);
     }
 
     #[test]

@@ -1,0 +1,140 @@
+//! Fits a line to noisy points: the smallest model that there is, through every layer of Kiln.
+//!
+//! 100 points of y = 2x + 1 + N(0, 0.1) on [-1, 1], one dense unit, mean squared error, stochastic gradient descent. Prints the weight
+//! and bias that were found and the error of the predictions, and draws points, fit and loss as an SVG.
+//!
+//! ```text
+//! cargo run --release --example linear_regression -- --plot linear_regression.svg
+//! ```
+
+use clap::Parser;
+use kiln::ir::philox::Stream;
+use kiln::train::graphs::Task;
+use kiln::train::hand_over;
+use kiln::train::plot::{Figure, Panel};
+use kiln::{
+    Column, DType, Dataset, Dim, Loader, MeanSquaredError, Options, Sequential, SessionOptions,
+    Sgd, TensorType, epoch,
+};
+use std::error::Error;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+const WEIGHT: f64 = 2.0;
+const BIAS: f64 = 1.0;
+const NOISE: f64 = 0.1;
+const POINTS: usize = 100;
+
+/// Fits a line to noisy points of y = 2x + 1.
+#[derive(Parser)]
+struct Arguments {
+    /// How often all points are seen.
+    #[arg(long, default_value_t = 1000)]
+    epochs: u64,
+    /// Points in a batch.
+    #[arg(long, default_value_t = 32)]
+    batch: usize,
+    /// The learning rate.
+    #[arg(long, default_value_t = 0.05)]
+    rate: f64,
+    /// What noise, order and initial weight are drawn with.
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    /// Where the picture goes.
+    #[arg(long, default_value = "linear_regression.svg")]
+    plot: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let points = noisy_line(arguments.seed);
+    let (xs, ys): (Vec<f32>, Vec<f32>) = points.iter().copied().unzip();
+    let data = Dataset::new([
+        Column::new("x", [POINTS, 1], xs)?,
+        Column::new("y", [POINTS, 1], ys)?,
+    ])?;
+
+    let model = Sequential::new([1]).dense(1).named("line");
+    let task = Task {
+        model: &model,
+        input: &model.input_type(DType::F32),
+        target: &TensorType::new(DType::F32, (Dim::symbol("b"), 1)),
+        loss: &MeanSquaredError,
+        metrics: &[],
+    };
+    let options = Options::from_env()?;
+    // A step touches a hundred numbers: a second thread would only be waited for.
+    let one_thread = SessionOptions {
+        threads: NonZeroUsize::new(1),
+        ..SessionOptions::new(arguments.seed)
+    };
+    let training = task.training(&Sgd::new(arguments.rate))?;
+    let mut learner = kiln::compile(&training, &options)?.session_with(&one_thread)?;
+    let mut judge = kiln::compile(&task.evaluation()?, &options)?.session_with(&one_thread)?;
+
+    let mut loader = Loader::new(&data, arguments.batch)?.shuffled(arguments.seed);
+    let mut losses = Vec::new();
+    let start = Instant::now();
+    for number in 0..arguments.epochs {
+        let means = epoch(&mut learner, &mut loader, number, |_| {})?;
+        losses.extend(means.get("loss"));
+    }
+    let time = start.elapsed();
+
+    let weight = learner.state("line/w")?.scalar()?;
+    let bias = learner.state("line/b")?.scalar()?;
+    hand_over(&learner, &mut judge)?;
+    let mut whole = Loader::new(&data, POINTS)?;
+    let error = epoch(&mut judge, &mut whole, 0, |_| {})?;
+    let error = error.get("loss").unwrap_or(f64::NAN).sqrt();
+
+    let steps = arguments.epochs * loader.batches() as u64;
+    println!("weight {weight:.4} (true {WEIGHT}), bias {bias:.4} (true {BIAS})");
+    println!("root mean squared error of the predictions {error:.4} (noise {NOISE})");
+    println!(
+        "{} epochs, {steps} steps in {:.1} ms, {:.2} us a step with its batch",
+        arguments.epochs,
+        1e3 * time.as_secs_f64(),
+        1e6 * time.as_secs_f64() / steps.max(1) as f64
+    );
+
+    let dots: Vec<(f64, f64)> = points
+        .iter()
+        .map(|(x, y)| ((*x).into(), (*y).into()))
+        .collect();
+    let fit = [-1.0, 1.0].map(|x| (x, weight * x + bias));
+    let mut panels = vec![
+        Panel::new(format!("y = {weight:.3} x + {bias:.3}"))
+            .points("points", dots)
+            .line("fit", fit),
+    ];
+    if !losses.is_empty() {
+        let curve = Panel::new("Loss of each epoch").axes("epoch", "mean squared error");
+        panels.push(curve.log_y().curve("training", losses));
+    }
+    Figure::new(panels).write(&arguments.plot)?;
+    println!("picture in {}", arguments.plot.display());
+    Ok(())
+}
+
+/// Points evenly spaced over [-1, 1], with normal noise on y.
+fn noisy_line(seed: u64) -> Vec<(f32, f32)> {
+    let noise = Stream::new(seed, "noise", 0);
+    let point = |i: u64| {
+        let x = -1.0 + 2.0 * i as f64 / (POINTS - 1) as f64;
+        let y = WEIGHT * x + BIAS + NOISE * noise.normal(i);
+        (x as f32, y as f32)
+    };
+    (0..POINTS as u64).map(point).collect()
+}

@@ -1,0 +1,118 @@
+//! From a graph to an executable: where compiler and runtime, which never import each other, meet.
+//!
+//! The layers below print nothing. What a user asks to see by [`Options`], timings and dumps without a folder, is written to standard
+//! error here and nowhere else.
+
+use kiln_compiler::driver::Context;
+use kiln_compiler::{CompileError, Compiled, Options, Phase, Stage, compile_in, stage_text};
+use kiln_ir::Graph;
+use kiln_runtime::{Executable, LoadError};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::Duration;
+
+/// Why a graph did not become an executable.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The compiler gave no program.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// The runtime refuses the compiled program: a product of types that it does not multiply, or constants too large for the machine.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
+/// Compiles a graph for this machine, ready to be opened as sessions.
+///
+/// With [`Options::time`], a table of the phases goes to standard error; dumps go to [`Options::dump_dir`], else to standard error too.
+///
+/// # Errors
+/// [`Error::Compile`] for a graph that cannot be compiled, or where the options ask to stop early; [`Error::Load`] for types that the
+/// runtime cannot multiply.
+///
+/// ```
+/// use kiln::{Builder, DType, Options};
+///
+/// let g = Builder::new("double");
+/// let x = g.input("x", DType::F32, (g.dim("n"),));
+/// g.output("y", x + x);
+/// let mut session = kiln::compile(&g.finish()?, &Options::default())?.session(0)?;
+/// let outputs = session.step(&[vec![1.0_f32, 2.0, 3.0]])?;
+/// assert_eq!(outputs.as_slice::<f32>("y")?, [2.0, 4.0, 6.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn compile(graph: &Graph, options: &Options) -> Result<Executable, Error> {
+    let mut to_stderr = |stage: Stage, text: &str| show(&format!("; {stage}\n{text}\n"));
+    let compiled = compile_in(graph, &mut Context::with_sink(options, &mut to_stderr))?;
+    if options.time {
+        show(&phase_table(&graph.name, &compiled.phases));
+    }
+    let Compiled { program, code, .. } = compiled;
+    // SAFETY: the compiler made this code for this program, and nothing has changed either since.
+    let executable = unsafe { Executable::new(program, Box::new(code)) }?;
+    Ok(executable)
+}
+
+/// The text of a graph at a stage, compiled with the default options: what [`assert_ir_snapshot!`](crate::assert_ir_snapshot) compares.
+/// The user's files and lines are left out.
+///
+/// # Errors
+/// [`CompileError`] for a graph that cannot be compiled up to the stage.
+///
+/// ```
+/// use kiln::{Builder, DType, Stage};
+///
+/// let g = Builder::new("double");
+/// let x = g.input("x", DType::F32, (g.dim("n"),));
+/// g.output("y", x + x);
+/// let text = kiln::ir_text(&g.finish()?, Stage::Optimized)?;
+/// assert!(text.starts_with("kiln 1\ngraph @double<n>(%x: f32[n]) {\n"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn ir_text(graph: &Graph, stage: Stage) -> Result<String, CompileError> {
+    stage_text(graph, stage, &Options::default())
+}
+
+/// Writes to standard error. Where that is closed, nobody wanted to read.
+fn show(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// The phases in order, each with its time and its share, and their sum.
+fn phase_table(graph: &str, phases: &[Phase]) -> String {
+    let total: Duration = phases.iter().map(|phase| phase.time).sum();
+    let mut text = format!("compiled `{graph}`\n");
+    let mut line = |name: &str, time: Duration| {
+        let share = 100.0 * time.as_secs_f64() / total.as_secs_f64().max(f64::MIN_POSITIVE);
+        let milliseconds = 1e3 * time.as_secs_f64();
+        // Writing to a `String` does not fail.
+        let _ = writeln!(text, "  {name:<16} {milliseconds:>9.3} ms {share:>5.1} %");
+    };
+    for phase in phases {
+        line(phase.name, phase.time);
+    }
+    line("total", total);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_shows_each_phase_with_its_share() {
+        let phase = |name, microseconds| Phase {
+            name,
+            time: Duration::from_micros(microseconds),
+        };
+        let table = phase_table("mlp", &[phase("fold", 250), phase("emit", 12_250)]);
+        let wanted = "compiled `mlp`
+  fold                 0.250 ms   2.0 %
+  emit                12.250 ms  98.0 %
+  total               12.500 ms 100.0 %
+";
+        assert_eq!(table, wanted);
+        assert!(phase_table("empty", &[]).ends_with("0.000 ms   0.0 %\n"));
+    }
+}
