@@ -4,6 +4,7 @@
 //! checked for bounds and alignment. Running out of memory is an error here, never an abort. Nothing in this file
 //! knows what lies where in a block: that is the plan's business.
 
+use crate::element::Element;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::fmt;
 use std::ops::Range;
@@ -11,23 +12,6 @@ use std::ptr::NonNull;
 
 /// The alignment of every block, in bytes: one cache line, and one AVX-512 register.
 pub const ALIGNMENT: usize = 64;
-
-/// A Rust type that may be seen through the bytes of a block: any bit pattern is a value of it, and it has no
-/// padding. `bool` is not one of them, because a byte other than 0 and 1 is no `bool`: read it as `u8`.
-pub trait Element: sealed::Plain + Copy + Send + Sync + 'static {}
-
-mod sealed {
-    /// Keeps the promises of [`super::Element`] in this file.
-    pub trait Plain {}
-}
-
-macro_rules! elements {
-    ($($type:ty),*) => {
-        $(impl sealed::Plain for $type {}
-        impl Element for $type {})*
-    };
-}
-elements!(f32, f64, i8, i16, i32, i64, u8, u16, u32, u64);
 
 /// The system would not give this many bytes, or no address space could hold them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

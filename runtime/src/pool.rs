@@ -17,7 +17,7 @@ use std::cell::UnsafeCell;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, available_parallelism};
 use std::time::{Duration, Instant};
@@ -47,6 +47,11 @@ pub fn split(total: usize, parts: usize, grain: usize, k: usize) -> Range<usize>
             .min(total)
     };
     cut(k)..cut(k + 1)
+}
+
+/// One thread for each that the machine runs at a time.
+pub fn default_threads() -> NonZeroUsize {
+    available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 /// Threads that run shares of a loop together with the thread that calls.
@@ -120,7 +125,11 @@ impl Pool {
             .finished
             .wait_until(shared.spin, || shared.running.0.load(SeqCst) == 0);
 
-        let mut panics = std::mem::take(&mut *lock(&shared.panics));
+        // The workers have counted themselves out, so their word about panics is final and seldom costs the lock.
+        let mut panics = Vec::new();
+        if shared.panicked.swap(false, SeqCst) {
+            panics = std::mem::take(&mut *lock(&shared.panics));
+        }
         if let Err(payload) = own {
             panics.push((0, payload));
         }
@@ -176,6 +185,8 @@ struct Shared {
     finished: Doorbell,
     /// The panics of the job in hand, with the threads they happened on.
     panics: Mutex<Vec<(usize, Payload)>>,
+    /// Whether `panics` holds any.
+    panicked: AtomicBool,
     /// How long to spin before sleeping.
     spin: Duration,
 }
@@ -197,6 +208,7 @@ impl Shared {
             started: Doorbell::default(),
             finished: Doorbell::default(),
             panics: Mutex::new(Vec::new()),
+            panicked: AtomicBool::new(false),
             spin,
         }
     }
@@ -229,6 +241,7 @@ fn work(shared: &Shared, thread: usize, threads: usize) {
             catch_unwind(AssertUnwindSafe(|| run_share(task, tasks, threads, thread)))
         {
             lock(&shared.panics).push((thread, payload));
+            shared.panicked.store(true, SeqCst);
         }
         if shared.running.0.fetch_sub(1, SeqCst) == 1 {
             shared.finished.ring();

@@ -31,18 +31,14 @@ impl Program {
                 Step::Kernel(launch) => launch.visit_dims(visit),
                 Step::Product(product) => {
                     let extents = [&product.m, &product.n, &product.k];
-                    product
-                        .batch
-                        .iter()
-                        .chain(extents)
-                        .for_each(|dim| visit(dim));
+                    product.batch.iter().chain(extents).for_each(&mut *visit);
                     for matrix in [&product.lhs, &product.rhs, &product.dst] {
                         let strides = [&matrix.offset, &matrix.row_stride, &matrix.column_stride];
                         matrix
                             .batch_strides
                             .iter()
                             .chain(strides)
-                            .for_each(|dim| visit(dim));
+                            .for_each(&mut *visit);
                     }
                     if let Some(epilogue) = &product.epilogue {
                         epilogue.visit_dims(visit);

@@ -4,7 +4,7 @@
 //! writing what is not its own, or leaving a session half updated. Whether strided matrices stay inside their buffers depends on the
 //! binding, so the runtime checks it there; what happens inside a kernel is the promise of [`Code`](super::Code).
 
-use super::{Access, Buffer, Home, Launch, Matrix, Port, Product, Program, Step};
+use super::{Buffer, Home, Launch, Matrix, Port, Product, Program, Step};
 use crate::dim::Dim;
 use crate::dtype::DType;
 use crate::graph::Role;
@@ -12,6 +12,10 @@ use crate::ids::BufferId;
 use crate::types::TensorType;
 use std::collections::BTreeMap;
 use std::fmt;
+
+mod order;
+
+use order::{guards_first, uses};
 
 /// The invariants of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -429,97 +433,6 @@ fn not_scratch(program: &Program, step: &Step, place: &str, errors: &mut Errors)
                 program.describe(id)
             );
             errors.add(Rule::Scratch, place, message);
-        }
-    }
-}
-
-/// Rules about what happens to each buffer in the order of the steps.
-fn uses(program: &Program, errors: &mut Errors) {
-    let mut written = vec![false; program.buffers.len()];
-    for (position, step) in program.steps.iter().enumerate() {
-        let place = format!("step {position}");
-        for phase in step.phases() {
-            for (id, access) in &phase {
-                let Some(buffer) = program.buffer(*id) else {
-                    continue;
-                };
-                let refuse = match &buffer.home {
-                    Home::Input | Home::Constant(_) if access.writes() => Some((
-                        Rule::ReadOnly,
-                        format!("it writes {}, {}", program.describe(*id), buffer.home),
-                    )),
-                    Home::Arena(live) if !(live.first..=live.last).contains(&position) => Some((
-                        Rule::LiveRange,
-                        format!(
-                            "it uses {}, which lives {}..={}",
-                            program.describe(*id),
-                            live.first,
-                            live.last
-                        ),
-                    )),
-                    Home::Arena(_) | Home::Output
-                        if *access == Access::Read && !written[id.index()] =>
-                    {
-                        Some((
-                            Rule::Written,
-                            format!(
-                                "it reads {}, which nothing has written yet",
-                                program.describe(*id)
-                            ),
-                        ))
-                    }
-                    Home::Input
-                    | Home::Constant(_)
-                    | Home::Arena(_)
-                    | Home::Output
-                    | Home::Resident
-                    | Home::Scratch => None,
-                };
-                if let Some((rule, message)) = refuse {
-                    errors.add(rule, &place, message);
-                }
-            }
-            for (id, access) in phase {
-                if let Some(written) = written.get_mut(id.index()) {
-                    *written |= access.writes();
-                }
-            }
-        }
-    }
-    for port in &program.outputs {
-        if written.get(port.buffer.index()) == Some(&false) {
-            let place = format!("output `{}`", port.name);
-            errors.add(Rule::Written, &place, "no step writes it");
-        }
-    }
-}
-
-fn guards_first(program: &Program, errors: &mut Errors) {
-    let resident = |id: &BufferId| {
-        program
-            .buffer(*id)
-            .is_some_and(|b| matches!(b.home, Home::Resident))
-    };
-    let mut first_write: Option<(usize, BufferId)> = None;
-    for (position, step) in program.steps.iter().enumerate() {
-        match (step, first_write) {
-            (Step::Guard(guard), Some((before, id))) => errors.add(
-                Rule::Guard,
-                &format!("step {position}"),
-                format!(
-                    "the guard {:?} comes after step {before}, which writes {}",
-                    guard.message,
-                    program.describe(id)
-                ),
-            ),
-            (Step::Kernel(_) | Step::Product(_), None) => {
-                let accesses = step.phases().into_iter().flatten();
-                first_write = accesses
-                    .filter(|(id, access)| access.writes() && resident(id))
-                    .map(|(id, _)| (position, id))
-                    .next();
-            }
-            (Step::Guard(_), None) | (Step::Kernel(_) | Step::Product(_), Some(_)) => {}
         }
     }
 }

@@ -1,0 +1,185 @@
+//! A program with its machine code, ready to be opened as sessions.
+//!
+//! Everything that depends on neither a seed nor a binding is checked and prepared here: the program is verified, each kernel has its
+//! entry, each product a type that exists, and constants lie aligned in memory. Sessions share all of it.
+
+use crate::errors::SessionError;
+use crate::layout::{Constant, constants, lay_out};
+use crate::memory::{AlignedBytes, OutOfMemory};
+use crate::pool::default_threads;
+use crate::product::ProductType;
+use crate::report::MemoryReport;
+use crate::session::{Session, SessionOptions};
+use kiln_ir::program::{Code, KernelFn, Program, ProgramErrors, Step};
+use kiln_ir::{BindError, Bindings, DType, KernelId};
+use std::fmt;
+use std::sync::Arc;
+
+/// A verified program and its code. Cloning shares it.
+#[derive(Clone)]
+pub struct Executable {
+    loaded: Arc<Loaded>,
+}
+
+/// Why a program cannot be executed.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The program breaks a rule; whoever made it has a bug, or its file is damaged.
+    #[error("the program is not valid:\n{0}")]
+    Program(#[from] ProgramErrors),
+    /// The code lacks a kernel.
+    #[error("the code has no kernel {id} ({name}); program and code do not belong together")]
+    MissingKernel {
+        /// The kernel.
+        id: KernelId,
+        /// Its name.
+        name: String,
+    },
+    /// No product of these types exists.
+    #[error(
+        "the product {name:?} at step {step} multiplies {dtype} with sums in {accumulate}, which does not exist; f32 sums in f32 or f64, \
+         f64 in f64, and integers in integers at least as wide"
+    )]
+    UnsupportedProduct {
+        /// What is multiplied.
+        name: String,
+        /// The step.
+        step: usize,
+        /// The element type.
+        dtype: DType,
+        /// The type of the sums.
+        accumulate: DType,
+    },
+    /// No memory for the constants.
+    #[error("the constants of the program do not fit: {0}")]
+    Memory(#[from] OutOfMemory),
+}
+
+/// What sessions share.
+pub(crate) struct Loaded {
+    pub(crate) program: Program,
+    pub(crate) code: Box<dyn Code>,
+    /// By kernel.
+    pub(crate) entries: Vec<KernelFn>,
+    /// By step; `None` where the step is no product.
+    pub(crate) products: Vec<Option<ProductType>>,
+    pub(crate) constants: AlignedBytes,
+}
+
+impl Executable {
+    /// Verifies `program` and looks up its kernels in `code`.
+    ///
+    /// # Errors
+    /// [`LoadError`]: an invalid program, a missing kernel, a product of types that do not exist.
+    ///
+    /// # Safety
+    /// `code` was made for this very program: it keeps the promise of [`Code`] for the buffers, sizes and accesses that `program` states.
+    /// The promise of `Code` speaks of the program that it was made with, and nothing here can tell that the two belong together.
+    pub unsafe fn new(program: Program, code: Box<dyn Code>) -> Result<Executable, LoadError> {
+        program.verify()?;
+        let entries = program
+            .kernels
+            .iter()
+            .enumerate()
+            .map(|(index, name)| {
+                let id = KernelId::new(index);
+                code.entry(id).ok_or_else(|| LoadError::MissingKernel {
+                    id,
+                    name: name.clone(),
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        let products = program
+            .steps
+            .iter()
+            .enumerate()
+            .map(|(index, step)| match step {
+                Step::Product(p) => match ProductType::of(p.dtype, p.accumulate) {
+                    Some(found) => Ok(Some(found)),
+                    None => Err(LoadError::UnsupportedProduct {
+                        name: p.name.clone(),
+                        step: index,
+                        dtype: p.dtype,
+                        accumulate: p.accumulate,
+                    }),
+                },
+                Step::Kernel(_) | Step::Guard(_) => Ok(None),
+            })
+            .collect::<Result<_, _>>()?;
+        let constants = load_constants(&program)?;
+        Ok(Executable {
+            loaded: Arc::new(Loaded {
+                program,
+                code,
+                entries,
+                products,
+                constants,
+            }),
+        })
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Program {
+        &self.loaded.program
+    }
+
+    /// A session with the params and state that `seed` draws, one thread for each of the machine's, and no limit to memory.
+    ///
+    /// # Errors
+    /// As [`Executable::session_with`].
+    pub fn session(&self, seed: u64) -> Result<Session, SessionError> {
+        self.session_with(&SessionOptions::new(seed))
+    }
+
+    /// A session with params and state drawn from their initialisers.
+    ///
+    /// # Errors
+    /// [`SessionError`]: more memory than the limit or the machine allows, a param or state whose extents have no value, a fixed symbol
+    /// that the program does not know, or threads that the system would not start.
+    pub fn session_with(&self, options: &SessionOptions) -> Result<Session, SessionError> {
+        Session::new(Arc::clone(&self.loaded), options)
+    }
+
+    /// What a session with the default number of threads needs under a binding, to the byte, without running or allocating anything.
+    ///
+    /// # Errors
+    /// A symbol without a value, or a size out of range.
+    pub fn memory(&self, bindings: &Bindings) -> Result<MemoryReport, BindError> {
+        self.memory_with(bindings, default_threads().get())
+    }
+
+    /// [`Executable::memory`] for a number of threads.
+    ///
+    /// # Errors
+    /// As [`Executable::memory`].
+    pub fn memory_with(
+        &self,
+        bindings: &Bindings,
+        threads: usize,
+    ) -> Result<MemoryReport, BindError> {
+        Ok(lay_out(&self.loaded.program, bindings, threads)?.report)
+    }
+}
+
+impl fmt::Debug for Executable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Executable({})", self.loaded.program.name)
+    }
+}
+
+/// The constants in one aligned block, at the offsets of the layout, in the byte order of the machine.
+fn load_constants(program: &Program) -> Result<AlignedBytes, OutOfMemory> {
+    let constants = constants(program);
+    let mut block = AlignedBytes::zeroed(constants.last().map_or(0, Constant::end))?;
+    for constant in constants {
+        let range = constant.offset..constant.offset + constant.bytes.len();
+        let elements = &mut block.bytes_mut()[range];
+        elements.copy_from_slice(constant.bytes);
+        if cfg!(target_endian = "big") {
+            elements
+                .chunks_exact_mut(constant.dtype.size())
+                .for_each(<[u8]>::reverse);
+        }
+    }
+    Ok(block)
+}

@@ -1,0 +1,211 @@
+//! Where every buffer of a program lies under a binding: which block, and at which offset.
+//!
+//! The arena and scratch are placed by [`kiln_ir::program::place`]; params with state, outputs and constants follow one another in the
+//! order of the program, each aligned. This file knows offsets and no addresses.
+
+use crate::report::MemoryReport;
+use kiln_ir::program::{ALIGNMENT, Home, Port, Program, place};
+use kiln_ir::{BindError, Bindings, BufferId, DType, Role};
+
+/// The place of a buffer. Offsets count bytes from the start of the block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Location {
+    /// The feed at this position.
+    Input(usize),
+    /// In the block of params and state.
+    Resident(usize),
+    /// In the block of outputs.
+    Output(usize),
+    /// In the executable's block of constants.
+    Constant(usize),
+    /// In the arena.
+    Arena(usize),
+    /// In the scratch of the thread that asks.
+    Scratch(usize),
+}
+
+/// All places under one binding.
+pub(crate) struct Layout {
+    /// The place of each buffer.
+    pub(crate) locations: Vec<Location>,
+    /// The bytes of each buffer.
+    pub(crate) bytes: Vec<usize>,
+    /// How large the blocks are.
+    pub(crate) report: MemoryReport,
+}
+
+/// The part of a block that a tensor of the signature takes up, and its extents.
+#[derive(Clone, Debug)]
+pub(crate) struct Span {
+    /// Where it begins in its block.
+    pub(crate) offset: usize,
+    /// Its size in bytes.
+    pub(crate) bytes: usize,
+    /// The extents.
+    pub(crate) shape: Vec<usize>,
+}
+
+/// Lays out a verified program for `threads` threads.
+///
+/// # Errors
+/// A size that is unbound, negative or too large.
+pub(crate) fn lay_out(
+    program: &Program,
+    bindings: &Bindings,
+    threads: usize,
+) -> Result<Layout, BindError> {
+    let placement = place(&program.buffers, bindings)?;
+    let mut report = MemoryReport {
+        arena: placement.arena,
+        live_peak: placement.live_peak,
+        scratch: placement.scratch,
+        threads,
+        ..MemoryReport::default()
+    };
+    // Scratch comes first as a stand-in; the signature and the homes below assign every buffer of a verified program.
+    let mut locations: Vec<Location> = program
+        .buffers
+        .iter()
+        .zip(&placement.offsets)
+        .map(|(buffer, offset)| match (&buffer.home, offset) {
+            (Home::Arena(_), Some(offset)) => Location::Arena(*offset),
+            (_, offset) => Location::Scratch(offset.unwrap_or(0)),
+        })
+        .collect();
+    let bytes = placement.bytes;
+    let room = |id: BufferId| {
+        bytes
+            .get(id.index())
+            .map_or(0, |b| b.next_multiple_of(ALIGNMENT))
+    };
+    let mut assign = |id: BufferId, location: Location| {
+        if let Some(slot) = locations.get_mut(id.index()) {
+            *slot = location;
+        }
+    };
+    for (index, port) in program.inputs.iter().enumerate() {
+        assign(port.buffer, Location::Input(index));
+        report.inputs = report.inputs.saturating_add(room(port.buffer));
+    }
+    let residents = lay_out_residents(program, bindings).map_err(|(_, error)| error)?;
+    for (resident, span) in program.residents.iter().zip(&residents.spans) {
+        assign(resident.buffer, Location::Resident(span.offset));
+    }
+    (report.params, report.state) = (residents.params, residents.state);
+    for port in &program.outputs {
+        assign(port.buffer, Location::Output(report.outputs));
+        report.outputs = report.outputs.saturating_add(room(port.buffer));
+    }
+    for constant in constants(program) {
+        assign(constant.id, Location::Constant(constant.offset));
+        report.constants = constant.end();
+    }
+    Ok(Layout {
+        locations,
+        bytes,
+        report,
+    })
+}
+
+/// Where params and state lie, in the order of the program, and how much there is of each.
+pub(crate) struct Residents {
+    pub(crate) spans: Vec<Span>,
+    pub(crate) params: usize,
+    pub(crate) state: usize,
+}
+
+/// Lays out params and state alone.
+///
+/// # Errors
+/// The position of the first one whose size has no value under the bindings, and why.
+pub(crate) fn lay_out_residents(
+    program: &Program,
+    bindings: &Bindings,
+) -> Result<Residents, (usize, BindError)> {
+    let mut found = Residents {
+        spans: Vec::with_capacity(program.residents.len()),
+        params: 0,
+        state: 0,
+    };
+    for (position, resident) in program.residents.iter().enumerate() {
+        let at = |error| (position, error);
+        let extents = resident.ty.shape.iter().map(|d| d.eval_size(bindings));
+        let shape = extents.collect::<Result<_, _>>().map_err(at)?;
+        let bytes = program.bytes(resident.buffer, bindings).map_err(at)?;
+        found.spans.push(Span {
+            offset: found.params.saturating_add(found.state),
+            bytes,
+            shape,
+        });
+        let kind = match resident.role {
+            Role::Param(_) => &mut found.params,
+            Role::State(_) | Role::Input => &mut found.state,
+        };
+        *kind = kind.saturating_add(bytes.next_multiple_of(ALIGNMENT));
+    }
+    Ok(found)
+}
+
+/// A constant of a program and where it lies in the block of constants, whatever the binding.
+pub(crate) struct Constant<'p> {
+    pub(crate) id: BufferId,
+    pub(crate) dtype: DType,
+    pub(crate) bytes: &'p [u8],
+    pub(crate) offset: usize,
+}
+
+impl Constant<'_> {
+    /// Where the next one begins.
+    pub(crate) fn end(&self) -> usize {
+        self.offset
+            .saturating_add(self.bytes.len().next_multiple_of(ALIGNMENT))
+    }
+}
+
+/// The constants in order.
+pub(crate) fn constants(program: &Program) -> Vec<Constant<'_>> {
+    let mut found: Vec<Constant<'_>> = Vec::new();
+    for (index, buffer) in program.buffers.iter().enumerate() {
+        if let Home::Constant(bytes) = &buffer.home {
+            found.push(Constant {
+                id: BufferId::new(index),
+                dtype: buffer.dtype,
+                bytes,
+                offset: found.last().map_or(0, Constant::end),
+            });
+        }
+    }
+    found
+}
+
+impl Layout {
+    /// The place of a buffer of a verified program.
+    pub(crate) fn location(&self, id: BufferId) -> Location {
+        self.locations
+            .get(id.index())
+            .copied()
+            .unwrap_or(Location::Scratch(0))
+    }
+
+    /// The span of an input or output; an input begins where the caller has it.
+    pub(crate) fn span(&self, port: &Port, bindings: &Bindings) -> Result<Span, BindError> {
+        let offset = match self.location(port.buffer) {
+            Location::Resident(offset)
+            | Location::Output(offset)
+            | Location::Constant(offset)
+            | Location::Arena(offset)
+            | Location::Scratch(offset) => offset,
+            Location::Input(_) => 0,
+        };
+        Ok(Span {
+            offset,
+            bytes: self.bytes.get(port.buffer.index()).copied().unwrap_or(0),
+            shape: port
+                .ty
+                .shape
+                .iter()
+                .map(|d| d.eval_size(bindings))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}

@@ -1,0 +1,483 @@
+//! A program under one binding: plain numbers and a table of addresses that a step walks without looking anything up.
+//!
+//! Everything that could leave its buffer is checked here, once: sizes by the layout, strided matrices in checked arithmetic. What a
+//! step has left to do is to put the addresses of its feeds into the table.
+
+use crate::executable::Loaded;
+use crate::feed::Feed;
+use crate::layout::{Layout, Location, Span, lay_out};
+use crate::product::{ProductType, panels};
+use crate::report::MemoryReport;
+use crate::store::{Address, Spot, Store};
+use kiln_ir::program::{KernelFn, Launch, Matrix, Port, Product, Step};
+use kiln_ir::{BindError, Bindings, BufferId, DType, Dim};
+
+/// A launch of fewer elements than this stays on the calling thread. A streaming kernel goes through as many in a few microseconds, and
+/// a fork and join costs about one, so that below it there is little to win and above it little to lose.
+const PARALLEL_ELEMENTS: usize = 32 * 1024;
+
+/// A product of fewer multiplications than this stays on the calling thread, for the same reason: a core at 100 GFLOP/s takes five
+/// microseconds for as many.
+const PARALLEL_MULTIPLICATIONS: usize = 256 * 1024;
+
+/// Why a program cannot run under a binding.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// A size has no value.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A matrix of a product leaves its buffer.
+    #[error(
+        "the product {product:?} at step {step} reaches outside of the buffer of its {role}: elements {first} to {last} of {elements}; \
+         the program is not valid"
+    )]
+    OutOfBounds {
+        /// What is multiplied.
+        product: String,
+        /// The step.
+        step: usize,
+        /// "lhs", "rhs" or "dst".
+        role: &'static str,
+        /// The least element.
+        first: i128,
+        /// The greatest element.
+        last: i128,
+        /// The number of elements of the buffer.
+        elements: usize,
+    },
+    /// A number of a product does not fit.
+    #[error("the sizes of the product {product:?} at step {step} are too large")]
+    TooLarge {
+        /// What is multiplied.
+        product: String,
+        /// The step.
+        step: usize,
+    },
+    /// Feeds that pass all checks have other sizes than the buffers of their inputs.
+    #[error(
+        "the buffers of the inputs are not as large as their types say; the program is not valid"
+    )]
+    Unfit,
+    /// The elements of a result are not row-major without gaps, so they might overlap.
+    #[error(
+        "the result of the product {product:?} at step {step} is not row-major without gaps; the program is not valid"
+    )]
+    Gaps {
+        /// What is multiplied.
+        product: String,
+        /// The step.
+        step: usize,
+    },
+}
+
+/// A program under one binding.
+pub(crate) struct Plan {
+    /// The sizes of the blocks that it needs.
+    pub(crate) report: MemoryReport,
+    /// What each input must be fed.
+    pub(crate) inputs: Vec<Expected>,
+    /// Where the results lie.
+    pub(crate) outputs: Vec<Span>,
+    pub(crate) steps: Vec<Resolved>,
+    /// The parameters of all launches, and the buffers of products and guards.
+    pub(crate) addresses: Vec<Address>,
+    /// The sizes of all launches.
+    pub(crate) sizes: Vec<i64>,
+    /// When it was used last, on the session's own clock of steps.
+    pub(crate) used: u64,
+    /// What each address is the address of.
+    spots: Vec<Spot>,
+    /// The positions in `addresses` that take the address of a feed, with the input.
+    feeds: Vec<(usize, usize)>,
+    /// The generation of the store that `addresses` are of; `None` before the first.
+    generation: Option<u64>,
+}
+
+/// The sizes that an input has under a binding.
+pub(crate) struct Expected {
+    pub(crate) dtype: DType,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) bytes: usize,
+}
+
+/// A step as numbers. Positions are those of `addresses` and `sizes` of the plan.
+pub(crate) enum Resolved {
+    Kernel { call: Call, shares: Shares },
+    Product(ProductCall),
+    Guard { condition: usize, step: usize },
+}
+
+/// What a kernel is called with, but for the range.
+pub(crate) struct Call {
+    pub(crate) entry: KernelFn,
+    /// Where the parameters of thread 0 begin.
+    pub(crate) arguments: usize,
+    /// From the parameters of a thread to the next one's: 0 where no parameter is scratch.
+    pub(crate) thread_stride: usize,
+    /// Where the sizes begin.
+    pub(crate) sizes: usize,
+}
+
+/// How a launch is cut.
+pub(crate) struct Shares {
+    pub(crate) total: usize,
+    pub(crate) grain: usize,
+    pub(crate) count: usize,
+}
+
+/// A product under a binding.
+pub(crate) struct ProductCall {
+    pub(crate) dtype: ProductType,
+    pub(crate) m: usize,
+    pub(crate) n: usize,
+    pub(crate) k: usize,
+    pub(crate) lhs: Strided,
+    pub(crate) rhs: Strided,
+    pub(crate) dst: Strided,
+    /// The extents of the batch axes, outermost first.
+    pub(crate) batch: Vec<usize>,
+    /// Panels of all matrices of the batch.
+    pub(crate) tasks: usize,
+    /// Whether the tasks are shared out.
+    pub(crate) parallel: bool,
+    pub(crate) epilogue: Option<Call>,
+}
+
+/// A batch of matrices in memory, in elements.
+pub(crate) struct Strided {
+    /// The buffer, a position in the plan's addresses.
+    pub(crate) address: usize,
+    pub(crate) offset: isize,
+    pub(crate) row_stride: isize,
+    pub(crate) col_stride: isize,
+    pub(crate) batch_strides: Vec<isize>,
+}
+
+impl Plan {
+    /// Resolves a verified program.
+    ///
+    /// # Errors
+    /// [`PlanError`] where a size has no value or a matrix leaves its buffer.
+    pub(crate) fn new(
+        loaded: &Loaded,
+        bindings: &Bindings,
+        threads: usize,
+    ) -> Result<Plan, PlanError> {
+        let program = &loaded.program;
+        let layout = lay_out(program, bindings, threads)?;
+        let span = |port: &Port| layout.span(port, bindings);
+        let inputs = program.inputs.iter().map(|port| {
+            let Span { shape, bytes, .. } = span(port)?;
+            let dtype = port.ty.dtype;
+            Ok(Expected {
+                dtype,
+                shape,
+                bytes,
+            })
+        });
+        let mut plan = Plan {
+            report: layout.report,
+            inputs: inputs.collect::<Result<_, BindError>>()?,
+            outputs: program.outputs.iter().map(span).collect::<Result<_, _>>()?,
+            steps: Vec::with_capacity(program.steps.len()),
+            addresses: Vec::new(),
+            sizes: Vec::new(),
+            used: 0,
+            spots: Vec::new(),
+            feeds: Vec::new(),
+            generation: None,
+        };
+        let cx = Context {
+            loaded,
+            bindings,
+            layout: &layout,
+            threads,
+        };
+        for (position, step) in program.steps.iter().enumerate() {
+            let resolved = match step {
+                Step::Kernel(launch) => Some(cx.kernel(&mut plan, launch)?),
+                Step::Product(product) => cx.product(&mut plan, product, position)?,
+                Step::Guard(guard) => Some(Resolved::Guard {
+                    condition: cx.spot(&mut plan, guard.condition, 0),
+                    step: position,
+                }),
+            };
+            plan.steps.extend(resolved);
+        }
+        plan.addresses = vec![Address::NONE; plan.spots.len()];
+        Ok(plan)
+    }
+
+    /// Whether feeds have just the types and sizes of this plan.
+    pub(crate) fn fits<'f>(&self, feed: &dyn Fn(usize) -> Feed<'f>) -> bool {
+        self.inputs.iter().enumerate().all(|(index, expected)| {
+            let feed = feed(index);
+            feed.shape() == expected.shape && expected.takes(&feed)
+        })
+    }
+
+    /// Takes the addresses from a store that has room for `report`, if they have moved.
+    pub(crate) fn attach(&mut self, store: &mut Store, loaded: &Loaded) {
+        if self.generation == Some(store.generation()) {
+            return;
+        }
+        for (address, spot) in self.addresses.iter_mut().zip(&self.spots) {
+            *address = store.address(*spot, &loaded.constants);
+        }
+        self.generation = Some(store.generation());
+    }
+
+    /// Puts the addresses of feeds into the table.
+    ///
+    /// # Errors
+    /// [`PlanError::Unfit`] where a feed is not as large as its input. Feeds come out of a trait that anybody may implement, so that two
+    /// calls need not give the same: what counts is checked on the very slice whose address is taken.
+    pub(crate) fn feed<'f>(&mut self, feed: &dyn Fn(usize) -> Feed<'f>) -> Result<(), PlanError> {
+        for (position, input) in &self.feeds {
+            let feed = feed(*input);
+            match (self.addresses.get_mut(*position), self.inputs.get(*input)) {
+                (Some(address), Some(expected)) if expected.takes(&feed) => {
+                    // Kernels only read inputs; a verified program says so.
+                    *address = Address(feed.bytes().as_ptr().cast_mut());
+                }
+                (Some(_) | None, Some(_) | None) => return Err(PlanError::Unfit),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Expected {
+    /// Whether a feed has the element type and the bytes of the input.
+    fn takes(&self, feed: &Feed<'_>) -> bool {
+        feed.dtype() == self.dtype && feed.bytes().len() == self.bytes
+    }
+}
+
+/// What resolving looks at.
+struct Context<'a> {
+    loaded: &'a Loaded,
+    bindings: &'a Bindings,
+    layout: &'a Layout,
+    threads: usize,
+}
+
+impl Context<'_> {
+    fn spot(&self, plan: &mut Plan, buffer: BufferId, thread: usize) -> usize {
+        let location = self.layout.location(buffer);
+        let position = plan.spots.len();
+        if let Location::Input(input) = location {
+            plan.feeds.push((position, input));
+        }
+        plan.spots.push(Spot { location, thread });
+        position
+    }
+
+    fn call(&self, plan: &mut Plan, launch: &Launch) -> Result<Call, BindError> {
+        let arguments = plan.spots.len();
+        let scratch = |id: &BufferId| matches!(self.layout.location(*id), Location::Scratch(_));
+        let apart = launch.arguments.iter().any(scratch);
+        for thread in 0..if apart { self.threads } else { 1 } {
+            for buffer in &launch.arguments {
+                self.spot(plan, *buffer, thread);
+            }
+        }
+        let sizes = plan.sizes.len();
+        for dim in &launch.sizes {
+            plan.sizes.push(dim.eval(self.bindings)?);
+        }
+        Ok(Call {
+            entry: self.loaded.entries[launch.kernel.index()],
+            arguments,
+            thread_stride: if apart { launch.arguments.len() } else { 0 },
+            sizes,
+        })
+    }
+
+    fn kernel(&self, plan: &mut Plan, launch: &Launch) -> Result<Resolved, BindError> {
+        let total = launch.total.eval_size(self.bindings)?;
+        let work = launch.work.eval_size(self.bindings)?;
+        let small = total.saturating_mul(work) < PARALLEL_ELEMENTS;
+        let blocks = total.div_ceil(launch.grain.max(1));
+        Ok(Resolved::Kernel {
+            call: self.call(plan, launch)?,
+            shares: Shares {
+                total,
+                grain: launch.grain,
+                count: if small { 1 } else { self.threads.min(blocks) },
+            },
+        })
+    }
+
+    /// `None` where the product has no element and its epilogue no row.
+    fn product(
+        &self,
+        plan: &mut Plan,
+        product: &Product,
+        step: usize,
+    ) -> Result<Option<Resolved>, PlanError> {
+        let too_large = || PlanError::TooLarge {
+            product: product.name.clone(),
+            step,
+        };
+        let size = |dim: &Dim| dim.eval_size(self.bindings);
+        let batch: Vec<usize> = product.batch.iter().map(size).collect::<Result<_, _>>()?;
+        let (m, n, k) = (size(&product.m)?, size(&product.n)?, size(&product.k)?);
+        let matrices = batch.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
+        let rows = matrices.and_then(|count| count.checked_mul(m));
+        let (Some(matrices), Some(rows)) = (matrices, rows) else {
+            return Err(too_large());
+        };
+        if rows == 0 {
+            return Ok(None);
+        }
+        let Some(dtype) = self.loaded.products.get(step).copied().flatten() else {
+            return Ok(None);
+        };
+        let mut strided = |role, matrix: &Matrix, rows, cols| {
+            let extents: Vec<usize> = batch.iter().copied().chain([rows, cols]).collect();
+            let view = self.view(matrix, &extents)?;
+            let elements = self.layout.bytes[matrix.buffer.index()] / dtype.size();
+            // Where another extent is 0 no element of an operand is read, so wherever it lies is well.
+            let reach = if n == 0 || extents.contains(&0) {
+                None
+            } else {
+                Some(reach(&view, &extents).ok_or_else(too_large)?)
+            };
+            let position = self.spot(plan, matrix.buffer, 0);
+            match reach {
+                None => Ok(Strided::unread(position, batch.len())),
+                Some((first, last)) if first < 0 || last >= elements as i128 => {
+                    Err(PlanError::OutOfBounds {
+                        product: product.name.clone(),
+                        step,
+                        role,
+                        first,
+                        last,
+                        elements,
+                    })
+                }
+                Some(_) => Ok(Strided {
+                    address: position,
+                    offset: view.offset,
+                    row_stride: view.strides[batch.len()],
+                    col_stride: view.strides[batch.len() + 1],
+                    batch_strides: view.strides[..batch.len()].to_vec(),
+                }),
+            }
+        };
+        let lhs = strided("lhs", &product.lhs, m, k)?;
+        let rhs = strided("rhs", &product.rhs, k, n)?;
+        let dst = strided("dst", &product.dst, m, n)?;
+        if n > 0 && !is_row_major(&dst, &batch, m, n) {
+            return Err(PlanError::Gaps {
+                product: product.name.clone(),
+                step,
+            });
+        }
+        let epilogue = product.epilogue.as_ref();
+        let multiplications = rows.saturating_mul(n).saturating_mul(k);
+        Ok(Some(Resolved::Product(ProductCall {
+            dtype,
+            m,
+            n,
+            k,
+            lhs,
+            rhs,
+            dst,
+            tasks: matrices.checked_mul(panels(m)).ok_or_else(too_large)?,
+            parallel: multiplications >= PARALLEL_MULTIPLICATIONS,
+            batch,
+            epilogue: epilogue.map(|launch| self.call(plan, launch)).transpose()?,
+        })))
+    }
+
+    /// The offset and strides of a matrix of these extents, as numbers.
+    fn view(&self, matrix: &Matrix, extents: &[usize]) -> Result<View, BindError> {
+        let number = |dim: &Dim| {
+            let value = dim.eval(self.bindings)?;
+            isize::try_from(value).map_err(|_| BindError::OutOfRange { dim: dim.clone() })
+        };
+        let strides = matrix
+            .batch_strides
+            .iter()
+            .chain([&matrix.row_stride, &matrix.column_stride]);
+        // The stride of an axis of one element is never walked; 0 keeps it out of all arithmetic.
+        let walked = strides.zip(extents).map(|(stride, extent)| {
+            let stride = number(stride)?;
+            Ok(if *extent == 1 { 0 } else { stride })
+        });
+        Ok(View {
+            offset: number(&matrix.offset)?,
+            strides: walked.collect::<Result<_, BindError>>()?,
+        })
+    }
+}
+
+impl Strided {
+    /// A matrix without elements.
+    fn unread(address: usize, batch: usize) -> Strided {
+        Strided {
+            address,
+            offset: 0,
+            row_stride: 0,
+            col_stride: 0,
+            batch_strides: vec![0; batch],
+        }
+    }
+}
+
+struct View {
+    offset: isize,
+    /// Batch axes, rows, columns.
+    strides: Vec<isize>,
+}
+
+/// The least and the greatest element that a view of extents above 0 touches; `None` where the numbers pass 128 bits.
+fn reach(view: &View, extents: &[usize]) -> Option<(i128, i128)> {
+    let (mut first, mut last) = (view.offset as i128, view.offset as i128);
+    for (extent, stride) in extents.iter().zip(&view.strides) {
+        let walk = (*extent as i128 - 1).checked_mul(*stride as i128)?;
+        first = first.checked_add(walk.min(0))?;
+        last = last.checked_add(walk.max(0))?;
+    }
+    Some((first, last))
+}
+
+/// Whether a result that lies inside its buffer is row-major without gaps.
+fn is_row_major(dst: &Strided, batch: &[usize], m: usize, n: usize) -> bool {
+    let extents = batch.iter().copied().chain([m, n]);
+    let strides = dst.batch_strides.iter().copied();
+    let axes: Vec<(usize, isize)> = extents
+        .zip(strides.chain([dst.row_stride, dst.col_stride]))
+        .collect();
+    let mut expected = 1usize;
+    for (extent, stride) in axes.into_iter().rev() {
+        if extent != 1 && usize::try_from(stride) != Ok(expected) {
+            return false;
+        }
+        expected = expected.saturating_mul(extent);
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reach_counts_both_directions_and_does_not_overflow() {
+        let view = |offset, strides: &[isize]| View {
+            offset,
+            strides: strides.to_vec(),
+        };
+        assert_eq!(reach(&view(0, &[4, 1]), &[3, 4]), Some((0, 11)));
+        assert_eq!(reach(&view(11, &[-4, -1]), &[3, 4]), Some((0, 11)));
+        assert_eq!(reach(&view(2, &[0, -1]), &[100, 3]), Some((0, 2)));
+        let huge = isize::MAX;
+        assert_eq!(
+            reach(&view(huge, &[huge, huge, huge]), &[usize::MAX; 3]),
+            None
+        );
+    }
+}
