@@ -78,7 +78,7 @@ pub enum FeedMismatch {
         name: String,
     },
     /// Another element type.
-    #[error("{0}; nothing is converted in a step, so convert the data to {dtype} first", dtype = .0.declared.dtype)]
+    #[error("{0}; nothing is converted here, so convert the data to {dtype} first", dtype = .0.declared.dtype)]
     DType(Mismatch),
     /// Another number of axes.
     #[error("{0}; it takes {expected} axes and not {found}", expected = .0.declared.rank(), found = .0.shape.len())]

@@ -53,7 +53,7 @@ pub enum SessionError {
         /// Its type.
         ty: TensorType,
         /// What is missing.
-        source: BindError,
+        source: Box<BindError>,
     },
     /// A symbol of the options that the program does not have.
     #[error("the program has no dim `{symbol}` to bind; it has {known}")]
@@ -65,7 +65,7 @@ pub enum SessionError {
     },
     /// More memory than the limit, before any step.
     #[error("{0}")]
-    OverLimit(OverLimit),
+    OverLimit(Box<OverLimit>),
     /// The machine has no more memory.
     #[error("no memory for params and state: {0}")]
     Memory(#[from] OutOfMemory),
@@ -88,7 +88,7 @@ pub enum StepError {
     Plan(#[from] PlanError),
     /// More memory than the limit.
     #[error("{0}")]
-    OverLimit(OverLimit),
+    OverLimit(Box<OverLimit>),
     /// The machine has no more memory.
     #[error("no memory for the step: {0}")]
     Memory(#[from] OutOfMemory),

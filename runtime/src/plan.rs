@@ -103,7 +103,7 @@ pub(crate) struct Expected {
 /// A step as numbers. Positions are those of `addresses` and `sizes` of the plan.
 pub(crate) enum Resolved {
     Kernel { call: Call, shares: Shares },
-    Product(ProductCall),
+    Product(Box<ProductCall>),
     Guard { condition: usize, step: usize },
 }
 
@@ -377,7 +377,7 @@ impl Context<'_> {
         }
         let epilogue = product.epilogue.as_ref();
         let multiplications = rows.saturating_mul(n).saturating_mul(k);
-        Ok(Some(Resolved::Product(ProductCall {
+        Ok(Some(Resolved::Product(Box::new(ProductCall {
             dtype,
             m,
             n,
@@ -389,7 +389,7 @@ impl Context<'_> {
             parallel: multiplications >= PARALLEL_MULTIPLICATIONS,
             batch,
             epilogue: epilogue.map(|launch| self.call(plan, launch)).transpose()?,
-        })))
+        }))))
     }
 
     /// The offset and strides of a matrix of these extents, as numbers.

@@ -84,7 +84,7 @@ impl Session {
                 },
                 name: resident.name.clone(),
                 ty: resident.ty.clone(),
-                source,
+                source: Box::new(source),
             }
         })?;
         let threads = options.threads.unwrap_or_else(default_threads);
@@ -299,13 +299,13 @@ fn within(
     limit: Option<usize>,
     needed: MemoryReport,
     bindings: &Bindings,
-) -> Result<(), OverLimit> {
+) -> Result<(), Box<OverLimit>> {
     match limit {
-        Some(limit) if needed.total() > limit => Err(OverLimit {
+        Some(limit) if needed.total() > limit => Err(Box::new(OverLimit {
             limit,
             needed,
             bindings: bindings.clone(),
-        }),
+        })),
         Some(_) | None => Ok(()),
     }
 }
