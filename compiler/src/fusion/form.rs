@@ -370,7 +370,22 @@ impl<'g> Former<'g> {
                 }
             }
         }
-        self.begin(id, Level::Point, Space::map(&node.ty.shape), Some(id));
+        let rows = self.product_rows(node).unwrap_or(0);
+        let shape = squeezed(&node.ty.shape);
+        // The rows are those of the panels, whatever group joins this one later.
+        let space = Space::Rows {
+            rows: shape[..rows].to_vec(),
+            columns: shape[rows..].to_vec(),
+            fixed: true,
+        };
+        self.begin(id, Level::Point, space, Some(id));
+    }
+
+    /// How many axes of a product, those of size 1 left out, count the rows of its matrices.
+    fn product_rows(&self, node: &Node) -> Option<usize> {
+        let Op::Dot(dot) = &node.op else { return None };
+        let right = self.rank(node.operands[1]) - dot.contract.1.len() - dot.batch.1.len();
+        Some(squeezed(&node.ty.shape[..node.ty.rank() - right]).len())
     }
 
     fn place_product(
@@ -388,11 +403,7 @@ impl<'g> Former<'g> {
         if place.level != Level::Point {
             return Err("the product is not read at the group's points".into());
         }
-        let Op::Dot(dot) = &node.op else {
-            return Err("it is no product".into());
-        };
-        let right = self.rank(node.operands[1]) - dot.contract.1.len() - dot.batch.1.len();
-        let rows = squeezed(&node.ty.shape[..node.ty.rank() - right]).len();
+        let rows = self.product_rows(node).ok_or("it is no product")?;
         let space = fixed_at(&place.space, rows)
             .ok_or("the group's rows are not the rows of the product")?;
         Ok(Place { space, ..place })
