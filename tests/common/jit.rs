@@ -48,9 +48,17 @@ pub fn executable(graph: &Graph, variant: Variant) -> Result<Executable, String>
         fuse: variant.fuse,
         ..Options::default()
     };
-    let compiled = compile(graph, &options).map_err(|e| e.to_string())?;
+    let compiled = compile(graph, &options).map_err(|e| chain(&e))?;
     // SAFETY: program and code come from one compilation.
     unsafe { Executable::new(compiled.program, Box::new(compiled.code)) }.map_err(|e| e.to_string())
+}
+
+/// An error with what caused it.
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", chain(source)),
+        None => error.to_string(),
+    }
 }
 
 /// The program alone, compiled as users do.
