@@ -8,8 +8,11 @@
 //! To add a stage: a folder, and one line in [`STAGES`]. To accept new output: `INSTA_UPDATE=always cargo test --test filetests`, and
 //! read the difference.
 
-use kiln_ir::Graph;
+use kiln_compiler::{Options, compile, stage_text};
+use kiln_ir::program;
+use kiln_ir::{Bindings, Graph, Symbol};
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -18,7 +21,14 @@ use std::path::{Path, PathBuf};
 type Stage = fn(&str) -> Result<String, String>;
 
 /// Each folder of files, and what is done with them.
-const STAGES: &[(&str, Stage)] = &[("parse", parse), ("verify", verify)];
+const STAGES: &[(&str, Stage)] = &[
+    ("parse", parse),
+    ("verify", verify),
+    ("optimized", optimized),
+    ("fused", fused),
+    ("kernels", kernels),
+    ("program", program),
+];
 
 /// The canonical text, which must read back to itself.
 fn parse(text: &str) -> Result<String, String> {
@@ -51,6 +61,58 @@ fn verify(text: &str) -> Result<String, String> {
         graph.updates().len(),
         graph.structural_hash(),
     ))
+}
+
+fn optimized(text: &str) -> Result<String, String> {
+    dump(text, kiln_compiler::Stage::Optimized)
+}
+
+fn fused(text: &str) -> Result<String, String> {
+    dump(text, kiln_compiler::Stage::Fused)
+}
+
+fn kernels(text: &str) -> Result<String, String> {
+    dump(text, kiln_compiler::Stage::Kernels)
+}
+
+/// The dump of a stage of the compiler, with its default options.
+fn dump(text: &str, stage: kiln_compiler::Stage) -> Result<String, String> {
+    let graph = verified(text)?;
+    stage_text(&graph, stage, &Options::default()).map_err(|e| e.to_string())
+}
+
+/// The program, and where its buffers lie under each binding that a directive `; bind: b = 32, t = 5` asks for.
+fn program(text: &str) -> Result<String, String> {
+    let graph = verified(text)?;
+    let compiled = compile(&graph, &Options::default()).map_err(|e| e.to_string())?;
+    let mut dump = compiled.program.to_string();
+    for directive in text.lines().filter_map(|l| l.strip_prefix("; bind:")) {
+        let mut bindings = Bindings::new();
+        for pair in directive.split(',') {
+            let (symbol, value) = pair.split_once('=').ok_or("a binding is `symbol = size`")?;
+            let value = value.trim().parse::<i64>().map_err(|e| e.to_string())?;
+            bindings.insert(Symbol::new(symbol.trim()), value);
+        }
+        let buffers = &compiled.program.buffers;
+        let placement = program::place(buffers, &bindings).map_err(|e| e.to_string())?;
+        let _ = writeln!(
+            dump,
+            "with{directive}: arena {} of which {} live at once, scratch {}",
+            placement.arena, placement.live_peak, placement.scratch
+        );
+        for (id, offset) in placement.offsets.iter().enumerate() {
+            if let Some(offset) = offset {
+                let _ = writeln!(dump, "  ${id} at {offset}, {} bytes", placement.bytes[id]);
+            }
+        }
+    }
+    Ok(dump)
+}
+
+fn verified(text: &str) -> Result<Graph, String> {
+    let graph = Graph::parse(text).map_err(|e| e.to_string())?;
+    kiln_ir::verify(&graph).map_err(|e| e.to_string())?;
+    Ok(graph)
 }
 
 fn root() -> PathBuf {

@@ -420,11 +420,15 @@ impl<'g> Former<'g> {
     }
 
     fn refuse(&mut self, producer: NodeId, group: GroupId, reason: String) {
-        self.refusals.push(FusionRefusal {
+        let refusal = FusionRefusal {
             producer,
             group,
             reason,
-        });
+        };
+        // A node that may not be computed in a group is often refused once more as one that would be stored there.
+        if !self.refusals.contains(&refusal) {
+            self.refusals.push(refusal);
+        }
     }
 
     fn begin(&mut self, id: NodeId, level: Level, space: Space, product: Option<NodeId>) {

@@ -63,6 +63,8 @@ pub(super) fn nest(points: Points, space: &Space, epilogue: bool) -> LoweredKern
             &(&extents.grid * &extents.lanes) * &extents.serial,
         ),
     };
+    // Panels of a product begin at any row.
+    let grain = if epilogue { 1 } else { grain };
     let work = &inner * &Dim::from(kernel.params.len().max(1));
     LoweredKernel {
         kernel,

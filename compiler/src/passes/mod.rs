@@ -16,6 +16,7 @@ mod dce;
 mod fold;
 mod legalize;
 mod literal;
+mod matrices;
 mod rewrite;
 mod strength;
 
@@ -25,6 +26,7 @@ pub use cse::Cse;
 pub use dce::{Dce, live_part};
 pub use fold::Fold;
 pub use legalize::Legalize;
+pub use matrices::OrderMatrices;
 pub use strength::ReduceStrength;
 
 /// What a pass does to numbers.
@@ -81,6 +83,7 @@ impl Pipeline {
                 Box::new(Legalize),
                 Box::new(ReduceStrength),
                 Box::new(AbsorbTransposes),
+                Box::new(OrderMatrices),
             ],
             exact: vec![
                 Box::new(Canonicalize),

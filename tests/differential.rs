@@ -1,0 +1,351 @@
+//! Random graphs, with gradients and updates, in every way to compute them.
+//!
+//! Machine code is compared bit for bit with machine code: optimised or not, fused or not, on 1, 2 and 4 threads, over several steps and
+//! bindings of one compilation. And each op is compared with the interpreter, on the operands that the machine code itself had, so that
+//! bounds are those of one op and do not add up.
+//!
+//! `KILN_DIFFERENTIAL=first..last` runs other seeds than the few of every test run, and `KILN_DIFFERENTIAL_STEPS=n` graphs of another
+//! size, which is how a failure is made smaller.
+
+mod common;
+
+use common::Numbers;
+use common::compare::{bits_differ, op_differs};
+use common::data::{Fed, Kind, random};
+use common::generate::{SIZES, graph};
+use common::jit::{Results, VARIANTS, executable, inputs, residents, session, states, step};
+use kiln_ir::ops::Op;
+use kiln_ir::{
+    Array, Bindings, EvalError, Graph, NodeId, Output, Slot, TensorType, eval,
+};
+use kiln_runtime::{Session, StepError};
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// The seeds of a test run, shared out among the tests of this file.
+const SEEDS: Range<u64> = 0..80;
+const SHARES: u64 = 4;
+/// How many ops the smallest graphs have, and how many sizes there are.
+const STEPS: (usize, u64) = (4, 22);
+
+#[test]
+fn first_share() {
+    run_share(0);
+}
+
+#[test]
+fn second_share() {
+    run_share(1);
+}
+
+#[test]
+fn third_share() {
+    run_share(2);
+}
+
+#[test]
+fn fourth_share() {
+    run_share(3);
+}
+
+fn run_share(share: u64) {
+    let seeds = match std::env::var("KILN_DIFFERENTIAL") {
+        Ok(text) => {
+            let (first, last) = text.split_once("..").expect("first..last");
+            first.parse().expect("a seed")..last.parse().expect("a seed")
+        }
+        Err(_) => SEEDS,
+    };
+    let fixed: Option<usize> = std::env::var("KILN_DIFFERENTIAL_STEPS")
+        .ok()
+        .map(|n| n.parse().expect("a number of steps"));
+    let mut failures = Vec::new();
+    for seed in seeds.filter(|s| s % SHARES == share) {
+        let steps = fixed.unwrap_or(STEPS.0 + (seed % STEPS.1) as usize);
+        if let Some(why) = failure(seed, steps) {
+            let (steps, why) = smallest(seed, steps, why);
+            let text = catch_unwind(|| graph(seed, steps).to_string());
+            let text = text.unwrap_or_else(|_| "the generator panics".into());
+            failures.push(format!("seed {seed}, {steps} steps: {why}\n{text}"));
+        }
+    }
+    assert!(failures.is_empty(), "\n{}\n", failures.join("\n"));
+}
+
+/// The smallest graph of the seed that fails, and how.
+fn smallest(seed: u64, steps: usize, why: String) -> (usize, String) {
+    (0..steps)
+        .find_map(|fewer| Some((fewer, failure(seed, fewer)?)))
+        .unwrap_or((steps, why))
+}
+
+/// How the graph of the seed fails, if it does. A panic is a failure too.
+fn failure(seed: u64, steps: usize) -> Option<String> {
+    match catch_unwind(AssertUnwindSafe(|| check(seed, steps))) {
+        Ok(result) => result.err(),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+            Some(format!("panic: {}", text.unwrap_or_default()))
+        }
+    }
+}
+
+/// A step's values: of the inputs and, before the first step, of params and state.
+struct Feeds {
+    bindings: Bindings,
+    inputs: Vec<Array>,
+    shift: bool,
+}
+
+fn check(seed: u64, steps: usize) -> Result<(), String> {
+    let graph = graph(seed, steps);
+    kiln_ir::verify(&graph).map_err(|e| format!("the graph does not verify: {e}"))?;
+    let mut numbers = Numbers::new(seed ^ 0xFEED);
+    let sequence: Vec<Feeds> = (0..3).map(|i| feeds(&graph, &mut numbers, i)).collect();
+    let initial: Vec<Array> = residents(&graph)
+        .map(|slot| value(&graph, slot, &mut numbers, &sequence[0].bindings, Kind::Plain))
+        .collect();
+    let mut expected: Option<Vec<Result<Results, StepError>>> = None;
+    for variant in VARIANTS {
+        let executable = executable(&graph, variant).map_err(|e| format!("{variant:?}: {e}"))?;
+        for threads in [1, 2, 4] {
+            let mut session = session(&executable, threads);
+            start(&graph, &mut session, &initial)?;
+            let found = run(&mut session, &sequence);
+            match &expected {
+                None => expected = Some(found),
+                Some(expected) => {
+                    same(expected, &found)
+                        .map_err(|e| format!("{variant:?} on {threads} threads: {e}"))?;
+                }
+            }
+        }
+    }
+    let expected = expected.unwrap_or_default();
+    updates_are_outputs(&graph, &sequence, &initial, &expected)?;
+    each_op(&graph, &sequence, &initial, &expected)
+}
+
+fn feeds(graph: &Graph, numbers: &mut Numbers, position: usize) -> Feeds {
+    let bindings = Bindings::from([("b", numbers.pick(&SIZES)), ("t", numbers.pick(&SIZES))]);
+    let kind = numbers.pick(&[Kind::Plain, Kind::Plain, Kind::Odd, Kind::Ties]);
+    let inputs = inputs(graph)
+        .map(|slot| value(graph, slot, numbers, &bindings, kind))
+        .collect();
+    Feeds {
+        bindings,
+        inputs,
+        shift: position % 2 == 1,
+    }
+}
+
+fn value(
+    graph: &Graph,
+    slot: &Slot,
+    numbers: &mut Numbers,
+    bindings: &Bindings,
+    kind: Kind,
+) -> Array {
+    let ty = &graph.node(slot.node).expect("a slot has a node").ty;
+    let shape: Vec<usize> = ty
+        .shape
+        .iter()
+        .map(|d| d.eval_size(bindings).expect("a size"))
+        .collect();
+    random(numbers, ty.dtype, &shape, kind)
+}
+
+fn start(graph: &Graph, session: &mut Session, values: &[Array]) -> Result<(), String> {
+    for (slot, value) in residents(graph).zip(values) {
+        let fed = Fed::new(value, false);
+        session
+            .set_state(&slot.name, fed.feed())
+            .map_err(|e| e.to_string())?;
+    }
+    Ok(())
+}
+
+/// All steps of the sequence, then the first again, so that a plan is used a second time. A refused step leaves the states.
+fn run(session: &mut Session, sequence: &[Feeds]) -> Vec<Result<Results, StepError>> {
+    let order = (0..sequence.len()).chain([0]);
+    order
+        .map(|i| {
+            let fed: Vec<Fed> = sequence[i]
+                .inputs
+                .iter()
+                .map(|a| Fed::new(a, sequence[i].shift))
+                .collect();
+            let before = states(session);
+            let found = step(session, &fed);
+            if found.is_err() {
+                let after = states(session);
+                let kept = before
+                    .iter()
+                    .zip(&after)
+                    .all(|(b, a)| bits_differ(b, a).is_none());
+                assert!(kept, "a refused step changed a state");
+            }
+            found
+        })
+        .collect()
+}
+
+fn same(
+    expected: &[Result<Results, StepError>],
+    found: &[Result<Results, StepError>],
+) -> Result<(), String> {
+    for (i, pair) in expected.iter().zip(found).enumerate() {
+        match pair {
+            (Ok(e), Ok(f)) => {
+                let outputs = e.outputs.iter().zip(&f.outputs).enumerate();
+                for (o, (e, f)) in outputs {
+                    if let Some(why) = bits_differ(e, f) {
+                        return Err(format!("step {i}, output {o}: {why}"));
+                    }
+                }
+                for (s, (e, f)) in e.states.iter().zip(&f.states).enumerate() {
+                    if let Some(why) = bits_differ(e, f) {
+                        return Err(format!("step {i}, state {s}: {why}"));
+                    }
+                }
+            }
+            (Err(_), Err(_)) => {}
+            (Ok(_), Err(e)) | (Err(e), Ok(_)) => {
+                return Err(format!("step {i} is refused in one way only: {e}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The same updates as outputs give what the states become.
+fn updates_are_outputs(
+    graph: &Graph,
+    sequence: &[Feeds],
+    initial: &[Array],
+    expected: &[Result<Results, StepError>],
+) -> Result<(), String> {
+    let mut shown = Graph::empty(&graph.name);
+    graph.nodes().for_each(|(_, n)| {
+        shown.push(n.clone());
+    });
+    graph.slots().iter().for_each(|s| shown.push_slot(s.clone()));
+    graph
+        .outputs()
+        .iter()
+        .for_each(|o| shown.push_output(o.clone()));
+    for (i, update) in graph.updates().iter().enumerate() {
+        shown.push_output(Output {
+            name: format!("update {i}"),
+            node: update.value,
+        });
+    }
+    let executable = executable(&shown, VARIANTS[1])?;
+    let mut session = session(&executable, 1);
+    start(&shown, &mut session, initial)?;
+    let found = run(&mut session, &sequence[..1]);
+    let (Ok(found), Some(Ok(expected))) = (&found[0], expected.first()) else {
+        return Ok(());
+    };
+    let targets: Vec<NodeId> = residents(graph).map(|s| s.node).collect();
+    for (i, target) in targets.iter().enumerate() {
+        let update = graph.updates().iter().position(|u| u.target == *target);
+        let wanted = match update {
+            Some(at) => &found.outputs[graph.outputs().len() + at],
+            None => &initial[i],
+        };
+        if let Some(why) = bits_differ(wanted, &expected.states[i]) {
+            return Err(format!("state {i} is not the value of its update: {why}"));
+        }
+    }
+    Ok(())
+}
+
+/// Every node as an output, each checked against the interpreter on the operands that the machine code gave.
+fn each_op(
+    graph: &Graph,
+    sequence: &[Feeds],
+    initial: &[Array],
+    expected: &[Result<Results, StepError>],
+) -> Result<(), String> {
+    let mut shown = Graph::empty(&graph.name);
+    graph.nodes().for_each(|(_, n)| {
+        shown.push(n.clone());
+    });
+    graph.slots().iter().for_each(|s| shown.push_slot(s.clone()));
+    for (id, _) in graph.nodes() {
+        shown.push_output(Output {
+            name: id.to_string(),
+            node: id,
+        });
+    }
+    let executable = executable(&shown, VARIANTS[0])?;
+    let mut session = session(&executable, 1);
+    start(&shown, &mut session, initial)?;
+    for (position, feeds) in sequence.iter().enumerate() {
+        let fed: Vec<Fed> = feeds.inputs.iter().map(|a| Fed::new(a, false)).collect();
+        let before = states(&session);
+        let found = match step(&mut session, &fed) {
+            Ok(found) => found,
+            Err(error) => {
+                interpreter_refuses(graph, feeds, &before, &error)?;
+                continue;
+            }
+        };
+        if let (0, Some(Err(error))) = (position, expected.first()) {
+            return Err(format!("refused without all nodes as outputs: {error}"));
+        }
+        for (id, node) in graph.nodes() {
+            if matches!(node.op, Op::Source(_)) {
+                continue;
+            }
+            let operands: Vec<(&TensorType, &Array)> = node
+                .operands
+                .iter()
+                .map(|o| {
+                    let ty = &graph.node(*o).expect("an operand").ty;
+                    (ty, &found.outputs[o.index()])
+                })
+                .collect();
+            let computed = &found.outputs[id.index()];
+            let wrong = op_differs(&node.op, &operands, &node.ty, &feeds.bindings, computed);
+            if let Some(why) = wrong {
+                return Err(format!(
+                    "step {position}, {id} `{}` under {:?}: {why}",
+                    node.op.rules().name(),
+                    feeds.bindings
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The interpreter refuses the step too, for a guard or an index.
+fn interpreter_refuses(
+    graph: &Graph,
+    feeds: &Feeds,
+    states: &[Array],
+    error: &StepError,
+) -> Result<(), String> {
+    if !matches!(error, StepError::Guard { .. }) {
+        return Err(format!("a step is refused: {error}"));
+    }
+    let mut values = feeds.inputs.iter();
+    let mut kept = states.iter();
+    let mut given = |slot: &Slot| {
+        if slot.role == kiln_ir::Role::Input {
+            values.next().cloned()
+        } else {
+            kept.next().cloned()
+        }
+    };
+    match eval(graph, &mut given) {
+        Err(e) if matches!(e.cause(), EvalError::Required { .. } | EvalError::Index { .. }) => {
+            Ok(())
+        }
+        Err(e) => Err(format!("the interpreter refuses otherwise: {e}")),
+        Ok(_) => Err(format!("only the machine code refuses: {error}")),
+    }
+}
