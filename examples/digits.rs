@@ -29,13 +29,13 @@ const HELD_OUT: f64 = 0.2;
 #[derive(Parser)]
 struct Arguments {
     /// How often all examples are seen.
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 60)]
     epochs: u64,
     /// Examples in a batch.
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = 64)]
     batch: usize,
     /// Adam's learning rate.
-    #[arg(long, default_value_t = 2e-3)]
+    #[arg(long, default_value_t = 3e-3)]
     rate: f64,
     /// What the held-out part, the order, the weights and the dropout are drawn with.
     #[arg(long, default_value_t = 42)]

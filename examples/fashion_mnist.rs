@@ -13,7 +13,7 @@ use kiln::train::graphs::Task;
 use kiln::train::hand_over;
 use kiln::train::progress::Progress;
 use kiln::{
-    Accuracy, Adam, DType, Dataset, Dim, Loader, Options, Sequential, SessionOptions,
+    Accuracy, Adam, DType, Dataset, Dim, Feed, Loader, Options, Sequential, SessionOptions,
     SparseCrossEntropy, TensorType, epoch,
 };
 use std::error::Error;
@@ -37,9 +37,12 @@ struct Arguments {
     /// Examples in a batch.
     #[arg(long, default_value_t = 128)]
     batch: usize,
-    /// Adam's learning rate.
+    /// Adam's learning rate in the first epoch.
     #[arg(long, default_value_t = 1e-3)]
-    rate: f64,
+    rate: f32,
+    /// What the learning rate is multiplied with after each epoch.
+    #[arg(long, default_value_t = 0.6)]
+    decay: f32,
     /// What the order and the weights are drawn with.
     #[arg(long, default_value_t = 42)]
     seed: u64,
@@ -84,15 +87,18 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         threads: arguments.threads,
         ..SessionOptions::new(arguments.seed)
     };
-    let training = task.training(&Adam::new(arguments.rate))?;
+    let training = task.training(&Adam::new(arguments.rate.into()))?;
     let mut learner = kiln::compile(&training, &options)?.session_with(&session)?;
     let mut judge = kiln::compile(&task.evaluation()?, &options)?.session_with(&session)?;
     println!("{}", model.summary()?);
 
     let mut loader = Loader::new(&train, arguments.batch)?.shuffled(arguments.seed);
     let mut measured = Loader::new(&test, MEASURED_BATCH)?;
+    let mut rate = arguments.rate;
     for number in 0..arguments.epochs {
         let label = format!("epoch {}/{}", number + 1, arguments.epochs);
+        // The rate is a state of the optimizer: it changes between steps, and nothing is compiled again.
+        learner.set_state("adam/learning_rate", Feed::scalar(&rate))?;
         let progress = Progress::new(&label, loader.batches() as u64);
         let start = Instant::now();
         let trained = epoch(&mut learner, &mut loader, number, |means| {
@@ -100,6 +106,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         })?;
         let time = start.elapsed();
         progress.finish();
+        rate *= arguments.decay;
         hand_over(&learner, &mut judge)?;
         let tested = epoch(&mut judge, &mut measured, 0, |_| {})?;
         println!(
