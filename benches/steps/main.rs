@@ -109,8 +109,6 @@ fn line(
     compile_time: Duration,
 ) -> Result<String, Box<dyn Error>> {
     let batch = i64::try_from(workload.batch)?;
-        eprintln!("peak {}", peak / 1e9);
-    }
     let memory = executable.memory_with(&Bindings::from([("b", batch)]), threads.get())?;
     let program = executable.program();
     let is_launch = |step: &&Step| matches!(step, Step::Kernel(_) | Step::Product(_));
