@@ -17,6 +17,7 @@ use kiln::{
     SparseCrossEntropy, TensorType, epoch,
 };
 use std::error::Error;
+use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -62,6 +63,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    // Unlike `println!`, this does not panic where nobody reads to the end.
+    let mut out = std::io::stdout();
     let (train, test) = fashion_mnist(&arguments.folder)?;
     let flat = |data: Dataset| {
         data.reshape("x", &[784])?
@@ -90,7 +93,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let training = task.training(&Adam::new(arguments.rate.into()))?;
     let mut learner = kiln::compile(&training, &options)?.session_with(&session)?;
     let mut judge = kiln::compile(&task.evaluation()?, &options)?.session_with(&session)?;
-    println!("{}", model.summary()?);
+    writeln!(out, "{}", model.summary()?)?;
 
     let mut loader = Loader::new(&train, arguments.batch)?.shuffled(arguments.seed);
     let mut measured = Loader::new(&test, MEASURED_BATCH)?;
@@ -109,10 +112,11 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         rate *= arguments.decay;
         hand_over(&learner, &mut judge)?;
         let tested = epoch(&mut judge, &mut measured, 0, |_| {})?;
-        println!(
+        writeln!(
+            out,
             "{label}  {:.2} s  training: {trained}  test: {tested}",
             time.as_secs_f64()
-        );
+        )?;
     }
     Ok(())
 }
