@@ -13,10 +13,11 @@ use kiln::train::graphs::Task;
 use kiln::train::hand_over;
 use kiln::train::progress::Progress;
 use kiln::{
-    Accuracy, Adam, DType, Dataset, Dim, Loader, Options, Sequential, SessionOptions,
+    Accuracy, Adam, DType, Dataset, Dim, Feed, Loader, Options, Sequential, SessionOptions,
     SparseCrossEntropy, TensorType, epoch,
 };
 use std::error::Error;
+use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,9 +38,12 @@ struct Arguments {
     /// Examples in a batch.
     #[arg(long, default_value_t = 128)]
     batch: usize,
-    /// Adam's learning rate.
+    /// Adam's learning rate in the first epoch.
     #[arg(long, default_value_t = 1e-3)]
-    rate: f64,
+    rate: f32,
+    /// What the learning rate is multiplied with after each epoch.
+    #[arg(long, default_value_t = 0.6)]
+    decay: f32,
     /// What the order and the weights are drawn with.
     #[arg(long, default_value_t = 42)]
     seed: u64,
@@ -59,6 +63,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    // Unlike `println!`, this does not panic where nobody reads to the end.
+    let mut out = std::io::stdout();
     let (train, test) = fashion_mnist(&arguments.folder)?;
     let flat = |data: Dataset| {
         data.reshape("x", &[784])?
@@ -84,15 +90,18 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         threads: arguments.threads,
         ..SessionOptions::new(arguments.seed)
     };
-    let training = task.training(&Adam::new(arguments.rate))?;
+    let training = task.training(&Adam::new(arguments.rate.into()))?;
     let mut learner = kiln::compile(&training, &options)?.session_with(&session)?;
     let mut judge = kiln::compile(&task.evaluation()?, &options)?.session_with(&session)?;
-    println!("{}", model.summary()?);
+    writeln!(out, "{}", model.summary()?)?;
 
     let mut loader = Loader::new(&train, arguments.batch)?.shuffled(arguments.seed);
     let mut measured = Loader::new(&test, MEASURED_BATCH)?;
+    let mut rate = arguments.rate;
     for number in 0..arguments.epochs {
         let label = format!("epoch {}/{}", number + 1, arguments.epochs);
+        // The rate is a state of the optimizer: it changes between steps, and nothing is compiled again.
+        learner.set_state("adam/learning_rate", Feed::scalar(&rate))?;
         let progress = Progress::new(&label, loader.batches() as u64);
         let start = Instant::now();
         let trained = epoch(&mut learner, &mut loader, number, |means| {
@@ -100,12 +109,14 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         })?;
         let time = start.elapsed();
         progress.finish();
+        rate *= arguments.decay;
         hand_over(&learner, &mut judge)?;
         let tested = epoch(&mut judge, &mut measured, 0, |_| {})?;
-        println!(
+        writeln!(
+            out,
             "{label}  {:.2} s  training: {trained}  test: {tested}",
             time.as_secs_f64()
-        );
+        )?;
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use kiln::{
     Sgd, TensorType, epoch,
 };
 use std::error::Error;
+use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -58,6 +59,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    // Unlike `println!`, this does not panic where nobody reads to the end.
+    let mut out = std::io::stdout();
     let points = noisy_line(arguments.seed);
     let (xs, ys): (Vec<f32>, Vec<f32>) = points.iter().copied().unzip();
     let data = Dataset::new([
@@ -88,7 +91,15 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
     for number in 0..arguments.epochs {
         let means = epoch(&mut learner, &mut loader, number, |_| {})?;
-        losses.extend(means.get("loss"));
+        let loss = means.get("loss").unwrap_or(f64::NAN);
+        if !loss.is_finite() {
+            let epoch = number + 1;
+            let rate = arguments.rate;
+            return Err(
+                format!("the loss is {loss} in epoch {epoch}: --rate {rate} is too large").into(),
+            );
+        }
+        losses.push(loss);
     }
     let time = start.elapsed();
 
@@ -100,14 +111,21 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let error = error.get("loss").unwrap_or(f64::NAN).sqrt();
 
     let steps = arguments.epochs * loader.batches() as u64;
-    println!("weight {weight:.4} (true {WEIGHT}), bias {bias:.4} (true {BIAS})");
-    println!("root mean squared error of the predictions {error:.4} (noise {NOISE})");
-    println!(
+    writeln!(
+        out,
+        "weight {weight:.4} (true {WEIGHT}), bias {bias:.4} (true {BIAS})"
+    )?;
+    writeln!(
+        out,
+        "root mean squared error of the predictions {error:.4} (noise {NOISE})"
+    )?;
+    writeln!(
+        out,
         "{} epochs, {steps} steps in {:.1} ms, {:.2} us a step with its batch",
         arguments.epochs,
         1e3 * time.as_secs_f64(),
         1e6 * time.as_secs_f64() / steps.max(1) as f64
-    );
+    )?;
 
     let dots: Vec<(f64, f64)> = points
         .iter()
@@ -124,7 +142,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         panels.push(curve.log_y().curve("training", losses));
     }
     Figure::new(panels).write(&arguments.plot)?;
-    println!("picture in {}", arguments.plot.display());
+    writeln!(out, "picture in {}", arguments.plot.display())?;
     Ok(())
 }
 

@@ -82,12 +82,17 @@ fn show(text: &str) {
 /// The phases in order, each with its time and its share, and their sum.
 fn phase_table(graph: &str, phases: &[Phase]) -> String {
     let total: Duration = phases.iter().map(|phase| phase.time).sum();
+    let longest = phases.iter().map(|phase| phase.name.len()).max();
+    let width = longest.unwrap_or(0).max("total".len());
     let mut text = format!("compiled `{graph}`\n");
     let mut line = |name: &str, time: Duration| {
         let share = 100.0 * time.as_secs_f64() / total.as_secs_f64().max(f64::MIN_POSITIVE);
         let milliseconds = 1e3 * time.as_secs_f64();
         // Writing to a `String` does not fail.
-        let _ = writeln!(text, "  {name:<16} {milliseconds:>9.3} ms {share:>5.1} %");
+        let _ = writeln!(
+            text,
+            "  {name:<width$} {milliseconds:>9.3} ms {share:>5.1} %"
+        );
     };
     for phase in phases {
         line(phase.name, phase.time);
@@ -106,11 +111,11 @@ mod tests {
             name,
             time: Duration::from_micros(microseconds),
         };
-        let table = phase_table("mlp", &[phase("fold", 250), phase("emit", 12_250)]);
+        let table = phase_table("mlp", &[phase("fold", 250), phase("canonicalize", 12_250)]);
         let wanted = "compiled `mlp`
-  fold                 0.250 ms   2.0 %
-  emit                12.250 ms  98.0 %
-  total               12.500 ms 100.0 %
+  fold             0.250 ms   2.0 %
+  canonicalize    12.250 ms  98.0 %
+  total           12.500 ms 100.0 %
 ";
         assert_eq!(table, wanted);
         assert!(phase_table("empty", &[]).ends_with("0.000 ms   0.0 %\n"));

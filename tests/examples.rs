@@ -1,0 +1,152 @@
+//! The examples do what they promise, and say clearly what is wrong with bad input.
+//!
+//! They are run as a user runs them, through cargo, so that the test is right whatever was built before. Fashion-MNIST is left out but for
+//! its messages: the data is not part of the repository, and five epochs without optimisation take minutes.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+fn example(name: &str, arguments: &[&str]) -> Output {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["run", "--quiet", "--example", name, "--"])
+        .args(arguments);
+    for variable in ["KILN_DUMP", "KILN_DUMP_DIR", "KILN_STOP_AFTER", "KILN_TIME"] {
+        cargo.env_remove(variable);
+    }
+    cargo.output().expect("cargo starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Standard output of an example that succeeds.
+fn success(name: &str, arguments: &[&str]) -> String {
+    let output = example(name, arguments);
+    let errors = text(&output.stderr);
+    assert!(output.status.success(), "{name} {arguments:?}: {errors}");
+    text(&output.stdout)
+}
+
+/// The number that follows `word` in its last occurrence.
+fn number_after(text: &str, word: &str) -> f64 {
+    let (_, rest) = text.rsplit_once(word).expect(word);
+    let number = rest.split_whitespace().next().expect("a number follows");
+    number
+        .trim_end_matches(',')
+        .parse()
+        .expect("it is a number")
+}
+
+fn scratch(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+#[test]
+fn linear_regression_finds_the_line_and_draws_it() {
+    let picture = scratch("linear_regression.svg");
+    let path = picture.to_str().expect("a path in UTF-8");
+    let found = success("linear_regression", &["--plot", path]);
+    assert!(
+        (number_after(&found, "weight ") - 2.0).abs() < 0.05,
+        "{found}"
+    );
+    assert!(
+        (number_after(&found, "bias ") - 1.0).abs() < 0.05,
+        "{found}"
+    );
+    let error = number_after(&found, "predictions ");
+    assert!((0.05..0.15).contains(&error), "{found}");
+    let svg = std::fs::read_to_string(&picture).expect("the picture was written");
+    assert!(svg.starts_with("<svg") && svg.contains("Loss of each epoch"));
+}
+
+#[test]
+fn digits_reads_what_it_has_not_seen() {
+    let found = success("digits", &[]);
+    assert!(number_after(&found, "accuracy ") >= 0.97, "{found}");
+    for shown in [
+        "dense_3",
+        "17 226",
+        "memory of a training session: ",
+        "compiled in ",
+    ] {
+        assert!(found.contains(shown), "no {shown:?} in\n{found}");
+    }
+    assert_eq!(
+        found.lines().last(),
+        success("digits", &["--threads", "2"]).lines().last(),
+        "the result depends on the threads"
+    );
+}
+
+#[test]
+fn digits_dumps_the_training_graph_at_every_stage() {
+    for (stage, shown) in [
+        ("traced", "kiln 1\ngraph @training"),
+        ("differentiated", "update %dense_1/w := "),
+        ("optimized", "kiln 1\ngraph @training"),
+        ("fused", "groups @training {"),
+        ("kernels", "kernel "),
+        ("program", "program @training<b> {"),
+        ("clif", "function "),
+        ("asm", "ret"),
+    ] {
+        let dump = success("digits", &["--dump", stage]);
+        assert!(dump.contains(shown), "{stage}: no {shown:?} in\n{dump}");
+    }
+}
+
+#[test]
+fn bad_input_is_named_without_a_panic() {
+    let damaged = scratch("damaged");
+    std::fs::create_dir_all(&damaged).expect("a folder for the test");
+    std::fs::write(damaged.join("train-images-idx3-ubyte"), b"\0\0\x08\x03\0\0").expect("written");
+    std::fs::write(damaged.join("train-labels-idx1-ubyte"), b"").expect("written");
+    let damaged = damaged.to_str().expect("a path in UTF-8");
+    for (name, arguments, wanted) in [
+        (
+            "digits",
+            &["--dump", "ast"][..],
+            "unknown stage `ast`; the stages are traced,",
+        ),
+        ("digits", &["--nope"], "unexpected argument '--nope'"),
+        ("digits", &["--batch", "0"], "error: a batch size of 0"),
+        (
+            "digits",
+            &["--rate", "nan"],
+            "the learning rate of the optimizer is NaN",
+        ),
+        (
+            "fashion_mnist",
+            &["/nowhere"],
+            "apt-get install dataset-fashion-mnist",
+        ),
+        (
+            "fashion_mnist",
+            &[damaged],
+            "train-images-idx3-ubyte: at byte ",
+        ),
+        (
+            "linear_regression",
+            &["--rate", "1e9"],
+            "--rate 1000000000 is too large",
+        ),
+        (
+            "linear_regression",
+            &["--plot", "/nowhere/x.svg"],
+            "cannot write /nowhere/x.svg: ",
+        ),
+    ] {
+        let output = example(name, arguments);
+        let errors = text(&output.stderr);
+        assert!(!output.status.success(), "{name} {arguments:?} succeeds");
+        assert!(errors.contains(wanted), "{name} {arguments:?}: {errors}");
+        assert!(
+            !errors.contains("panicked"),
+            "{name} {arguments:?}: {errors}"
+        );
+    }
+}
