@@ -11,7 +11,7 @@ use crate::jit::{JitCode, compile_for};
 use crate::kernel::Kernel;
 use crate::lower::lower;
 use crate::options::Options;
-use crate::plan::{Planned, plan, separate_sinks};
+use crate::plan::{Planned, plan, requirements, separate_sinks};
 use crate::stage::Stage;
 use kiln_ir::Graph;
 use kiln_ir::program::Program;
@@ -76,6 +76,7 @@ pub fn compile_in(graph: &Graph, cx: &mut Context<'_>) -> Result<Compiled, Compi
         time: t.time,
     }));
     let mut clock = Clock::start(&mut phases);
+    let requirements = requirements(graph);
     let graph = separate_sinks(&optimized.graph);
     let groups = form(&graph, cx.options().fuse);
     clock.phase("fuse");
@@ -89,7 +90,7 @@ pub fn compile_in(graph: &Graph, cx: &mut Context<'_>) -> Result<Compiled, Compi
     clock.restart();
     let lowered = lower(&graph, &groups)?;
     clock.phase("lower");
-    let Planned { program, kernels } = plan(&graph, &lowered);
+    let Planned { program, kernels } = plan(&graph, &lowered, requirements);
     clock.phase("plan");
     cx.reach(Stage::Kernels, name, || {
         joined(&kernels, |k| Ok::<_, CompileError>(k.to_string())).unwrap_or_default()
