@@ -11,6 +11,7 @@ use common::jit::{
     Results, VARIANTS, Variant, executable, inputs, program, residents, session, session_at,
     states, step,
 };
+use kiln_compiler::{Options, Stage, stage_text};
 use kiln_ir::program::{ALIGNMENT, Home, Program, place};
 use kiln_ir::{
     Array, Bindings, Builder, DType, Dim, Graph, Init, OutOfRange, ReduceKind, ScatterKind, Values,
@@ -142,6 +143,41 @@ fn no_two_live_buffers_overlap() {
         }
     }
     assert!(arenas > 20, "{arenas} programs have something to place");
+}
+
+#[test]
+fn every_stage_prints_the_same_twice_and_code_has_no_trap() {
+    for graph in (0..8).map(|seed| graph(900 + seed, 14)).chain([mlp(32)]) {
+        let text = |stage| stage_text(&graph, stage, &Options::default()).expect("it compiles");
+        for stage in Stage::ALL {
+            let printed = text(stage);
+            assert!(printed == text(stage), "{}: {stage} differs", graph.name);
+            assert!(printed.ends_with('\n'), "{}: {stage}", graph.name);
+        }
+        let (kernels, clif) = (text(Stage::Kernels), text(Stage::Clif));
+        let count = |text: &str, begin: &str| text.lines().filter(|l| l.starts_with(begin)).count();
+        assert_eq!(count(&kernels, "kernel "), count(&clif, "function "));
+        let mut accesses = 0;
+        for line in clif.lines() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let touches = words.iter().any(|w| {
+                let op = w.split('.').next().unwrap_or(w);
+                ["load", "store", "uload8", "sload8", "istore8"].contains(&op)
+            });
+            accesses += usize::from(touches);
+            assert!(
+                !touches || words.contains(&"notrap"),
+                "{}: {line}",
+                graph.name
+            );
+            assert!(
+                !words.iter().any(|w| w.starts_with("trap")),
+                "{}: {line}",
+                graph.name
+            );
+        }
+        assert!(accesses > 0, "{}: no load or store is known", graph.name);
+    }
 }
 
 #[test]
@@ -312,7 +348,10 @@ fn sizes_that_a_window_does_not_fit_are_refused_before_anything_is_read() {
         "head",
         x.slice(&[Dim::from(0)], &[Dim::from(3)], &[1]).exp(),
     );
-    g.output("rest", x.slice(&[two.clone()], &[b], &[1]) * 2.0);
+    g.output(
+        "rest",
+        x.slice(std::slice::from_ref(&two), &[b], &[1]) * 2.0,
+    );
     let graph = g.finish().expect("a graph");
     for variant in VARIANTS {
         let executable = executable(&graph, variant).expect("it compiles");

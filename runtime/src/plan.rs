@@ -174,6 +174,11 @@ impl Plan {
         threads: usize,
     ) -> Result<Plan, PlanError> {
         let program = &loaded.program;
+        // Requirements take sizes for granted not to be negative; the caller's own bindings may be anything.
+        if let Some((symbol, _)) = bindings.iter().find(|(_, value)| *value < 0) {
+            let dim = Dim::symbol(symbol.name());
+            return Err(BindError::OutOfRange { dim }.into());
+        }
         for Requirement { value, message } in &program.requirements {
             let found = value.eval(bindings)?;
             if found < 0 {
