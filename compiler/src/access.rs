@@ -39,6 +39,10 @@ pub(crate) fn unravel(offset: &Index, shape: &[Dim], extents: &Extents<'_>) -> V
     let mut rest = offset.clone();
     let mut index = vec![Index::constant(0); shape.len()];
     for (axis, size) in shape.iter().enumerate().rev() {
+        if size.constant() == Some(0) {
+            // There is no element, and nothing to divide by.
+            continue;
+        }
         if axis == 0 {
             index[0] = rest.clone();
         } else {

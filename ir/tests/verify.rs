@@ -190,7 +190,6 @@ fn the_rule_of_every_op_is_safe_to_ask() {
         Broadcast {
             shape: [1].into(),
             axes: vec![huge, 0],
-            accumulate: None,
         }
         .into(),
         Broadcast {

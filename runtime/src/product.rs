@@ -6,7 +6,8 @@
 //! not on how many threads share the panels, nor on what runs in between.
 //!
 //! f32 and f64 go to the `gemm` crate, which allocates packing space on each call and chooses its blocking itself;
-//! both are why it sits behind this function, where Kiln's own blocking will replace it. Integers, which no model
+//! both are why it sits behind this function, where Kiln's own blocking will replace it. Where it would choose by
+//! strides, which fusion may change, Kiln's own loop takes its place. Integers, which no model
 //! multiplies in bulk, and f32 with sums in f64 take a plain loop. This file starts no threads and knows nothing of batches, epilogues or
 //! programs.
 
@@ -14,8 +15,10 @@ use gemm::Parallelism;
 use kiln_ir::DType;
 use std::ops::Range;
 
+mod ordered;
 mod plain;
 
+use ordered::{is_ordered, ordered};
 use plain::{F32InF64, plain};
 
 /// The number of rows of the result that one call computes. It is part of the definition of the bits of a product.
@@ -99,7 +102,8 @@ impl ProductType {
 /// A matrix that is read: where element (0, 0) lies, and how many elements lie between rows and between columns.
 ///
 /// A transposed matrix is the same memory with its strides exchanged; a stride of 0 repeats a row or column, a
-/// negative one walks backwards.
+/// negative one walks backwards. Bits do not depend on strides, unless the right side's contracted axis is walked
+/// backwards, whose sums may then be taken from the other end.
 #[derive(Clone, Copy, Debug)]
 pub struct Operand {
     /// Element (0, 0).
@@ -148,6 +152,8 @@ pub unsafe fn product(
     // SAFETY: each arm passes on the caller's promise for the type it names; m and n are above 0.
     unsafe {
         match dtype {
+            ProductType::F32 if is_ordered(m, n) => ordered::<f32>(m, n, k, dst, lhs, rhs),
+            ProductType::F64 if is_ordered(m, n) => ordered::<f64>(m, n, k, dst, lhs, rhs),
             ProductType::F32 => by_crate::<f32>(m, n, k, dst, lhs, rhs, 0.0, 1.0),
             ProductType::F64 => by_crate::<f64>(m, n, k, dst, lhs, rhs, 0.0, 1.0),
             ProductType::F32InF64 => plain::<F32InF64>(m, n, k, dst, lhs, rhs),

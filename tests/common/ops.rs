@@ -1,1 +1,226 @@
+//! Every op on operands of every element type: what `every_op.rs` runs.
 
+use super::data::{Kind, bytes, random};
+use super::Numbers;
+use super::generate::DTYPES;
+use kiln_ir::ops::{
+    Arg, Bitcast, Broadcast, Concat, Constant, Convert, Dense, Dot, Gather, Iota, Op, Pad, Reduce,
+    Reshape, Reverse, Scatter, Slice, Transpose,
+};
+use kiln_ir::{DType, Dim, OutOfRange, Shape, TensorType};
+
+/// An op with the types of its operands.
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub op: Op,
+    pub operands: Vec<TensorType>,
+}
+
+fn ty(dtype: DType, dims: &[&str]) -> TensorType {
+    let dims: Shape = dims.iter().map(|d| dim(d)).collect();
+    TensorType::new(dtype, dims)
+}
+
+fn dim(text: &str) -> Dim {
+    text.parse().expect("a dim")
+}
+
+fn dims(texts: &[&str]) -> Vec<Dim> {
+    texts.iter().map(|d| dim(d)).collect()
+}
+
+/// Calls of `op`, or of its kin with other attributes, on operands of `dtype`; the op may still refuse them. A new op does not compile
+/// until it has an arm here.
+pub fn cases(op: &Op, dtype: DType) -> Vec<Case> {
+    let x = ty(dtype, &["b", "5"]);
+    let one = |op: Op| Case {
+        op,
+        operands: vec![x.clone()],
+    };
+    let of = |op: Op, operands: &[TensorType]| Case {
+        op,
+        operands: operands.to_vec(),
+    };
+    match op {
+        // What is fed comes out again: the source is an operand of nothing.
+        Op::Source(_) => vec![of(op.clone(), &[])],
+        Op::Constant(_) => {
+            let small = TensorType::new(dtype, [2, 5]);
+            let data = random(&mut Numbers::new(3), dtype, &[2, 5], Kind::Odd);
+            let dense = Constant::dense(small, Dense::from_bytes(bytes(&data)));
+            let splats = [0.0, -0.0, 3.0, -1.0, f64::NAN, 1e300];
+            let splats = splats.map(|v| of(Constant::splat(x.clone(), v).into(), &[]));
+            splats.into_iter().chain([of(dense.into(), &[])]).collect()
+        }
+        Op::Iota(_) => [0, 1]
+            .map(|axis| of(Iota { ty: x.clone(), axis }.into(), &[]))
+            .to_vec(),
+        Op::DimSize(_) => vec![of(op.clone(), &[])],
+        Op::Unary(_) | Op::StopGradient(_) => vec![one(op.clone())],
+        Op::Binary(_) | Op::Compare(_) => vec![of(op.clone(), &[x.clone(), x])],
+        Op::Select(_) => vec![of(op.clone(), &[ty(DType::Bool, &["b", "5"]), x.clone(), x])],
+        Op::Fma(_) => vec![of(op.clone(), &[x.clone(), x.clone(), x])],
+        Op::Convert(_) => DTYPES.map(|to| one(Convert { to }.into())).to_vec(),
+        Op::Bitcast(_) => DTYPES.map(|to| one(Bitcast { to }.into())).to_vec(),
+        Op::Require(_) => vec![of(op.clone(), &[x, ty(DType::Bool, &["b"])])],
+        Op::Broadcast(_) => {
+            let to = |shape: &[&str], axes: &[usize]| {
+                Op::from(Broadcast {
+                    shape: dims(shape).into(),
+                    axes: axes.to_vec(),
+                })
+            };
+            vec![
+                one(to(&["3", "b", "5"], &[1, 2])),
+                one(to(&["b", "3", "5"], &[0, 2])),
+                one(to(&["b", "5", "3"], &[0, 1])),
+                of(to(&["b", "5"], &[0, 1]), &[ty(dtype, &["b", "1"])]),
+                of(to(&["b", "5"], &[]), &[ty(dtype, &[])]),
+            ]
+        }
+        Op::Reshape(_) => {
+            let to = |shape: &[&str]| Op::from(Reshape { shape: dims(shape).into() });
+            vec![
+                one(to(&["5*b"])),
+                one(to(&["5", "b"])),
+                one(to(&["b", "1", "5", "1"])),
+                of(to(&["2", "b", "3"]), &[ty(dtype, &["6", "b"])]),
+                of(to(&["b", "2"]), &[ty(dtype, &["2*b"])]),
+            ]
+        }
+        Op::Transpose(_) => vec![
+            one(Transpose { order: vec![1, 0] }.into()),
+            of(
+                Transpose { order: vec![2, 0, 1] }.into(),
+                &[ty(dtype, &["3", "b", "5"])],
+            ),
+        ],
+        Op::Slice(_) => {
+            let slice = |start: &[&str], limit: &[&str], stride: [i64; 2]| {
+                one(Slice {
+                    start: dims(start),
+                    limit: dims(limit),
+                    stride: stride.to_vec(),
+                }
+                .into())
+            };
+            vec![
+                slice(&["0", "1"], &["b", "4"], [1, 1]),
+                slice(&["floordiv(b, 2)", "0"], &["b", "5"], [2, 3]),
+                slice(&["0", "2"], &["b", "2"], [1, 1]),
+            ]
+        }
+        Op::Pad(_) => {
+            let pad = |low: &[&str], high: &[&str], interior: [i64; 2]| {
+                let pad = Pad {
+                    low: dims(low),
+                    high: dims(high),
+                    interior: interior.to_vec(),
+                };
+                of(pad.into(), &[x.clone(), ty(dtype, &[])])
+            };
+            vec![
+                pad(&["1", "0"], &["0", "2"], [0, 0]),
+                pad(&["0", "2"], &["1", "0"], [2, 1]),
+                pad(&["b", "0"], &["0", "0"], [0, 0]),
+            ]
+        }
+        Op::Concat(_) => vec![
+            of(Concat { axis: 0 }.into(), &[x.clone(), ty(dtype, &["2", "5"])]),
+            of(
+                Concat { axis: 1 }.into(),
+                &[x.clone(), ty(dtype, &["b", "1"]), x.clone()],
+            ),
+            one(Concat { axis: 0 }.into()),
+        ],
+        Op::Reverse(_) => [vec![], vec![0], vec![1], vec![0, 1]]
+            .map(|axes| one(Reverse { axes }.into()))
+            .to_vec(),
+        Op::Reduce(reduce) => {
+            let mut all = Vec::new();
+            for axes in [vec![], vec![0], vec![1], vec![0, 1]] {
+                for accumulate in [None, Some(DType::F64)] {
+                    let kind = reduce.kind;
+                    let axes = axes.clone();
+                    all.push(one(Reduce { kind, axes, accumulate }.into()));
+                }
+            }
+            for axes in [vec![1], vec![0, 2], vec![0, 1, 2], vec![2]] {
+                let reduce = Reduce {
+                    axes,
+                    ..reduce.clone()
+                };
+                all.push(of(reduce.into(), &[ty(dtype, &["3", "b", "2"])]));
+            }
+            all
+        }
+        Op::Arg(arg) => [0, 1]
+            .map(|axis| one(Arg { axis, ..*arg }.into()))
+            .to_vec(),
+        Op::Dot(_) => {
+            let dot = |contract: [&[usize]; 2], batch: [&[usize]; 2], lhs: &[&str], rhs: &[&str]| {
+                [None, Some(DType::F64)].map(|accumulate| {
+                    let dot = Dot {
+                        contract: (contract[0].to_vec(), contract[1].to_vec()),
+                        batch: (batch[0].to_vec(), batch[1].to_vec()),
+                        accumulate,
+                    };
+                    of(dot.into(), &[ty(dtype, lhs), ty(dtype, rhs)])
+                })
+            };
+            [
+                dot([&[1], &[0]], [&[], &[]], &["b", "5"], &["5", "3"]),
+                dot([&[0], &[0]], [&[], &[]], &["b", "5"], &["b", "3"]),
+                dot([&[1], &[1]], [&[], &[]], &["b", "5"], &["20", "5"]),
+                dot([&[0], &[0]], [&[], &[]], &["5"], &["5"]),
+                dot([&[], &[]], [&[], &[]], &["b"], &["5"]),
+                dot([&[2], &[1]], [&[0], &[0]], &["b", "3", "5"], &["b", "5", "2"]),
+                dot([&[0, 2], &[0, 2]], [&[], &[]], &["b", "3", "5"], &["b", "2", "5"]),
+                dot([&[2, 0], &[0, 2]], [&[], &[]], &["b", "3", "5"], &["5", "2", "b"]),
+                dot([&[], &[]], [&[0, 1], &[0, 1]], &["b", "5"], &["b", "5"]),
+            ]
+            .into_iter()
+            .flatten()
+            .collect()
+        }
+        Op::Gather(_) => {
+            let mut all = Vec::new();
+            for index in DTYPES {
+                for out_of_range in OutOfRange::ALL {
+                    for (axis, shape) in [(0, &["3"][..]), (1, &["2", "b"]), (0, &[])] {
+                        let gather = Gather { axis, out_of_range };
+                        all.push(of(gather.into(), &[x.clone(), ty(index, shape)]));
+                    }
+                }
+            }
+            all
+        }
+        Op::Scatter(scatter) => {
+            let mut all = Vec::new();
+            for index in DTYPES {
+                for out_of_range in OutOfRange::ALL {
+                    let places: [(usize, &[&str], &[&str]); 4] = [
+                        (0, &["3"], &["3", "5"]),
+                        (1, &["2", "b"], &["b", "2", "b"]),
+                        (1, &["7"], &["b", "7"]),
+                        (0, &[], &["5"]),
+                    ];
+                    for (axis, shape, updates) in places {
+                        let scatter = Scatter {
+                            axis,
+                            out_of_range,
+                            ..*scatter
+                        };
+                        let operands = [x.clone(), ty(index, shape), ty(dtype, updates)];
+                        all.push(of(scatter.into(), &operands));
+                    }
+                }
+            }
+            all
+        }
+        Op::RngBits(_) => {
+            let words = TensorType::new(DType::U32, [2]);
+            vec![of(op.clone(), &[words.clone(), words])]
+        }
+    }
+}

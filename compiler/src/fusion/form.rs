@@ -18,6 +18,8 @@ use kiln_ir::{DType, Dim, Graph, Node, NodeId};
 pub(super) const MOST_MEMBERS: usize = 200;
 /// A cheap node is computed in at most this many groups.
 const MOST_COPIES: usize = 4;
+/// A scalar is computed again wherever it is read if it takes at most this many ops from what is given.
+const MOST_SCALAR_OPS: usize = 24;
 
 pub(super) struct Use {
     pub(super) consumer: NodeId,
@@ -36,6 +38,10 @@ pub(super) struct Former<'g> {
     pub(super) membership: Vec<Vec<GroupId>>,
     /// Outputs, values of updates and conditions of guards.
     sinks: Vec<bool>,
+    /// Conditions of guards.
+    pub(super) conditions: Vec<bool>,
+    /// Scalars that take a few ops from sources and constants: a kernel computes them once a call, so a launch or a load is never worth it.
+    scalars: Vec<bool>,
     refusals: Vec<FusionRefusal>,
 }
 
@@ -103,6 +109,52 @@ fn is_free(node: &Node) -> bool {
     }
 }
 
+/// Which nodes are scalars of a few element-wise ops on sources and constants.
+fn scalars(graph: &Graph) -> Vec<bool> {
+    let mut ops: Vec<Option<usize>> = vec![None; graph.len()];
+    for (id, node) in graph.nodes() {
+        let single = squeezed(&node.ty.shape).is_empty();
+        let pointwise = match &node.op {
+            Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Compare(_)
+            | Op::Select(_)
+            | Op::Fma(_)
+            | Op::Convert(_)
+            | Op::Bitcast(_) => Some(1),
+            Op::Source(_)
+            | Op::Constant(_)
+            | Op::DimSize(_)
+            | Op::Broadcast(_)
+            | Op::Reshape(_)
+            | Op::Transpose(_)
+            | Op::StopGradient(_) => Some(0),
+            Op::Iota(_)
+            | Op::Slice(_)
+            | Op::Reverse(_)
+            | Op::Require(_)
+            | Op::Pad(_)
+            | Op::Concat(_)
+            | Op::Reduce(_)
+            | Op::Arg(_)
+            | Op::Gather(_)
+            | Op::Scatter(_)
+            | Op::RngBits(_)
+            | Op::Dot(_) => None,
+        };
+        let below: Option<usize> = node
+            .operands
+            .iter()
+            .map(|o| ops[o.index()])
+            .try_fold(0usize, |sum, n| Some(sum.saturating_add(n?)));
+        ops[id.index()] = match (single, pointwise, below) {
+            (true, Some(own), Some(below)) => Some(own + below).filter(|n| *n <= MOST_SCALAR_OPS),
+            (_, _, _) => None,
+        };
+    }
+    ops.iter().map(Option::is_some).collect()
+}
+
 /// Whether a node has no operand to read through to.
 fn is_leaf(node: &Node) -> bool {
     node.operands.is_empty()
@@ -152,6 +204,8 @@ impl<'g> Former<'g> {
             groups: Vec::new(),
             membership: vec![Vec::new(); n],
             sinks: vec![false; n],
+            conditions: vec![false; n],
+            scalars: scalars(graph),
             refusals: Vec::new(),
         };
         let results = graph.outputs().iter().map(|o| o.node);
@@ -178,6 +232,7 @@ impl<'g> Former<'g> {
             former.anchored[condition.index()] = true;
             former.stored[condition.index()] = true;
             former.sinks[condition.index()] = true;
+            former.conditions[condition.index()] = true;
         }
         former.anchor_product_operands();
         former.collect_uses();
@@ -313,6 +368,15 @@ impl<'g> Former<'g> {
             return self.begin(id, Level::Point, Space::map(&node.ty.shape), None);
         }
         let candidates = self.consumer_groups(id);
+        if self.fuse && self.scalars[id.index()] && !candidates.is_empty() {
+            let copied = self.copy_scalar(id, node, &candidates);
+            if copied && !self.stored[id.index()] {
+                return;
+            }
+            if copied {
+                return self.begin(id, Level::Point, Space::map(&node.ty.shape), None);
+            }
+        }
         if self.fuse && !self.stored[id.index()] {
             match candidates.as_slice() {
                 [only] => match self.place(id, node, *only, false) {
@@ -456,6 +520,21 @@ impl<'g> Former<'g> {
         self.membership[id.index()].push(group);
     }
 
+    /// Computes a scalar in each group that reads it, if all of them can.
+    fn copy_scalar(&mut self, id: NodeId, node: &Node, candidates: &[GroupId]) -> bool {
+        let places: Result<Vec<Place>, String> = candidates
+            .iter()
+            .map(|g| self.place(id, node, *g, false))
+            .collect();
+        let Ok(places) = places else {
+            return false;
+        };
+        for (group, place) in candidates.iter().zip(places) {
+            self.join(id, *group, place);
+        }
+        true
+    }
+
     /// Whether a node may be computed again in each of several groups: cheap, and all it reads is in memory anyway.
     fn may_copy(&self, id: NodeId, node: &Node, groups: &[GroupId]) -> bool {
         let reads_memory = node.operands.iter().enumerate().all(|(position, operand)| {
@@ -501,7 +580,7 @@ impl<'g> Former<'g> {
         if joined.members.len() >= MOST_MEMBERS {
             return Err(format!("the group has {MOST_MEMBERS} members already"));
         }
-        let cheap = is_cheap(&node.op);
+        let cheap = is_cheap(&node.op) || self.scalars[id.index()];
         let fold = as_fold(self.graph, node).map(|f| f.space(self.shape(node.operands[0])));
         let mut levels: Vec<(Level, Option<usize>)> = Vec::new();
         let mut replicated = false;
@@ -592,11 +671,7 @@ impl<'g> Former<'g> {
             if std::mem::replace(&mut seen[group.index()], true) {
                 continue;
             }
-            for root in &self.groups[group.index()].roots {
-                for user in &self.users[root.index()] {
-                    open.extend(&self.membership[user.consumer.index()]);
-                }
-            }
+            open.extend(self.next_groups(group));
         }
         false
     }
@@ -609,12 +684,17 @@ impl<'g> Former<'g> {
     }
 
     /// The groups that read what a group writes.
-    fn next_groups(&self, group: GroupId) -> Vec<GroupId> {
-        let roots = self.groups[group.index()].roots.iter();
-        let users = roots.flat_map(|r| &self.users[r.index()]);
-        let mut next: Vec<GroupId> = users
-            .flat_map(|u| self.membership[u.consumer.index()].iter().copied())
-            .collect();
+    pub(super) fn next_groups(&self, group: GroupId) -> Vec<GroupId> {
+        let mut next = Vec::new();
+        for root in &self.groups[group.index()].roots {
+            for user in &self.users[root.index()] {
+                let readers = self.membership[user.consumer.index()].iter();
+                // A group that computes the root itself does not wait for it.
+                let waiting = readers
+                    .filter(|g| **g == group || self.groups[g.index()].level(*root).is_none());
+                next.extend(waiting.copied());
+            }
+        }
         next.sort_unstable();
         next.dedup();
         next

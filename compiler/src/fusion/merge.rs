@@ -26,6 +26,9 @@ pub(super) fn merge(former: &mut Former<'_>) {
 
 fn merged_space(former: &Former<'_>, a: GroupId, b: GroupId) -> Option<Space> {
     let (first, second) = (&former.groups[a.index()], &former.groups[b.index()]);
+    if let Some(space) = scalar_space(former, a, b) {
+        return Some(space);
+    }
     let alive = !first.members.is_empty() && !second.members.is_empty();
     let products = first.product.is_some() && second.product.is_some();
     if !alive || products || first.members.len() + second.members.len() > MOST_MEMBERS {
@@ -59,6 +62,47 @@ fn merged_space(former: &Former<'_>, a: GroupId, b: GroupId) -> Option<Space> {
     }
     let circle = former.reaches_through(a, b) || former.reaches_through(b, a);
     (!circle).then_some(space)
+}
+
+/// The space of a group of scalars and another group that runs once a step, which saves a launch whether they share anything or not.
+/// A group that a guard waits for is left alone: nothing that writes state may run before it.
+fn scalar_space(former: &Former<'_>, a: GroupId, b: GroupId) -> Option<Space> {
+    let [first, second] = [a, b].map(|g| &former.groups[g.index()]);
+    let alone = |g: &super::Group| {
+        let once = matches!(&g.space, Space::Rows { rows, columns, fixed } if rows.is_empty() && (*fixed || columns.is_empty()));
+        let guarded = g.roots.iter().any(|r| former.conditions[r.index()]);
+        once && !guarded && g.product.is_none() && !g.members.is_empty()
+    };
+    let small = first.members.len() + second.members.len() <= MOST_MEMBERS;
+    let (one, other) = (is_scalar(&first.space), is_scalar(&second.space));
+    if !small || !alone(first) || !alone(second) || !(one || other) {
+        return None;
+    }
+    if former.is_scatter(a) || former.is_scatter(b) {
+        return None;
+    }
+    let space = if one { &second.space } else { &first.space };
+    let unit = |g: &super::Group, n: NodeId| g.level(n).map(|l| as_unit(&g.space, space, l));
+    let agree = first.members.iter().all(|(n, _)| {
+        let other = unit(second, *n);
+        other.is_none() || other == unit(first, *n)
+    });
+    let circle = former.reaches_through(a, b) || former.reaches_through(b, a);
+    let reads = former.next_groups(a).contains(&b) || former.next_groups(b).contains(&a);
+    (agree && !circle && !reads).then(|| space.clone())
+}
+
+fn is_scalar(space: &Space) -> bool {
+    matches!(space, Space::Rows { .. }) && space.point().is_empty()
+}
+
+/// The level of a member of `from` once its group walks `to`: what was a point of a space of one is a unit of a larger one.
+fn as_unit(from: &Space, to: &Space, level: Level) -> Level {
+    if level == Level::Point && is_scalar(from) && !is_scalar(to) {
+        Level::Unit
+    } else {
+        level
+    }
 }
 
 /// The space of both, if it is one.
@@ -118,11 +162,16 @@ fn join(former: &mut Former<'_>, a: GroupId, b: GroupId, space: Space) {
         },
     );
     let kept = &mut former.groups[a.index()];
+    for (_, level) in &mut kept.members {
+        *level = as_unit(&kept.space, &space, *level);
+    }
+    let from = gone.space;
+    let to = space.clone();
     kept.space = space;
     kept.product = kept.product.or(gone.product);
     for (node, level) in gone.members {
         if kept.level(node).is_none() {
-            kept.members.push((node, level));
+            kept.members.push((node, as_unit(&from, &to, level)));
         }
         let groups = &mut former.membership[node.index()];
         groups.retain(|g| *g != b && *g != a);

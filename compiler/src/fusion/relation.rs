@@ -3,7 +3,7 @@
 use super::squeezed;
 use crate::access::{counters, linear, row_major_strides, through};
 use crate::kernel::{Atom, Index, LoopId};
-use kiln_ir::{Dim, Graph, NodeId};
+use kiln_ir::{Bindings, Dim, Graph, NodeId};
 
 /// Where a consumer, at a point of its own space, reads a producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,13 +108,27 @@ pub(crate) fn product_operand(
         }
     }
     let [batch, free, contract] = axes;
+    let contract = as_one(contract, shape, &strides)?;
+    // Products walk a contracted axis that lies backwards from its other end, which would be another order of sums.
+    if is_backwards(&contract) {
+        return None;
+    }
     Some(ProductOperand {
         base,
         offset: offset.base().clone(),
         batch: batch.iter().map(|a| strides[*a].clone()).collect(),
         free: as_one(free, shape, &strides)?,
-        contract: as_one(contract, shape, &strides)?,
+        contract,
     })
+}
+
+/// Whether a stride is negative. Strides are products of extents, so they have the same sign for all sizes, or are 0.
+fn is_backwards(stride: &Dim) -> bool {
+    let mut bindings = Bindings::new();
+    for symbol in stride.symbols() {
+        bindings.insert(symbol, 32);
+    }
+    stride.eval(&bindings).is_ok_and(|s| s < 0)
 }
 
 /// The stride of several axes, outermost first, taken as one axis.

@@ -249,17 +249,22 @@ impl<'p> Sweeps<'p> {
                 seed(self.level[store.value.index()], store.value);
             }
         }
+        // From the last sweep to the first: what a later sweep reads back is computed in the sweep in which it is first known.
         let mut plans = Vec::new();
-        for (number, seeds) in seeds.into_iter().enumerate() {
+        for number in (0..seeds.len()).rev() {
             let mut plan = Plan {
                 items: vec![false; self.points.items.len()],
                 reload: Vec::new(),
             };
-            for value in seeds {
+            for value in std::mem::take(&mut seeds[number]) {
                 self.need(value, number, &mut plan);
+            }
+            for value in &plan.reload {
+                seeds[self.level[value.index()]].push(*value);
             }
             plans.push(plan);
         }
+        plans.reverse();
         plans
     }
 

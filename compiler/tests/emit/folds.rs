@@ -17,7 +17,12 @@ fn kinds(dtype: DType) -> &'static [ReduceKind] {
     if dtype == DType::Bool {
         &[ReduceKind::Any, ReduceKind::All]
     } else {
-        &[ReduceKind::Sum, ReduceKind::Max, ReduceKind::Min]
+        &[
+            ReduceKind::Sum,
+            ReduceKind::Prod,
+            ReduceKind::Max,
+            ReduceKind::Min,
+        ]
     }
 }
 

@@ -210,7 +210,12 @@ impl Generator {
                 let kinds: &[ReduceKind] = if dtype == DType::Bool {
                     &[ReduceKind::Any, ReduceKind::All]
                 } else {
-                    &[ReduceKind::Sum, ReduceKind::Max, ReduceKind::Min]
+                    &[
+                        ReduceKind::Sum,
+                        ReduceKind::Prod,
+                        ReduceKind::Max,
+                        ReduceKind::Min,
+                    ]
                 };
                 let fold = Fold::Reduce(self.pick(kinds));
                 folds.push(Accumulator {

@@ -29,6 +29,15 @@ fn reversed(rows: usize, cols: usize) -> (usize, usize, isize, isize) {
         -1,
     )
 }
+/// The rows backwards.
+fn rows_reversed(rows: usize, cols: usize) -> (usize, usize, isize, isize) {
+    let last = (rows * cols).saturating_sub(cols);
+    (rows * cols, last, -(cols as isize), 1)
+}
+/// The columns backwards.
+fn columns_reversed(rows: usize, cols: usize) -> (usize, usize, isize, isize) {
+    (rows * cols, cols.saturating_sub(1), cols as isize, -1)
+}
 /// One row, repeated.
 fn repeated(_rows: usize, cols: usize) -> (usize, usize, isize, isize) {
     (cols, 0, 0, 1)
@@ -305,4 +314,52 @@ fn panels_cover_the_rows() {
         assert!(panel_rows(m, panels(m)).is_empty());
     }
     assert!(panel_rows(5, usize::MAX).is_empty());
+}
+
+/// A matrix with these elements, whatever its layout.
+fn with_elements(rows: usize, cols: usize, layout: Layout, elements: &[f64]) -> Matrix<f32> {
+    let mut matrix = Matrix::new(rows, cols, layout, |_| f32::NAN);
+    for (i, element) in elements.iter().take(rows * cols).enumerate() {
+        let (row, col) = ((i / cols) as isize, (i % cols) as isize);
+        let at = row * matrix.strides.0 + col * matrix.strides.1;
+        matrix.data[(matrix.start as isize + at) as usize] = *element as f32;
+    }
+    matrix
+}
+
+#[test]
+fn bits_do_not_depend_on_strides() {
+    let lefts: [Layout; 4] = [row_major, column_major, padded, rows_reversed];
+    let rights: [Layout; 4] = [row_major, column_major, padded, columns_reversed];
+    let (a, b) = (noise("left"), noise("right"));
+    for [m, n, k] in [
+        [1, 40, 33],
+        [40, 1, 33],
+        [1, 1, 1030],
+        [5, 7, 19],
+        [16, 16, 1500],
+        [17, 16, 40],
+        [40, 50, 2],
+        [40, 50, 3],
+        [70, 30, 600],
+        [128, 130, 70],
+    ] {
+        let made = |left: Layout, right: Layout| {
+            let lhs = with_elements(m, k, left, &a);
+            let rhs = with_elements(k, n, right, &b);
+            let mut dst = Matrix::new(m, n, row_major, |_| f32::NAN);
+            let (target, lhs, rhs) = (dst.target(), lhs.operand(), rhs.operand());
+            // SAFETY: the matrices have the sizes of the product and are used here alone.
+            unsafe { product(ProductType::F32, m, n, k, target, lhs, rhs) };
+            let bits = |i| dst.get(i / n, i % n).to_bits();
+            (0..m * n).map(bits).collect::<Vec<_>>()
+        };
+        let expected = made(row_major, row_major);
+        for (i, left) in lefts.into_iter().enumerate() {
+            for (j, right) in rights.into_iter().enumerate() {
+                let same = made(left, right) == expected;
+                assert!(same, "{m} x {n} x {k}, layouts {i} and {j}");
+            }
+        }
+    }
 }
