@@ -2,8 +2,7 @@
 //!
 //! Whether a pass learns is decided by the graph that the session runs, not here: a step with updates learns, one without evaluates.
 //! Both give the means of their scalar outputs over the examples. A session that evaluates gets its params from the one that learns by
-//! [`hand_over`]. An epoch allocates its few means and nothing for
-//! a batch.
+//! [`hand_over`]. An epoch allocates its few means, and nothing for a batch.
 
 use crate::data::{DataError, Loader};
 use crate::means::Means;
