@@ -29,7 +29,7 @@ pub enum EpochError {
         /// The batch, from 0.
         batch: usize,
         /// Why.
-        source: StepError,
+        source: Box<StepError>,
     },
     /// An output could not be read.
     #[error(transparent)]
@@ -86,7 +86,7 @@ pub fn epoch(
             .map_err(|source| EpochError::Step {
                 epoch: number,
                 batch: batches,
-                source,
+                source: Box::new(source),
             })?;
         for (value, index) in values.iter_mut().zip(&measured) {
             *value = outputs.scalar(*index)?;
