@@ -107,7 +107,10 @@ fn run(cases: &[Case], dtype: DType) -> Result<(), String> {
             .iter()
             .map(|case| case.operands.iter().map(&mut given).collect())
             .collect();
-        let all: Vec<&Array> = [&first].into_iter().chain(operands.iter().flatten()).collect();
+        let all: Vec<&Array> = [&first]
+            .into_iter()
+            .chain(operands.iter().flatten())
+            .collect();
         let mut outputs: Vec<Vec<Array>> = Vec::new();
         for session in &mut sessions {
             let fed: Vec<Fed> = all.iter().map(|a| Fed::new(a, position % 2 == 1)).collect();
@@ -123,11 +126,17 @@ fn run(cases: &[Case], dtype: DType) -> Result<(), String> {
             return Err(format!("b = {b}: one form only is refused: {cases:?}"));
         };
         for (i, case) in cases.iter().enumerate() {
-            let at = |why: String| format!("b = {b}, {kind:?}, {:?} of {:?}: {why}", case.op, case.operands);
+            let at = |why: String| {
+                format!(
+                    "b = {b}, {kind:?}, {:?} of {:?}: {why}",
+                    case.op, case.operands
+                )
+            };
             if let Some(why) = bits_differ(&unfused[i], &fused[i]) {
                 return Err(at(format!("fused: {why}")));
             }
-            let pairs: Vec<(&TensorType, &Array)> = case.operands.iter().zip(&operands[i]).collect();
+            let pairs: Vec<(&TensorType, &Array)> =
+                case.operands.iter().zip(&operands[i]).collect();
             let types: Vec<&TensorType> = case.operands.iter().collect();
             let wrong = match &case.op {
                 Op::Source(_) => bits_differ(&unfused[i], &first),
@@ -166,6 +175,8 @@ fn refused(
     if refuses {
         Ok(())
     } else {
-        Err(format!("{bindings:?}, {cases:?}: only machine code refuses: {error}"))
+        Err(format!(
+            "{bindings:?}, {cases:?}: only machine code refuses: {error}"
+        ))
     }
 }

@@ -11,6 +11,8 @@ pub struct Options {
     pub optimize: bool,
     /// Whether ops are fused into groups; off, each op is a kernel of its own.
     pub fuse: bool,
+    /// In which order the groups of a step run, as far as their dependencies leave a choice.
+    pub order: Order,
     /// Whether every pass result is verified.
     pub verify: bool,
     /// The stages to dump, ascending, each once.
@@ -24,11 +26,21 @@ pub struct Options {
     pub time: bool,
 }
 
+/// How the steps of a program are ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// What leaves the least memory alive comes first, so that gradients die into their updates.
+    LeastMemory,
+    /// As the nodes were written: what a plan is compared with.
+    Topological,
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
             optimize: true,
             fuse: true,
+            order: Order::LeastMemory,
             verify: true,
             dump: Vec::new(),
             dump_dir: None,

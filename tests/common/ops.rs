@@ -1,7 +1,7 @@
 //! Every op on operands of every element type: what `every_op.rs` runs.
 
-use super::data::{Kind, bytes, random};
 use super::Numbers;
+use super::data::{Kind, bytes, random};
 use super::generate::DTYPES;
 use kiln_ir::ops::{
     Arg, Bitcast, Broadcast, Concat, Constant, Convert, Dense, Dot, Gather, Iota, Op, Pad, Reduce,
@@ -53,12 +53,24 @@ pub fn cases(op: &Op, dtype: DType) -> Vec<Case> {
             splats.into_iter().chain([of(dense.into(), &[])]).collect()
         }
         Op::Iota(_) => [0, 1]
-            .map(|axis| of(Iota { ty: x.clone(), axis }.into(), &[]))
+            .map(|axis| {
+                of(
+                    Iota {
+                        ty: x.clone(),
+                        axis,
+                    }
+                    .into(),
+                    &[],
+                )
+            })
             .to_vec(),
         Op::DimSize(_) => vec![of(op.clone(), &[])],
         Op::Unary(_) | Op::StopGradient(_) => vec![one(op.clone())],
         Op::Binary(_) | Op::Compare(_) => vec![of(op.clone(), &[x.clone(), x])],
-        Op::Select(_) => vec![of(op.clone(), &[ty(DType::Bool, &["b", "5"]), x.clone(), x])],
+        Op::Select(_) => vec![of(
+            op.clone(),
+            &[ty(DType::Bool, &["b", "5"]), x.clone(), x],
+        )],
         Op::Fma(_) => vec![of(op.clone(), &[x.clone(), x.clone(), x])],
         Op::Convert(_) => DTYPES.map(|to| one(Convert { to }.into())).to_vec(),
         Op::Bitcast(_) => DTYPES.map(|to| one(Bitcast { to }.into())).to_vec(),
@@ -79,7 +91,11 @@ pub fn cases(op: &Op, dtype: DType) -> Vec<Case> {
             ]
         }
         Op::Reshape(_) => {
-            let to = |shape: &[&str]| Op::from(Reshape { shape: dims(shape).into() });
+            let to = |shape: &[&str]| {
+                Op::from(Reshape {
+                    shape: dims(shape).into(),
+                })
+            };
             vec![
                 one(to(&["5*b"])),
                 one(to(&["5", "b"])),
@@ -91,7 +107,10 @@ pub fn cases(op: &Op, dtype: DType) -> Vec<Case> {
         Op::Transpose(_) => vec![
             one(Transpose { order: vec![1, 0] }.into()),
             of(
-                Transpose { order: vec![2, 0, 1] }.into(),
+                Transpose {
+                    order: vec![2, 0, 1],
+                }
+                .into(),
                 &[ty(dtype, &["3", "b", "5"])],
             ),
         ],
@@ -126,7 +145,10 @@ pub fn cases(op: &Op, dtype: DType) -> Vec<Case> {
             ]
         }
         Op::Concat(_) => vec![
-            of(Concat { axis: 0 }.into(), &[x.clone(), ty(dtype, &["2", "5"])]),
+            of(
+                Concat { axis: 0 }.into(),
+                &[x.clone(), ty(dtype, &["2", "5"])],
+            ),
             of(
                 Concat { axis: 1 }.into(),
                 &[x.clone(), ty(dtype, &["b", "1"]), x.clone()],
@@ -142,7 +164,12 @@ pub fn cases(op: &Op, dtype: DType) -> Vec<Case> {
                 for accumulate in [None, Some(DType::F64)] {
                     let kind = reduce.kind;
                     let axes = axes.clone();
-                    all.push(one(Reduce { kind, axes, accumulate }.into()));
+                    all.push(one(Reduce {
+                        kind,
+                        axes,
+                        accumulate,
+                    }
+                    .into()));
                 }
             }
             for axes in [vec![1], vec![0, 2], vec![0, 1, 2], vec![2]] {
@@ -154,29 +181,43 @@ pub fn cases(op: &Op, dtype: DType) -> Vec<Case> {
             }
             all
         }
-        Op::Arg(arg) => [0, 1]
-            .map(|axis| one(Arg { axis, ..*arg }.into()))
-            .to_vec(),
+        Op::Arg(arg) => [0, 1].map(|axis| one(Arg { axis, ..*arg }.into())).to_vec(),
         Op::Dot(_) => {
-            let dot = |contract: [&[usize]; 2], batch: [&[usize]; 2], lhs: &[&str], rhs: &[&str]| {
-                [None, Some(DType::F64)].map(|accumulate| {
-                    let dot = Dot {
-                        contract: (contract[0].to_vec(), contract[1].to_vec()),
-                        batch: (batch[0].to_vec(), batch[1].to_vec()),
-                        accumulate,
-                    };
-                    of(dot.into(), &[ty(dtype, lhs), ty(dtype, rhs)])
-                })
-            };
+            let dot =
+                |contract: [&[usize]; 2], batch: [&[usize]; 2], lhs: &[&str], rhs: &[&str]| {
+                    [None, Some(DType::F64)].map(|accumulate| {
+                        let dot = Dot {
+                            contract: (contract[0].to_vec(), contract[1].to_vec()),
+                            batch: (batch[0].to_vec(), batch[1].to_vec()),
+                            accumulate,
+                        };
+                        of(dot.into(), &[ty(dtype, lhs), ty(dtype, rhs)])
+                    })
+                };
             [
                 dot([&[1], &[0]], [&[], &[]], &["b", "5"], &["5", "3"]),
                 dot([&[0], &[0]], [&[], &[]], &["b", "5"], &["b", "3"]),
                 dot([&[1], &[1]], [&[], &[]], &["b", "5"], &["20", "5"]),
                 dot([&[0], &[0]], [&[], &[]], &["5"], &["5"]),
                 dot([&[], &[]], [&[], &[]], &["b"], &["5"]),
-                dot([&[2], &[1]], [&[0], &[0]], &["b", "3", "5"], &["b", "5", "2"]),
-                dot([&[0, 2], &[0, 2]], [&[], &[]], &["b", "3", "5"], &["b", "2", "5"]),
-                dot([&[2, 0], &[0, 2]], [&[], &[]], &["b", "3", "5"], &["5", "2", "b"]),
+                dot(
+                    [&[2], &[1]],
+                    [&[0], &[0]],
+                    &["b", "3", "5"],
+                    &["b", "5", "2"],
+                ),
+                dot(
+                    [&[0, 2], &[0, 2]],
+                    [&[], &[]],
+                    &["b", "3", "5"],
+                    &["b", "2", "5"],
+                ),
+                dot(
+                    [&[2, 0], &[0, 2]],
+                    [&[], &[]],
+                    &["b", "3", "5"],
+                    &["5", "2", "b"],
+                ),
                 dot([&[], &[]], [&[0, 1], &[0, 1]], &["b", "5"], &["b", "5"]),
             ]
             .into_iter()

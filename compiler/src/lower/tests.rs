@@ -47,7 +47,7 @@ fn a_training_step_of_two_layers() {
                 verify(&k.kernel).unwrap();
             }
         }
-        let planned = crate::plan::plan(&graph, &lowered);
+        let planned = crate::plan::plan(&graph, &lowered, crate::Order::LeastMemory);
         let start = std::time::Instant::now();
         let code = crate::jit::compile(&planned.kernels).unwrap();
         println!(

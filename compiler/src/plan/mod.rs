@@ -6,6 +6,7 @@
 
 use crate::kernel::Kernel;
 use crate::lower::LoweredGroup;
+use crate::options::Order;
 use kiln_ir::Graph;
 use kiln_ir::program::Program;
 
@@ -26,9 +27,9 @@ pub(crate) struct Planned {
 }
 
 /// Plans the groups of a graph whose sinks are separate (see [`separate_sinks`]).
-pub(crate) fn plan(graph: &Graph, groups: &[LoweredGroup]) -> Planned {
+pub(crate) fn plan(graph: &Graph, groups: &[LoweredGroup], order: Order) -> Planned {
     let needs = needs::Needs::new(graph, groups);
-    let schedule = schedule::schedule(graph, groups, &needs);
+    let schedule = schedule::schedule(graph, groups, &needs, order);
     let homes = buffers::assign(graph, groups, &needs, &schedule);
     assemble::assemble(graph, groups, &schedule, homes)
 }
