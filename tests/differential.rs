@@ -21,7 +21,7 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The seeds of a test run, shared out among the tests of this file.
-const SEEDS: Range<u64> = 0..80;
+const SEEDS: Range<u64> = 0..48;
 const SHARES: u64 = 4;
 /// How many ops the smallest graphs have, and how many sizes there are.
 const STEPS: (usize, u64) = (4, 22);
@@ -129,12 +129,40 @@ fn check(seed: u64, steps: usize) -> Result<(), String> {
         }
     }
     let expected = expected.unwrap_or_default();
+    large(&graph, &initial, &mut numbers)?;
     updates_are_outputs(&graph, &sequence, &initial, &expected)?;
     each_op(&graph, &sequence, &initial, &expected)
 }
 
+/// Sizes at which launches and products are shared out among threads; too large for the interpreter.
+fn large(graph: &Graph, initial: &[Array], numbers: &mut Numbers) -> Result<(), String> {
+    let sizes = numbers.pick(&[(150, 90), (700, 17), (3, 2000)]);
+    let feeds = feeds_of(graph, numbers, sizes, false);
+    let mut expected: Option<Vec<Result<Results, StepError>>> = None;
+    for variant in &VARIANTS[..2] {
+        let executable = executable(graph, *variant).map_err(|e| format!("{variant:?}: {e}"))?;
+        for threads in [1, 2, 4] {
+            let mut session = session(&executable, threads);
+            start(graph, &mut session, initial)?;
+            let found = run(&mut session, std::slice::from_ref(&feeds));
+            match &expected {
+                None => expected = Some(found),
+                Some(expected) => same(expected, &found).map_err(|e| {
+                    format!("{variant:?} on {threads} threads with sizes {sizes:?}: {e}")
+                })?,
+            }
+        }
+    }
+    Ok(())
+}
+
 fn feeds(graph: &Graph, numbers: &mut Numbers, position: usize) -> Feeds {
-    let bindings = Bindings::from([("b", numbers.pick(&SIZES)), ("t", numbers.pick(&SIZES))]);
+    let sizes = (numbers.pick(&SIZES), numbers.pick(&SIZES));
+    feeds_of(graph, numbers, sizes, position % 2 == 1)
+}
+
+fn feeds_of(graph: &Graph, numbers: &mut Numbers, sizes: (i64, i64), shift: bool) -> Feeds {
+    let bindings = Bindings::from([("b", sizes.0), ("t", sizes.1)]);
     let kind = numbers.pick(&[Kind::Plain, Kind::Plain, Kind::Odd, Kind::Ties]);
     let inputs = inputs(graph)
         .map(|slot| value(graph, slot, numbers, &bindings, kind))
@@ -142,7 +170,7 @@ fn feeds(graph: &Graph, numbers: &mut Numbers, position: usize) -> Feeds {
     Feeds {
         bindings,
         inputs,
-        shift: position % 2 == 1,
+        shift,
     }
 }
 

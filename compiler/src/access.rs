@@ -35,14 +35,15 @@ pub(crate) fn linear(index: &[Index], shape: &[Dim]) -> Index {
 
 /// The index along each axis of the element at a row-major offset.
 pub(crate) fn unravel(offset: &Index, shape: &[Dim], extents: &Extents<'_>) -> Vec<Index> {
+    if shape.iter().any(|d| d.constant() == Some(0)) {
+        // There is no element, and nothing to divide by. The index still follows the counter, lest an access be moved out of its loop,
+        // which never runs.
+        return vec![offset.clone(); shape.len()];
+    }
     let extent = |id| extents(id);
     let mut rest = offset.clone();
     let mut index = vec![Index::constant(0); shape.len()];
     for (axis, size) in shape.iter().enumerate().rev() {
-        if size.constant() == Some(0) {
-            // There is no element, and nothing to divide by.
-            continue;
-        }
         if axis == 0 {
             index[0] = rest.clone();
         } else {

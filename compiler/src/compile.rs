@@ -11,7 +11,7 @@ use crate::jit::{JitCode, compile_for};
 use crate::kernel::Kernel;
 use crate::lower::lower;
 use crate::options::Options;
-use crate::plan::{Planned, plan, separate_sinks};
+use crate::plan::{Planned, plan, requirements, separate_sinks};
 use crate::stage::Stage;
 use kiln_ir::Graph;
 use kiln_ir::program::Program;
@@ -116,6 +116,7 @@ fn planned(
         time: t.time,
     }));
     let mut clock = Clock::start(phases);
+    let requirements = requirements(graph);
     let graph = separate_sinks(&optimized.graph);
     let groups = form(&graph, cx.options().fuse);
     clock.phase("fuse");
@@ -129,7 +130,8 @@ fn planned(
     clock.restart();
     let lowered = lower(&graph, &groups)?;
     clock.phase("lower");
-    let Planned { program, kernels } = plan(&graph, &lowered, cx.options().order);
+    let order = cx.options().order;
+    let Planned { program, kernels } = plan(&graph, &lowered, requirements, order);
     clock.phase("plan");
     cx.reach(Stage::Kernels, name, || {
         joined(&kernels, |k| Ok::<_, CompileError>(k.to_string())).unwrap_or_default()

@@ -233,6 +233,21 @@ impl Dim {
         Some(Self::from_terms(out))
     }
 
+    /// Whether the dim is built from sizes by sums, products, quotients and the like, without a difference or a negative number: then no
+    /// sizes make it negative. `false` decides nothing.
+    pub fn is_sum_of_sizes(&self) -> bool {
+        self.terms().iter().all(|(monomial, coefficient)| {
+            let sizes = monomial.0.iter().all(|(atom, _)| match atom {
+                Atom::Symbol(_) => true,
+                Atom::Call(Function::Max, a, b) => a.is_sum_of_sizes() || b.is_sum_of_sizes(),
+                Atom::Call(Function::FloorDiv | Function::Mod | Function::Min, a, b) => {
+                    a.is_sum_of_sizes() && b.is_sum_of_sizes()
+                }
+            });
+            *coefficient >= 0 && sizes
+        })
+    }
+
     /// The symbols that occur, each once, in order of name.
     pub fn symbols(&self) -> Vec<Symbol> {
         let mut found = Vec::new();

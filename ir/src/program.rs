@@ -34,8 +34,19 @@ pub struct Program {
     pub buffers: Vec<Buffer>,
     /// The names of the kernels; a [`KernelId`] is a position here.
     pub kernels: Vec<String>,
+    /// What a binding must meet before any step runs under it. Indices stay within their buffers only where all of them hold.
+    pub requirements: Vec<Requirement>,
     /// What a step of the session runs, in order.
     pub steps: Vec<Step>,
+}
+
+/// A number that must not be negative under a binding: what a window leaves of its axis, an extent that is a difference.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requirement {
+    /// The number.
+    pub value: Dim,
+    /// What is wrong where it is negative, with the user's line.
+    pub message: String,
 }
 
 /// A named input or output.

@@ -76,6 +76,7 @@ fn linear() -> Program {
             buffer("row", f32, 3, Home::Scratch),
         ],
         kernels: vec!["relu".into(), "loss".into(), "update".into()],
+        requirements: Vec::new(),
         steps: vec![
             Step::Product(Product {
                 name: "x . w".into(),

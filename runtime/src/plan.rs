@@ -9,7 +9,7 @@ use crate::layout::{Layout, Location, Span, lay_out};
 use crate::product::{ProductType, panels};
 use crate::report::MemoryReport;
 use crate::store::{Address, Spot, Store};
-use kiln_ir::program::{KernelFn, Launch, Matrix, Port, Product, Step};
+use kiln_ir::program::{KernelFn, Launch, Matrix, Port, Product, Requirement, Step};
 use kiln_ir::{BindError, Bindings, BufferId, DType, Dim};
 
 /// A launch of fewer elements than this stays on the calling thread. A streaming kernel goes through as many in a few microseconds, and
@@ -26,6 +26,16 @@ pub enum PlanError {
     /// A size has no value.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// Sizes that the graph cannot have.
+    #[error("{message} (`{value}` is {found})")]
+    Required {
+        /// What is wrong, with the user's line.
+        message: String,
+        /// What must not be negative.
+        value: Dim,
+        /// What it is.
+        found: i64,
+    },
     /// A matrix of a product leaves its buffer.
     #[error(
         "the product {product:?} at step {step} reaches outside of the buffer of its {role}: elements {first} to {last} of {elements}; \
@@ -164,6 +174,17 @@ impl Plan {
         threads: usize,
     ) -> Result<Plan, PlanError> {
         let program = &loaded.program;
+        for Requirement { value, message } in &program.requirements {
+            let found = value.eval(bindings)?;
+            if found < 0 {
+                let (message, value) = (message.clone(), value.clone());
+                return Err(PlanError::Required {
+                    message,
+                    value,
+                    found,
+                });
+            }
+        }
         let layout = lay_out(program, bindings, threads)?;
         let span = |port: &Port| layout.span(port, bindings);
         let inputs = program.inputs.iter().map(|port| {

@@ -255,6 +255,7 @@ fn a_program_without_inputs_steps_on_nothing() {
         outputs: Vec::new(),
         buffers: vec![buffer("step", DType::I64, Dim::from(1), Home::Resident)],
         kernels: vec!["count".into()],
+        requirements: Vec::new(),
         steps: vec![Step::Kernel(launch(0, &[(0, UPDATE)], 1))],
     };
     let mut session = load(program, &[count])

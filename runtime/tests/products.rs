@@ -26,6 +26,7 @@ fn program(product: Product, out: Vec<Dim>) -> Program {
             buffer("out", dtype, elements, Home::Output),
         ],
         kernels: vec!["mark".into()],
+        requirements: Vec::new(),
         steps: vec![Step::Product(product)],
     }
 }

@@ -1,4 +1,5 @@
-//! What later phases rely on: one contiguous run of axes in a `reduce`, guards as `require` nodes, and no gradient stops.
+//! What later phases rely on: one contiguous run of axes in a `reduce`, guards as `require` nodes, no gradient stops, and no reads of a
+//! tensor that has no elements whatever the sizes.
 //!
 //! A sum over separate runs of axes has no order of its own; it is defined here, as sums of sums, innermost run first. So the pass stands
 //! before the equality point.
@@ -6,8 +7,8 @@
 use super::rewrite::{Rewriter, Rule, apply_rules};
 use super::{Numerics, Pass, PassCx, PassError};
 use kiln_ir::ops::{
-    Binary, Broadcast, Compare, Convert, DimSize, Gather, Literal, Op, OutOfRange, Reduce, Require,
-    Scatter, accumulator,
+    Binary, Broadcast, Compare, Convert, DimSize, Effect, Gather, Literal, Op, OutOfRange, Reduce,
+    Require, Scatter, accumulator,
 };
 use kiln_ir::{DType, Dim, Graph, Node, NodeId, Shape, TensorType};
 
@@ -39,6 +40,14 @@ const LEGALIZATION: &[Rule] = &[
         apply: reduce_of_nothing,
     },
     Rule {
+        name: "no-elements",
+        apply: no_elements,
+    },
+    Rule {
+        name: "no-elements-read",
+        apply: no_elements_read,
+    },
+    Rule {
         name: "reduce-by-runs",
         apply: reduce_by_runs,
     },
@@ -65,6 +74,37 @@ fn reduce_of_nothing(_: &mut Rewriter<'_>, node: &Node) -> Option<NodeId> {
         (Op::Reduce(op), [x]) if op.axes.is_empty() => Some(*x),
         _ => None,
     }
+}
+
+fn is_empty(ty: &TensorType) -> bool {
+    ty.shape.iter().any(|d| d.constant() == Some(0))
+}
+
+/// A tensor without elements is as good as a number that is never read. To compute it could read what does not exist, once its indices
+/// have been simplified for counters that never count.
+fn no_elements(rw: &mut Rewriter<'_>, node: &Node) -> Option<NodeId> {
+    let replaced = match &node.op {
+        Op::Source(_) | Op::Constant(_) => false,
+        op => op.rules().effect() == Effect::Pure && is_empty(&node.ty),
+    };
+    let zero = Literal::of(node.ty.dtype, 0.0);
+    replaced.then(|| rw.constant(node.ty.clone(), zero))?
+}
+
+/// The same for what is fed without elements.
+fn no_elements_read(rw: &mut Rewriter<'_>, node: &Node) -> Option<NodeId> {
+    let mut operands = node.operands.clone();
+    let mut changed = false;
+    for operand in &mut operands {
+        let fed = rw.node(*operand)?;
+        if matches!(fed.op, Op::Source(_)) && is_empty(&fed.ty) {
+            let ty = fed.ty.clone();
+            let zero = Literal::of(ty.dtype, 0.0);
+            *operand = rw.constant(ty, zero)?;
+            changed = true;
+        }
+    }
+    changed.then(|| rw.make(node.op.clone(), &operands))?
 }
 
 /// One reduction for each run of neighbouring axes, the innermost first, so that the axes of the outer runs keep their numbers. What is

@@ -9,7 +9,7 @@ use crate::kernel::{
 };
 use crate::lower::{LoweredGroup, LoweredKernel, ParamSource, ProductShape};
 use kiln_ir::program::{
-    Buffer, Home, Launch, LiveRange, Matrix, Port, Product, Program, Resident, Step,
+    Buffer, Home, Launch, LiveRange, Matrix, Port, Product, Program, Requirement, Resident, Step,
 };
 use kiln_ir::{BufferId, DType, Dim, Graph, KernelId, NodeId, Role};
 
@@ -26,6 +26,7 @@ pub(super) fn assemble(
     groups: &[LoweredGroup],
     schedule: &Schedule,
     homes: Homes,
+    requirements: Vec<Requirement>,
 ) -> Planned {
     let mut assembler = Assembler {
         graph,
@@ -72,6 +73,7 @@ pub(super) fn assemble(
             .collect(),
         buffers,
         kernels: assembler.kernels.iter().map(|k| k.name.clone()).collect(),
+        requirements,
         steps,
     };
     Planned {

@@ -8,15 +8,17 @@ use crate::kernel::Kernel;
 use crate::lower::LoweredGroup;
 use crate::options::Order;
 use kiln_ir::Graph;
-use kiln_ir::program::Program;
+use kiln_ir::program::{Program, Requirement};
 
 mod alias;
 mod assemble;
 mod buffers;
 mod needs;
+mod requirements;
 mod schedule;
 mod sinks;
 
+pub(crate) use requirements::requirements;
 pub(crate) use sinks::separate_sinks;
 
 /// A program with the kernels that it calls; a kernel id is a position in both lists.
@@ -26,10 +28,16 @@ pub(crate) struct Planned {
     pub(crate) kernels: Vec<Kernel>,
 }
 
-/// Plans the groups of a graph whose sinks are separate (see [`separate_sinks`]).
-pub(crate) fn plan(graph: &Graph, groups: &[LoweredGroup], order: Order) -> Planned {
+/// Plans the groups of a graph whose sinks are separate (see [`separate_sinks`]). What sizes must meet comes from the graph as the user
+/// gave it (see [`requirements()`]), so that no pass can lose it.
+pub(crate) fn plan(
+    graph: &Graph,
+    groups: &[LoweredGroup],
+    requirements: Vec<Requirement>,
+    order: Order,
+) -> Planned {
     let needs = needs::Needs::new(graph, groups);
     let schedule = schedule::schedule(graph, groups, &needs, order);
     let homes = buffers::assign(graph, groups, &needs, &schedule);
-    assemble::assemble(graph, groups, &schedule, homes)
+    assemble::assemble(graph, groups, &schedule, homes, requirements)
 }

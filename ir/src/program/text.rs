@@ -3,7 +3,7 @@
 //! It is what the `Program` dump and snapshots show. It is not parsed back (serde is the form for files), so the bytes of constants are
 //! counted and not printed.
 
-use super::{Access, Guard, Home, Launch, Matrix, Product, Program, Step};
+use super::{Access, Guard, Home, Launch, Matrix, Product, Program, Requirement, Step};
 use crate::dim::{Dim, Symbol};
 use crate::graph::Role;
 use crate::ids::KernelId;
@@ -26,6 +26,7 @@ impl Program {
         for buffer in &self.buffers {
             visit(&buffer.elements);
         }
+        self.requirements.iter().for_each(|r| visit(&r.value));
         for step in &self.steps {
             match step {
                 Step::Kernel(launch) => launch.visit_dims(visit),
@@ -88,6 +89,10 @@ impl fmt::Display for Program {
         }
         for port in &self.outputs {
             writeln!(f, "  output {}: {} in {}", port.name, port.ty, port.buffer)?;
+        }
+        for requirement in &self.requirements {
+            let Requirement { value, message } = requirement;
+            writeln!(f, "  requires {value} >= 0, else {message:?}")?;
         }
         f.write_str("buffers:\n")?;
         for (id, buffer) in self.buffers.iter().enumerate() {

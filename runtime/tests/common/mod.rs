@@ -182,6 +182,7 @@ pub(crate) fn linear(k: i64, n: i64) -> Program {
         kernels: ["subtract", "loss", "double", "update", "count"]
             .map(String::from)
             .to_vec(),
+        requirements: Vec::new(),
         steps: vec![
             Step::Product(Product {
                 epilogue: Some(epilogue),
