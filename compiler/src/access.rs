@@ -39,12 +39,10 @@ pub(crate) fn unravel(offset: &Index, shape: &[Dim], extents: &Extents<'_>) -> V
     let mut rest = offset.clone();
     let mut index = vec![Index::constant(0); shape.len()];
     for (axis, size) in shape.iter().enumerate().rev() {
-        if size.constant() == Some(0) {
-            // There is no element, and nothing to divide by.
-            continue;
-        }
-        if axis == 0 {
-            index[0] = rest.clone();
+        // Where a size is 0 there is nothing to divide by. The index is never used, but it must go on depending on the counter: what
+        // depends on no loop is computed outside of all of them, and would then touch an element that is not there.
+        if axis == 0 || size.constant() == Some(0) {
+            index[axis] = rest.clone();
         } else {
             index[axis] = rest.modulo(size, &extent);
             rest = rest.floor_div(size, &extent);
