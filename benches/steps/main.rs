@@ -126,7 +126,7 @@ fn line(
         memory.arena as f64 / 1e6,
         (memory.params + memory.state) as f64 / 1e6,
         program.steps.iter().filter(is_launch).count(),
-        program.kernels.len(),
+        executable.functions(),
     ))
 }
 
