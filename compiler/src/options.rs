@@ -24,6 +24,8 @@ pub struct Options {
     pub stop_after: Option<Stage>,
     /// Whether the caller should print the timings, which are always measured.
     pub time: bool,
+    /// Whether the caller should write a perf map, by which `perf` names the kernels.
+    pub perf_map: bool,
 }
 
 /// How the steps of a program are ordered.
@@ -46,6 +48,7 @@ impl Default for Options {
             dump_dir: None,
             stop_after: None,
             time: false,
+            perf_map: false,
         }
     }
 }
@@ -68,7 +71,7 @@ impl Options {
     /// - `KILN_DUMP`: stages to dump, separated by commas, or `all`;
     /// - `KILN_DUMP_DIR`: the folder for dumps;
     /// - `KILN_STOP_AFTER`: the stage behind which the compilation ends;
-    /// - `KILN_VERIFY`, `KILN_TIME`: `1` or `0`.
+    /// - `KILN_VERIFY`, `KILN_TIME`, `KILN_PERF_MAP`: `1` or `0`.
     ///
     /// A variable that is empty counts as not set.
     pub fn from_env() -> Result<Self, OptionsError> {
@@ -102,6 +105,9 @@ impl Options {
         }
         if let Some(value) = text("KILN_TIME")? {
             options.time = switch("KILN_TIME", &value)?;
+        }
+        if let Some(value) = text("KILN_PERF_MAP")? {
+            options.perf_map = switch("KILN_PERF_MAP", &value)?;
         }
         Ok(options)
     }
@@ -163,12 +169,13 @@ mod tests {
             ("KILN_STOP_AFTER", "kernels"),
             ("KILN_VERIFY", "0"),
             ("KILN_TIME", "1"),
+            ("KILN_PERF_MAP", "1"),
         ])
         .unwrap();
         assert_eq!(options.dump, [Stage::Optimized, Stage::Fused]);
         assert_eq!(options.dump_dir, Some("out/dumps".into()));
         assert_eq!(options.stop_after, Some(Stage::Kernels));
-        assert!(!options.verify && options.time && options.fuse);
+        assert!(!options.verify && options.time && options.fuse && options.perf_map);
         assert_eq!(read(&[("KILN_DUMP", "all")]).unwrap().dump, Stage::ALL);
         assert_eq!(read(&[("KILN_VERIFY", "")]), Ok(Options::default()));
     }
