@@ -9,6 +9,7 @@ use kiln_ir::Graph;
 use kiln_runtime::{Executable, LoadError};
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Why a graph did not become an executable.
@@ -21,11 +22,20 @@ pub enum Error {
     /// The runtime refuses the compiled program: a product of types that it does not multiply, or constants too large for the machine.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The perf map that the options ask for could not be written.
+    #[error("cannot write the perf map {}: {source}", path.display())]
+    PerfMap {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
 }
 
 /// Compiles a graph for this machine, ready to be opened as sessions.
 ///
 /// With [`Options::time`], a table of the phases goes to standard error; dumps go to [`Options::dump_dir`], else to standard error too.
+/// With [`Options::perf_map`], the kernels are added to `/tmp/perf-PID.map`, so that `perf report` names them.
 ///
 /// # Errors
 /// [`Error::Compile`] for a graph that cannot be compiled, or where the options ask to stop early; [`Error::Load`] for types that the
@@ -49,6 +59,9 @@ pub fn compile(graph: &Graph, options: &Options) -> Result<Executable, Error> {
         show(&phase_table(&graph.name, &compiled.phases));
     }
     let Compiled { program, code, .. } = compiled;
+    if options.perf_map {
+        append_perf_map(&code.perf_map())?;
+    }
     // SAFETY: the compiler made this code for this program, and nothing has changed either since.
     let executable = unsafe { Executable::new(program, Box::new(code)) }?;
     Ok(executable)
@@ -72,6 +85,17 @@ pub fn compile(graph: &Graph, options: &Options) -> Result<Executable, Error> {
 /// ```
 pub fn ir_text(graph: &Graph, stage: Stage) -> Result<String, CompileError> {
     stage_text(graph, stage, &Options::default())
+}
+
+/// Adds kernels to the file that `perf` reads for this process. Where it looks for it is fixed.
+fn append_perf_map(lines: &str) -> Result<(), Error> {
+    let path = PathBuf::from(format!("/tmp/perf-{}.map", std::process::id()));
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&path);
+    file.and_then(|mut file| file.write_all(lines.as_bytes()))
+        .map_err(|source| Error::PerfMap { path, source })
 }
 
 /// Writes to standard error. Where that is closed, nobody wanted to read.

@@ -8,20 +8,16 @@
 /// `insta` must be among the dev-dependencies. The texts of [`Clif`](crate::Stage::Clif) and [`Asm`](crate::Stage::Asm) are those of the
 /// machine that the test runs on; all others are the same everywhere.
 ///
-/// ```
-/// # // Snapshots of a documentation test would be written beside the build; the form is what is checked here.
-/// # fn main() {}
+/// ```no_run
 /// use kiln::{Builder, DType, Stage, assert_ir_snapshot};
 ///
-/// #[test]
-/// fn the_graph_is_as_reviewed() {
-///     let g = Builder::new("double");
-///     let x = g.input("x", DType::F32, (g.dim("n"),));
-///     g.output("y", x + x);
-///     let graph = g.finish().unwrap();
-///     assert_ir_snapshot!(graph, Stage::Fused);
-///     assert_ir_snapshot!("double-kernels", graph, Stage::Kernels);
-/// }
+/// // In a function marked `#[test]`:
+/// let g = Builder::new("double");
+/// let x = g.input("x", DType::F32, (g.dim("n"),));
+/// g.output("y", x + x);
+/// let graph = g.finish().unwrap();
+/// assert_ir_snapshot!(graph, Stage::Fused);
+/// assert_ir_snapshot!("double-kernels", graph, Stage::Kernels);
 /// ```
 #[macro_export]
 macro_rules! assert_ir_snapshot {

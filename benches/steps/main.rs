@@ -16,11 +16,11 @@
 //!
 //! A workload is a file in `workloads/`; adding one takes a variant here and nothing else.
 
-mod machine;
 mod workloads;
 
 use clap::{Parser, ValueEnum};
 use kiln::ir::program::Step;
+use kiln::runtime::machine;
 use kiln::train::data::Batch;
 use kiln::{Bindings, Executable, Loader, Options, Session, SessionOptions};
 use std::error::Error;
@@ -126,7 +126,7 @@ fn line(
         memory.arena as f64 / 1e6,
         (memory.params + memory.state) as f64 / 1e6,
         program.steps.iter().filter(is_launch).count(),
-        program.kernels.len(),
+        executable.functions(),
     ))
 }
 

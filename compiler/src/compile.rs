@@ -69,13 +69,53 @@ pub fn compile(graph: &Graph, options: &Options) -> Result<Compiled, CompileErro
 /// As [`compile`].
 pub fn compile_in(graph: &Graph, cx: &mut Context<'_>) -> Result<Compiled, CompileError> {
     let mut phases = Vec::new();
+    let Planned { program, kernels } = planned(graph, cx, &mut phases)?;
+    let target = Target::native()?;
+    let mut failed = None;
+    for (stage, text) in [
+        (Stage::Clif, clif_text as fn(&Kernel, &Target) -> _),
+        (Stage::Asm, asm_text),
+    ] {
+        cx.reach(stage, &graph.name, || {
+            joined(&kernels, |k| text(k, &target))
+                .unwrap_or_else(|e| failed.get_or_insert(e).to_string())
+        })?;
+    }
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    let mut clock = Clock::start(&mut phases);
+    let code = compile_for(&kernels, &target)?;
+    clock.phase("emit");
+    Ok(Compiled {
+        program,
+        code,
+        phases,
+    })
+}
+
+/// The program of a graph, without machine code: enough to know its steps and its memory.
+///
+/// # Errors
+/// As [`compile`].
+pub fn program(graph: &Graph, options: &Options) -> Result<Program, CompileError> {
+    let planned = planned(graph, &mut Context::new(options), &mut Vec::new())?;
+    Ok(planned.program)
+}
+
+/// The phases up to the program.
+fn planned(
+    graph: &Graph,
+    cx: &mut Context<'_>,
+    phases: &mut Vec<Phase>,
+) -> Result<Planned, CompileError> {
     let name = &graph.name;
     let optimized = optimize(graph, cx)?;
     phases.extend(optimized.timings.iter().map(|t| Phase {
         name: t.pass,
         time: t.time,
     }));
-    let mut clock = Clock::start(&mut phases);
+    let mut clock = Clock::start(phases);
     let requirements = requirements(graph);
     let graph = separate_sinks(&optimized.graph);
     let groups = form(&graph, cx.options().fuse);
@@ -90,7 +130,8 @@ pub fn compile_in(graph: &Graph, cx: &mut Context<'_>) -> Result<Compiled, Compi
     clock.restart();
     let lowered = lower(&graph, &groups)?;
     clock.phase("lower");
-    let Planned { program, kernels } = plan(&graph, &lowered, requirements);
+    let order = cx.options().order;
+    let Planned { program, kernels } = plan(&graph, &lowered, requirements, order);
     clock.phase("plan");
     cx.reach(Stage::Kernels, name, || {
         joined(&kernels, |k| Ok::<_, CompileError>(k.to_string())).unwrap_or_default()
@@ -104,28 +145,7 @@ pub fn compile_in(graph: &Graph, cx: &mut Context<'_>) -> Result<Compiled, Compi
             })?;
     }
     cx.reach(Stage::Program, name, || program.to_string())?;
-    let target = Target::native()?;
-    let mut failed = None;
-    for (stage, text) in [
-        (Stage::Clif, clif_text as fn(&Kernel, &Target) -> _),
-        (Stage::Asm, asm_text),
-    ] {
-        cx.reach(stage, name, || {
-            joined(&kernels, |k| text(k, &target))
-                .unwrap_or_else(|e| failed.get_or_insert(e).to_string())
-        })?;
-    }
-    if let Some(error) = failed {
-        return Err(error.into());
-    }
-    clock.restart();
-    let code = compile_for(&kernels, &target)?;
-    clock.phase("emit");
-    Ok(Compiled {
-        program,
-        code,
-        phases,
-    })
+    Ok(Planned { program, kernels })
 }
 
 /// The text of a graph at a stage, as the snapshot tests of a model want it.

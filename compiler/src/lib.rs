@@ -18,8 +18,8 @@ pub mod passes;
 mod plan;
 mod stage;
 
-pub use compile::{Compiled, Phase, compile, compile_in, stage_text};
+pub use compile::{Compiled, Phase, compile, compile_in, program, stage_text};
 pub use error::{CompileError, PassFailure, PassFault};
 pub use lower::LowerError;
-pub use options::{Options, OptionsError};
+pub use options::{Options, OptionsError, Order};
 pub use stage::{Stage, UnknownStage};

@@ -11,6 +11,8 @@ pub struct Options {
     pub optimize: bool,
     /// Whether ops are fused into groups; off, each op is a kernel of its own.
     pub fuse: bool,
+    /// In which order the groups of a step run, as far as their dependencies leave a choice.
+    pub order: Order,
     /// Whether every pass result is verified.
     pub verify: bool,
     /// The stages to dump, ascending, each once.
@@ -22,6 +24,17 @@ pub struct Options {
     pub stop_after: Option<Stage>,
     /// Whether the caller should print the timings, which are always measured.
     pub time: bool,
+    /// Whether the caller should write a perf map, by which `perf` names the kernels.
+    pub perf_map: bool,
+}
+
+/// How the steps of a program are ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// What leaves the least memory alive comes first, so that gradients die into their updates.
+    LeastMemory,
+    /// As the nodes were written: what a plan is compared with.
+    Topological,
 }
 
 impl Default for Options {
@@ -29,11 +42,13 @@ impl Default for Options {
         Self {
             optimize: true,
             fuse: true,
+            order: Order::LeastMemory,
             verify: true,
             dump: Vec::new(),
             dump_dir: None,
             stop_after: None,
             time: false,
+            perf_map: false,
         }
     }
 }
@@ -56,7 +71,7 @@ impl Options {
     /// - `KILN_DUMP`: stages to dump, separated by commas, or `all`;
     /// - `KILN_DUMP_DIR`: the folder for dumps;
     /// - `KILN_STOP_AFTER`: the stage behind which the compilation ends;
-    /// - `KILN_VERIFY`, `KILN_TIME`: `1` or `0`.
+    /// - `KILN_VERIFY`, `KILN_TIME`, `KILN_PERF_MAP`: `1` or `0`.
     ///
     /// A variable that is empty counts as not set.
     pub fn from_env() -> Result<Self, OptionsError> {
@@ -90,6 +105,9 @@ impl Options {
         }
         if let Some(value) = text("KILN_TIME")? {
             options.time = switch("KILN_TIME", &value)?;
+        }
+        if let Some(value) = text("KILN_PERF_MAP")? {
+            options.perf_map = switch("KILN_PERF_MAP", &value)?;
         }
         Ok(options)
     }
@@ -151,12 +169,13 @@ mod tests {
             ("KILN_STOP_AFTER", "kernels"),
             ("KILN_VERIFY", "0"),
             ("KILN_TIME", "1"),
+            ("KILN_PERF_MAP", "1"),
         ])
         .unwrap();
         assert_eq!(options.dump, [Stage::Optimized, Stage::Fused]);
         assert_eq!(options.dump_dir, Some("out/dumps".into()));
         assert_eq!(options.stop_after, Some(Stage::Kernels));
-        assert!(!options.verify && options.time && options.fuse);
+        assert!(!options.verify && options.time && options.fuse && options.perf_map);
         assert_eq!(read(&[("KILN_DUMP", "all")]).unwrap().dump, Stage::ALL);
         assert_eq!(read(&[("KILN_VERIFY", "")]), Ok(Options::default()));
     }

@@ -123,6 +123,15 @@ impl Executable {
         &self.loaded.program
     }
 
+    /// How many distinct functions the kernels are: equal layers share theirs.
+    pub fn functions(&self) -> usize {
+        let entries = self.loaded.entries.iter();
+        let mut addresses: Vec<usize> = entries.map(|entry| *entry as usize).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses.len()
+    }
+
     /// A session with the params and state that `seed` draws, one thread for each of the machine's, and no limit to memory.
     ///
     /// # Errors

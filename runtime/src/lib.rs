@@ -14,6 +14,7 @@ mod execute;
 mod feed;
 mod initial;
 mod layout;
+pub mod machine;
 pub mod memory;
 mod outputs;
 mod plan;

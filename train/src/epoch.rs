@@ -2,7 +2,7 @@
 //!
 //! Whether a pass learns is decided by the graph that the session runs, not here: a step with updates learns, one without evaluates.
 //! Both give the means of their scalar outputs over the examples. A session that evaluates gets its params from the one that learns by
-//! [`hand_over`]. After the first epoch, nothing here allocates but the means that are returned.
+//! [`hand_over`]. An epoch allocates its few means, and nothing for a batch.
 
 use crate::data::{DataError, Loader};
 use crate::means::Means;
@@ -29,7 +29,7 @@ pub enum EpochError {
         /// The batch, from 0.
         batch: usize,
         /// Why.
-        source: StepError,
+        source: Box<StepError>,
     },
     /// An output could not be read.
     #[error(transparent)]
@@ -86,7 +86,7 @@ pub fn epoch(
             .map_err(|source| EpochError::Step {
                 epoch: number,
                 batch: batches,
-                source,
+                source: Box::new(source),
             })?;
         for (value, index) in values.iter_mut().zip(&measured) {
             *value = outputs.scalar(*index)?;

@@ -4,6 +4,10 @@
 //! over `plotters`: it chooses ranges, colours and labels so that a call is a line, and it is no
 //! drawing library. An SVG holds its text as text, so no font is needed to write one.
 
+mod memory;
+
+pub use memory::memory_plan;
+
 use std::path::{Path, PathBuf};
 
 use plotters::backend::SVGBackend;

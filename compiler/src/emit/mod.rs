@@ -178,7 +178,9 @@ impl Workspace {
     ) -> Result<MachineCode, EmitError> {
         self.context.clear();
         self.context.set_disasm(disassemble);
-        self.context.func = function(kernel, target, &mut self.builder)?;
+        // What is left of a function that was given up would be taken for the beginning of the next one.
+        self.context.func = function(kernel, target, &mut self.builder)
+            .inspect_err(|_| self.builder = FunctionBuilderContext::new())?;
         let refuse = |message: String| EmitError::Codegen {
             kernel: kernel.name.clone(),
             message,

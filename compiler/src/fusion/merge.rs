@@ -5,7 +5,8 @@
 //! read the same tensor, and where the result depends on nothing that waits for it. Results that only the merged group reads lose their
 //! memory.
 
-use super::form::{Former, MOST_MEMBERS, read_level};
+use super::form::{Former, MOST_MEMBERS};
+use super::place::read_level;
 use super::relation::Relation;
 use super::{GroupId, Level, Space};
 use kiln_ir::NodeId;

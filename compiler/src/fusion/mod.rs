@@ -11,11 +11,16 @@ use std::fmt;
 mod cost;
 mod form;
 mod merge;
+mod nodes;
+mod place;
 mod print;
+mod query;
 mod relation;
+mod uses;
 
 pub(crate) use cost::expr_is_cheap;
-pub(crate) use form::{form, is_given, product_axes, single_axis_index};
+pub(crate) use form::form;
+pub(crate) use nodes::{is_given, product_axes, single_axis_index};
 pub use print::Printed;
 pub(crate) use relation::{ProductOperand, product_operand};
 

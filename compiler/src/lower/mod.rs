@@ -14,8 +14,6 @@ mod nest;
 mod points;
 mod product;
 mod scatter;
-#[cfg(test)]
-mod tests;
 
 pub(crate) use product::ProductShape;
 

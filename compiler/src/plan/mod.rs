@@ -6,6 +6,7 @@
 
 use crate::kernel::Kernel;
 use crate::lower::LoweredGroup;
+use crate::options::Order;
 use kiln_ir::Graph;
 use kiln_ir::program::{Program, Requirement};
 
@@ -33,9 +34,10 @@ pub(crate) fn plan(
     graph: &Graph,
     groups: &[LoweredGroup],
     requirements: Vec<Requirement>,
+    order: Order,
 ) -> Planned {
     let needs = needs::Needs::new(graph, groups);
-    let schedule = schedule::schedule(graph, groups, &needs);
+    let schedule = schedule::schedule(graph, groups, &needs, order);
     let homes = buffers::assign(graph, groups, &needs, &schedule);
     assemble::assemble(graph, groups, &schedule, homes, requirements)
 }

@@ -8,6 +8,7 @@ use super::alias::may_alias;
 use super::needs::Needs;
 use crate::kernel::ParamId;
 use crate::lower::{LoweredGroup, ParamSource};
+use crate::options::Order;
 use kiln_ir::ops::{Effect, Op};
 use kiln_ir::program::Guard;
 use kiln_ir::{Bindings, Dim, Graph, NodeId};
@@ -68,7 +69,12 @@ impl Edges {
     }
 }
 
-pub(super) fn schedule(graph: &Graph, groups: &[LoweredGroup], needs: &Needs) -> Schedule {
+pub(super) fn schedule(
+    graph: &Graph,
+    groups: &[LoweredGroup],
+    needs: &Needs,
+    by: Order,
+) -> Schedule {
     let mut edges = Edges {
         after: vec![Vec::new(); groups.len()],
         before: vec![0; groups.len()],
@@ -106,7 +112,7 @@ pub(super) fn schedule(graph: &Graph, groups: &[LoweredGroup], needs: &Needs) ->
             }
         }
     }
-    let order = order(graph, needs, edges, &in_place);
+    let order = order(graph, needs, edges, &in_place, by);
     let mut items = Vec::new();
     let mut open: Vec<(NodeId, Guard)> = guards;
     for group in order {
@@ -211,6 +217,7 @@ fn order(
     needs: &Needs,
     mut edges: Edges,
     in_place: &[Option<NodeId>],
+    by: Order,
 ) -> Vec<usize> {
     let count = edges.after.len();
     let sinks: Vec<NodeId> = graph
@@ -249,7 +256,11 @@ fn order(
                 .sum();
             made.saturating_sub(freed)
         };
-        let Some(at) = (0..ready.len()).min_by_key(|i| (growth(&ready[*i]), ready[*i])) else {
+        let cost = |i: &usize| match by {
+            Order::LeastMemory => (growth(&ready[*i]), ready[*i]),
+            Order::Topological => (0, ready[*i]),
+        };
+        let Some(at) = (0..ready.len()).min_by_key(cost) else {
             break;
         };
         let group = ready.swap_remove(at);

@@ -1,4 +1,7 @@
-//! What the machine can do at most, measured: the rate of fused multiply-adds of one core, in the widest registers that it has.
+//! What one core of the machine can do at most, measured: fused multiply-adds in its widest registers, and bytes to and from memory.
+//!
+//! Speed is told as a share of these limits, taken in the same run: numbers of another day or another machine say little. Nothing in a
+//! session depends on them.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -18,8 +21,48 @@ const STARTS: [f32; CHAINS] = {
 /// FMAs along a chain in one call.
 const LENGTH: u64 = 100_000;
 
+/// The limits of one core.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Machine {
+    /// f32 fused multiply-adds, in FLOPs a second; a multiply-add is two.
+    pub flops: f64,
+    /// Bytes a second of the triad `a[i] = b[i] + s * c[i]` on arrays far larger than any cache: two reads and a write are counted for
+    /// each element, as STREAM does (McCalpin 1995), and not the read that an ordinary store causes.
+    pub bandwidth: f64,
+}
+
+impl Machine {
+    /// Measures for about a fifth of a second. Needs 192 MiB of memory for that time.
+    pub fn measure() -> Machine {
+        Machine {
+            flops: fma_peak(),
+            bandwidth: triad(),
+        }
+    }
+}
+
+/// Elements of each of the triad's arrays: 64 MiB, beyond the last cache of the machines of today.
+const TRIAD: usize = 16 << 20;
+
+/// The bandwidth of memory on one core, in bytes a second: the best of a few triads.
+pub fn triad() -> f64 {
+    let (b, c) = (vec![1.0_f32; TRIAD], vec![2.0_f32; TRIAD]);
+    let mut a = vec![0.0_f32; TRIAD];
+    let scale = black_box(3.0_f32);
+    let mut best = 0.0_f64;
+    for _ in 0..5 {
+        let start = Instant::now();
+        for ((a, b), c) in a.iter_mut().zip(&b).zip(&c) {
+            *a = b + scale * c;
+        }
+        black_box(&mut a);
+        best = best.max((3 * TRIAD * size_of::<f32>()) as f64 / start.elapsed().as_secs_f64());
+    }
+    best
+}
+
 /// The peak of f32 fused multiply-adds on one core, in FLOPs a second; a multiply-add is two.
-pub(crate) fn fma_peak() -> f64 {
+pub fn fma_peak() -> f64 {
     let (run, lanes) = widest();
     let mut best = 0.0_f64;
     let end = Instant::now() + Duration::from_millis(60);

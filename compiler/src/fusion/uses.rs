@@ -1,0 +1,137 @@
+//! Who reads whom, and how: the uses of every node through the movement ops in between.
+
+use super::as_fold;
+use super::form::{Former, Use};
+use super::nodes::{product_axes, single_axis_index};
+use super::relation::{Relation, classify, product_operand, walk};
+use crate::access::counters;
+use crate::kernel::Index;
+use kiln_ir::ops::Op;
+use kiln_ir::{Dim, Node, NodeId};
+
+impl<'g> Former<'g> {
+    /// What a product cannot read as a strided matrix is written out first.
+    pub(super) fn anchor_product_operands(&mut self) {
+        for (id, node) in self.graph.nodes() {
+            let Op::Dot(dot) = &node.op else { continue };
+            self.stored[id.index()] = true;
+            let rank = |i: usize| self.rank(node.operands[i]);
+            let axes = product_axes(dot, [rank(0), rank(1)]);
+            for (operand, axes) in node.operands.iter().zip(&axes) {
+                let axes = [&axes[0][..], &axes[1], &axes[2]];
+                let view = product_operand(self.graph, &self.anchored, *operand, axes);
+                let base = view.map_or(*operand, |v| v.base);
+                self.anchored[base.index()] = true;
+                self.stored[base.index()] = true;
+            }
+        }
+    }
+
+    pub(super) fn rank(&self, id: NodeId) -> usize {
+        self.graph.node(id).map_or(0, |n| n.ty.rank())
+    }
+
+    pub(super) fn shape(&self, id: NodeId) -> &'g [Dim] {
+        self.graph.node(id).map_or(&[], |n| &n.ty.shape)
+    }
+
+    /// Fills `users`, from the last node to the first, so that only what is needed is counted.
+    pub(super) fn collect_uses(&mut self) {
+        for (id, node) in self.graph.nodes().rev() {
+            let needed = self.stored[id.index()] || !self.users[id.index()].is_empty();
+            if !self.anchored[id.index()] || !needed {
+                continue;
+            }
+            for (position, operand) in node.operands.iter().enumerate() {
+                let Some((producer, relation)) = self.reach(node, position, *operand) else {
+                    continue;
+                };
+                if relation == Relation::Memory {
+                    self.stored[producer.index()] = true;
+                }
+                self.users[producer.index()].push(Use {
+                    consumer: id,
+                    relation,
+                });
+            }
+        }
+    }
+
+    /// The anchored node behind an operand, and how the consumer reads it.
+    pub(super) fn reach(
+        &self,
+        node: &Node,
+        position: usize,
+        operand: NodeId,
+    ) -> Option<(NodeId, Relation)> {
+        let own = &node.ty.shape;
+        let read = |index: Vec<Index>, space: &[Dim]| {
+            let (producer, index) = walk(self.graph, &self.anchored, operand, index, space)?;
+            let relation = classify(&index, self.shape(producer), space);
+            Some((producer, relation))
+        };
+        let memory = |found: Option<(NodeId, Relation)>| {
+            found.map(|(producer, _)| (producer, Relation::Memory))
+        };
+        let from = self.shape(operand);
+        match &node.op {
+            Op::Dot(dot) => {
+                let ranks = [self.rank(node.operands[0]), self.rank(node.operands[1])];
+                let axes = &product_axes(dot, ranks)[position];
+                let axes = [&axes[0][..], &axes[1], &axes[2]];
+                let view = product_operand(self.graph, &self.anchored, operand, axes)?;
+                Some((view.base, Relation::Memory))
+            }
+            Op::Reduce(_) | Op::Arg(_) if as_fold(self.graph, node).is_some() => {
+                read(counters(from.len()), from)
+            }
+            Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Compare(_)
+            | Op::Select(_)
+            | Op::Fma(_)
+            | Op::Convert(_)
+            | Op::Bitcast(_) => read(counters(own.len()), own),
+            // A reduction of axes of size 1 reads its only element.
+            Op::Reduce(_) | Op::Arg(_) => {
+                let kept = single_axis_index(node, from.len(), &counters(own.len()));
+                read(kept, own)
+            }
+            Op::Pad(_) | Op::Concat(_) | Op::RngBits(_) => {
+                let replicates = !matches!(node.op, Op::Concat(_)) && position > 0
+                    || matches!(node.op, Op::RngBits(_));
+                let (producer, _) = walk(
+                    self.graph,
+                    &self.anchored,
+                    operand,
+                    counters(from.len()),
+                    from,
+                )?;
+                Some((producer, Relation::Other { replicates }))
+            }
+            Op::Gather(gather) if position == 1 => {
+                let all = counters(own.len());
+                read(all[gather.axis..gather.axis + from.len()].to_vec(), own)
+            }
+            Op::Gather(_) | Op::Scatter(_) => memory(read(counters(from.len()), from)),
+            // A view that is stored as such: its operand is what the movement reaches.
+            Op::Broadcast(_)
+            | Op::Reshape(_)
+            | Op::Transpose(_)
+            | Op::Slice(_)
+            | Op::Reverse(_)
+            | Op::Require(_)
+            | Op::StopGradient(_) => {
+                if position > 0 {
+                    return None;
+                }
+                let extents = |id: crate::kernel::LoopId| own.get(id.index()).cloned();
+                let index = counters(own.len());
+                let (at, index) = crate::access::through(self.graph, node, &index, &extents)?;
+                let (producer, index) = walk(self.graph, &self.anchored, at, index, own)?;
+                Some((producer, classify(&index, self.shape(producer), own)))
+            }
+            Op::Source(_) | Op::Constant(_) | Op::Iota(_) | Op::DimSize(_) => memory(None),
+        }
+    }
+}
