@@ -9,11 +9,14 @@ use kiln::runtime::memory::AlignedBytes;
 use kiln::runtime::product::{Form, Matrices, Method, ProductType, Strides};
 use std::time::{Duration, Instant};
 
-/// How long one side of a round runs.
-const SLICE: Duration = Duration::from_millis(8);
+/// How long one side of a round runs: less than a scheduler lets a process run, so that some rounds are undisturbed on a busy machine.
+const SLICE: Duration = Duration::from_millis(1);
 
-/// Rounds of each shape.
-const ROUNDS: usize = 9;
+/// How long all rounds of a shape take, at the least.
+const TOTAL: Duration = Duration::from_millis(120);
+
+/// Rounds of each shape, at the least.
+const ROUNDS: usize = 5;
 
 /// m, n, k, lhs, rhs.
 const TABLE: &[(usize, usize, usize, char, char)] = &[
@@ -157,7 +160,10 @@ fn rates(m: usize, n: usize, k: usize, lhs: char, rhs: char) -> [f64; 2] {
     };
     let calls = [calls(&kiln), calls(&rival)];
     let mut best = [f64::INFINITY; 2];
-    for _ in 0..ROUNDS {
+    let start = Instant::now();
+    let mut rounds = 0;
+    while rounds < ROUNDS || start.elapsed() < TOTAL {
+        rounds += 1;
         best[0] = best[0].min(time(&kiln, calls[0]));
         best[1] = best[1].min(time(&rival, calls[1]));
     }

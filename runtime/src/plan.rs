@@ -11,7 +11,7 @@ use crate::product::Method;
 use crate::report::MemoryReport;
 use crate::store::{Address, Spot, Store};
 use kiln_ir::program::{KernelFn, Launch, Matrix, Port, Product, Step};
-use kiln_ir::{BindError, Bindings, BufferId, DType, Dim};
+use kiln_ir::{BindError, Bindings, BufferId, DType};
 
 /// A launch of fewer elements than this stays on the calling thread. A streaming kernel goes through as many in a few microseconds, and
 /// a fork and join costs about one, so that below it there is little to win and above it little to lose.

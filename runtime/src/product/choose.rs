@@ -142,14 +142,19 @@ impl Side {
         let cycles = |width: usize| {
             let (_, _, most) = tile(width);
             let tiles = rows.div_ceil(most.max(1));
-            let each = rows.div_ceil(tiles) as f64;
+            let each = rows as f64 / tiles as f64;
             let wide = width as f64;
             let one = (each * wide / 2.0).max((each + wide) / 2.0).max(4.0);
             tiles as f64 * one * vectors as f64 / wide
         };
         let widths = [S::WIDE, 1, 2, 4, 8].into_iter();
         let width = widths
-            .filter(|width| (*width <= vectors || *width == 1) && tile(*width).2 > 0)
+            .filter(|width| {
+                let most = tile(*width).2;
+                let fits = *width <= vectors || *width == 1;
+                // A strip wider than the best tile would fall out of L1 between tiles; it is for one tile.
+                fits && most > 0 && (*width <= S::WIDE || rows <= most)
+            })
             .reduce(|best, next| {
                 if cycles(next) < 0.99 * cycles(best) {
                     next
@@ -212,7 +217,7 @@ impl Side {
             pack_rows,
             packing,
             most_rows: rows,
-            prefetch: packing == Packing::Strip && strips > 1 && tiles > 2,
+            prefetch: false && strips > 1,
         };
         (blocked, cost / (rows_f * lanes as f64))
     }
