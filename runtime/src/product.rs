@@ -444,12 +444,13 @@ fn blocks<S: Simd>(
         ..form
     };
     let Choice {
-        blocked,
+        mut blocked,
         swapped,
         panel,
         parts,
     } = choose::<S>(&form, batch, threads);
-    let scratch = blocked.scratch::<S>()?;
+    blocked.room = blocked.room::<S>()?;
+    let scratch = blocked.room.end;
     let walk = Walk::Blocked(Box::new(InBlocks {
         blocked,
         swapped,

@@ -126,7 +126,8 @@ macro_rules! avx2 {
             tiles!(
                 1: flat [1 2 3 4 5 6] strided [1 2 3 4 5 6],
                 2: flat [1 2 3 4 5 6] strided [1 2 3 4 5 6],
-                4: flat [1 2] strided [1 2]
+                4: flat [1 2] strided [1 2],
+                packing 2: [1 2 3 4 5 6]
             );
         }
 

@@ -119,7 +119,8 @@ macro_rules! avx512 {
                 1: flat [1 2 3 4 5 6 7 8 9 10 11 12 13 14] strided [1 2 3 4 5 6 7 8],
                 2: flat [1 2 3 4 5 6 7 8 9 10 11 12 13 14] strided [1 2 3 4 5 6 7 8],
                 4: flat [1 2 3 4 5 6] strided [1 2 3 4 5 6],
-                8: flat [1 2] strided [1 2]
+                8: flat [1 2] strided [1 2],
+                packing 2: [1 2 3 4 5 6 7 8 9 10 11 12 13 14]
             );
         }
 

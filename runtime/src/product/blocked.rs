@@ -8,7 +8,7 @@
 //! For each block the rows are packed once into slivers of a tile's rows (they stay in L2); then each strip of lanes is packed (it stays
 //! in L1) and goes past all slivers. What lies well already is read in place.
 
-use super::pack::{cut, pack_lanes, pack_rows, prefetch_lanes, spread};
+use super::pack::{cut, pack_lanes, pack_rows, prefetch_rows, spread};
 use super::simd::{Simd, Tile};
 use std::ops::Range;
 
@@ -53,8 +53,10 @@ pub(super) struct Blocked {
     pub(super) packing: Packing,
     /// The most rows of one call, which the room for slivers is made for.
     pub(super) most_rows: usize,
-    /// Whether the strip to come is fetched ahead.
+    /// Whether rows that are read in place are fetched a tile ahead.
     pub(super) prefetch: bool,
+    /// Where things lie in the scratch.
+    pub(super) room: Room,
 }
 
 /// What becomes of the lanes before tiles read them.
@@ -85,21 +87,19 @@ pub(super) struct Work {
     pub(super) scratch: *mut u8,
 }
 
-/// Where things lie in the scratch, in bytes.
-struct Room {
+/// Where things lie in the scratch, in bytes from its start; tiles on their way to the result come first.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Room {
     strip: usize,
     rows: usize,
     whole: usize,
-    end: usize,
+    /// All of it, a multiple of 64.
+    pub(super) end: usize,
 }
 
 impl Blocked {
-    /// The bytes of scratch that a thread needs; a multiple of 64. `None` where no memory could be that large.
-    pub(super) fn scratch<S: Simd>(&self) -> Option<usize> {
-        self.room::<S>().map(|room| room.end)
-    }
-
-    fn room<S: Simd>(&self) -> Option<Room> {
+    /// The scratch that a thread needs; `None` where no memory could be that large.
+    pub(super) fn room<S: Simd>(&self) -> Option<Room> {
         let size = size_of::<S::Element>();
         let depth = self.depth.min(DEPTH);
         let round = |elements: usize| elements.checked_mul(size)?.checked_next_multiple_of(64);
@@ -165,7 +165,7 @@ impl Blocked {
 #[inline(always)]
 pub(super) unsafe fn multiply<S: Simd>(blocked: &Blocked, work: &Work) {
     let b = blocked;
-    let Some(room) = b.room::<S>() else { return };
+    let room = &b.room;
     let buffer = |offset: usize| work.scratch.wrapping_add(offset).cast::<S::Element>();
     let rows_at = work
         .rows_at
@@ -194,29 +194,19 @@ pub(super) unsafe fn multiply<S: Simd>(blocked: &Blocked, work: &Work) {
             let vectors = b.strip_vectors::<S>(left);
             let width = (vectors * S::LANES).min(left);
             let from = lanes_at.wrapping_offset(lane as isize * b.lane);
-            let (strip, strip_depth) = match b.packing {
-                Packing::None => (from, b.lane_depth),
-                Packing::Strip => {
-                    let to = buffer(room.strip);
-                    // SAFETY: `width` lanes from this one on are the work's; the room is for a strip of full width.
-                    unsafe { pack_lanes::<S>(b, to, from, depth, width, vectors) }
-                    (to.cast_const(), (vectors * S::LANES) as isize)
-                }
+            let packed_depth = (vectors * S::LANES) as isize;
+            let (mut strip, mut strip_depth) = match b.packing {
+                Packing::None | Packing::Strip => (from, b.lane_depth),
                 Packing::Whole => {
                     let at = whole_offset::<S>(b, &block, lane);
                     let from = buffer(room.whole).cast_const().wrapping_add(at);
-                    (from, (vectors * S::LANES) as isize)
+                    (from, packed_depth)
                 }
             };
+            let mut pack = b.packing == Packing::Strip;
             let last = width - (vectors - 1) * S::LANES;
-            let next = lanes_at.wrapping_offset((lane + width) as isize * b.lane);
             for index in 0..tiles {
                 let range = cut(rows, tiles, index);
-                if b.prefetch && lane + width < work.lanes.end {
-                    let part = cut(depth, tiles, index);
-                    // SAFETY: a hint; nothing is read.
-                    unsafe { prefetch_lanes::<S>(b, next, part, width.min(left - width)) }
-                }
                 let out = out_at
                     .wrapping_offset(range.start as isize * b.out_row)
                     .wrapping_offset(lane as isize * b.out_lane);
@@ -227,6 +217,28 @@ pub(super) unsafe fn multiply<S: Simd>(blocked: &Blocked, work: &Work) {
                     let first = range.start as isize * b.row;
                     (rows_at.wrapping_offset(first), b.row_depth)
                 };
+                if b.prefetch && lane == work.lanes.start {
+                    let next = from.wrapping_offset(range.len() as isize * b.row);
+                    // SAFETY: a hint; nothing is read.
+                    unsafe { prefetch_rows::<S>(b, next, range.len(), depth) }
+                }
+                let mut kernel = S::kernel(range.len(), vectors, flat);
+                let mut next_strip = (strip, strip_depth);
+                if pack {
+                    pack = false;
+                    let to = buffer(room.strip);
+                    next_strip = (to.cast_const(), packed_depth);
+                    let by_tile = S::packing_kernel(range.len(), vectors);
+                    match by_tile.filter(|_| flat && (b.lane == 1 || b.lanes == 1)) {
+                        // The first tile reads the lanes where they are and leaves them packed for the others.
+                        Some(packing) => kernel = packing,
+                        None => {
+                            // SAFETY: `width` lanes from this one on are the work's; the room is for a strip of full width.
+                            unsafe { pack_lanes::<S>(b, to, strip, depth, width, vectors) }
+                            (strip, strip_depth) = next_strip;
+                        }
+                    }
+                }
                 let mut tile = Tile {
                     depth,
                     rows: from,
@@ -235,17 +247,19 @@ pub(super) unsafe fn multiply<S: Simd>(blocked: &Blocked, work: &Work) {
                     lanes: strip,
                     lane_depth: strip_depth,
                     last,
+                    copy: buffer(room.strip),
                     out,
                     out_row: b.out_row,
                     add: block.start > 0,
                 };
-                let kernel = S::kernel(range.len(), vectors, flat);
+                (strip, strip_depth) = next_strip;
                 if direct {
-                    // SAFETY: rows and lanes are the work's (or packed from them), and so are the results.
+                    // SAFETY: rows and lanes are the work's (or packed from them), and so are the results; the room is for what a
+                    // packing tile copies.
                     unsafe { kernel(&tile) }
                 } else {
+                    (tile.out, tile.out_row, tile.add) = (buffer(0), packed_depth, false);
                     let stride = vectors * S::LANES;
-                    (tile.out, tile.out_row, tile.add) = (buffer(0), stride as isize, false);
                     // SAFETY: as above; the tile fits into its room, from where it goes to the results.
                     unsafe {
                         kernel(&tile);
@@ -265,8 +279,7 @@ pub(super) unsafe fn multiply<S: Simd>(blocked: &Blocked, work: &Work) {
 #[inline(always)]
 pub(super) unsafe fn pack_whole<S: Simd>(blocked: &Blocked, lanes: *const u8, scratch: *mut u8) {
     let b = blocked;
-    let Some(room) = b.room::<S>() else { return };
-    let whole = scratch.wrapping_add(room.whole).cast::<S::Element>();
+    let whole = scratch.wrapping_add(b.room.whole).cast::<S::Element>();
     for block in b.blocks() {
         let mut lane = 0;
         while lane < b.lanes {

@@ -4,7 +4,7 @@
 //! happens once for a binding. The constants of the estimate were measured on a Zen 5 with AVX-512; they need only be right about which
 //! of two ways is much better.
 
-use super::blocked::{Blocked, DEPTH, Packing};
+use super::blocked::{Blocked, DEPTH, Packing, Room};
 use super::simd::Simd;
 use super::{Form, Strides};
 
@@ -17,6 +17,9 @@ const PANEL_BYTES: usize = 256 * 1024;
 
 /// The most bytes of lanes that are packed whole: they share L2 with the panel.
 const WHOLE_BYTES: usize = 512 * 1024;
+
+/// Rows of more bytes than this come from far away: asked for ahead.
+const FAR_BYTES: usize = 8 * 1024 * 1024;
 
 /// The most columns of a result whose columns may give the rows of tiles: all of them are rows of one panel.
 const FEW_COLUMNS: usize = 64;
@@ -107,7 +110,7 @@ pub(super) fn choose<S: Simd>(form: &Form, batch: usize, threads: usize) -> Choi
 /// Rows of the result in a panel, such that the panels of all matrices are shared out evenly.
 fn panel<S: Simd>(form: &Form, batch: usize, threads: usize) -> usize {
     let row = form.n.saturating_mul(size_of::<S::Element>()).max(1);
-    let most = (PANEL_BYTES / row).clamp(PANEL_ROWS / 4, PANEL_ROWS);
+    let most = (PANEL_BYTES / row).clamp(PANEL_ROWS / 2, PANEL_ROWS);
     let least = 2 * S::most_rows(S::WIDE, true);
     let fewest = form.m.div_ceil(most);
     let even = |panels: usize| batch.saturating_mul(panels).is_multiple_of(threads);
@@ -178,6 +181,10 @@ impl Side {
         } else {
             Packing::Strip
         };
+        let row_bytes = self
+            .rows
+            .saturating_mul(self.depth)
+            .saturating_mul(size_of::<S::Element>());
         let direct = self.out.col_is_one(self.lanes);
         let (rows_f, depth) = (rows as f64, self.depth as f64);
         let square = |step: isize, depth_step: isize, extent: f64| {
@@ -217,7 +224,8 @@ impl Side {
             pack_rows,
             packing,
             most_rows: rows,
-            prefetch: false && strips > 1,
+            prefetch: !pack_rows && !lies_flat && self.row.col == 1 && row_bytes >= FAR_BYTES,
+            room: Room::default(),
         };
         (blocked, cost / (rows_f * lanes as f64))
     }

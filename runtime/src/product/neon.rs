@@ -123,7 +123,8 @@ macro_rules! neon {
                 1: flat [1 2 3 4 5 6 7 8] strided [1 2 3 4 5 6 7 8],
                 2: flat [1 2 3 4 5 6 7 8] strided [1 2 3 4 5 6 7 8],
                 4: flat [1 2 3 4 5 6] strided [1 2 3 4 5 6],
-                8: flat [1 2] strided [1 2]
+                8: flat [1 2] strided [1 2],
+                packing 4: [1 2 3 4 5 6]
             );
         }
 

@@ -109,31 +109,23 @@ unsafe fn pack<S: Simd>(
     }
 }
 
-/// Asks for the lanes at the depths of `part`, a strip ahead of their packing.
+/// Asks for the rows of the tile to come, where depths follow one another.
 ///
 /// # Safety
 /// The machine has the instruction set.
 #[inline(always)]
-pub(super) unsafe fn prefetch_lanes<S: Simd>(
+pub(super) unsafe fn prefetch_rows<S: Simd>(
     b: &Blocked,
-    lanes: *const S::Element,
-    part: Range<usize>,
-    width: usize,
+    rows: *const S::Element,
+    count: usize,
+    depth: usize,
 ) {
     let line = 64 / size_of::<S::Element>();
-    // The axis that lies together is walked by lines, the other one element by element.
-    let (depths, lane_step) = if b.lane == 1 {
-        (1, line)
-    } else if b.lane_depth == 1 {
-        (line, 1)
-    } else {
-        return;
-    };
-    for depth in part.step_by(depths) {
-        let at = lanes.wrapping_offset(depth as isize * b.lane_depth);
-        for lane in (0..width).step_by(lane_step) {
+    for row in 0..count {
+        let at = rows.wrapping_offset(row as isize * b.row);
+        for depth in (0..depth).step_by(line) {
             // SAFETY: a hint; any address will do.
-            unsafe { S::prefetch(at.wrapping_offset(lane as isize * b.lane)) }
+            unsafe { S::prefetch(at.wrapping_add(depth)) }
         }
     }
 }

@@ -98,7 +98,7 @@ macro_rules! portable {
                 }
             }
 
-            tiles!(1: flat [1 2 3 4] strided [1 2 3 4]);
+            tiles!(1: flat [1 2 3 4] strided [1 2 3 4], packing 1: [1 2 3 4]);
         }
 
         instantiate!($name);

@@ -56,6 +56,8 @@ pub(super) trait Simd: Copy + 'static {
     /// The tile of so many rows and vectors; `flat` where the rows lie one element apart. `rows` and `vectors` are clamped to what
     /// there is, which `most_rows` and [`Simd::WIDE`] tell.
     fn kernel(rows: usize, vectors: usize, flat: bool) -> TileFn<Self::Element>;
+    /// As `kernel` for flat rows, but copies the vectors of lanes to [`Tile::copy`] as it goes; where there is one.
+    fn packing_kernel(rows: usize, vectors: usize) -> Option<TileFn<Self::Element>>;
     /// The most rows of a tile of so many vectors (a power of two): 0 where there is none so wide.
     fn most_rows(vectors: usize, flat: bool) -> usize;
 }
@@ -82,6 +84,8 @@ pub(super) struct Tile<T> {
     pub(super) lane_depth: isize,
     /// The lanes of the last vector that count.
     pub(super) last: usize,
+    /// Where a packing tile copies its vectors to, with zeros after the last lane; not looked at by others.
+    pub(super) copy: *mut T,
     /// The element of row 0 and lane 0.
     pub(super) out: *mut T,
     /// From a row to the next; lanes follow one another.
@@ -93,13 +97,26 @@ pub(super) struct Tile<T> {
 /// Below this depth a tile is done before a prefetch of its result would arrive.
 const PREFETCH_DEPTH: usize = 48;
 
+/// How far ahead of its sums a packing tile asks for the lanes, in depths: a dozen cycles each.
+const PREFETCH_AHEAD: isize = 16;
+
+/// How a tile reads its operands: whether rows lie one element apart, and whether the lanes are copied as they are read.
+///
+/// To pack a strip costs a tenth of what is gained by it; copied by the first tile that reads it, among multiply-adds, it costs nothing.
+pub(super) const FLAT: u8 = 1;
+/// See [`FLAT`].
+pub(super) const STRIDED: u8 = 2;
+/// See [`FLAT`].
+pub(super) const PACKING: u8 = 3;
+
 /// `ROWS` rows by `VECTORS` vectors. Each sum is a chain of fused multiply-adds from 0, in order of depth.
 ///
 /// # Safety
 /// The machine has the instruction set. `ROWS` x `depth` elements of `rows` and `depth` x (`VECTORS - 1` vectors and `last` lanes) of
-/// `lanes` may be read, and as many lanes of `ROWS` rows of `out` written (and read if `add`), by nobody else at the time.
+/// `lanes` may be read, and as many lanes of `ROWS` rows of `out` written (and read if `add`), by nobody else at the time. A packing tile
+/// may write `depth` x `VECTORS` vectors to `copy`.
 #[inline(always)]
-pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const FLAT: bool>(
+pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const MODE: u8>(
     t: &Tile<S::Element>,
 ) {
     // SAFETY: all pointers stay inside what the caller promises: row i < ROWS, depth < t.depth, and the last vector masked. Where a
@@ -119,7 +136,7 @@ pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, cons
             }
         }
         let mut sums = [[S::zero(); VECTORS]; ROWS];
-        let (mut rows, mut lanes) = (t.rows, t.lanes);
+        let (mut rows, mut lanes, mut copy) = (t.rows, t.lanes, t.copy);
         for _ in 0..t.depth {
             let mut right = [S::zero(); VECTORS];
             for (vector, right) in right.iter_mut().enumerate() {
@@ -129,12 +146,16 @@ pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, cons
                 } else {
                     S::load(from)
                 };
+                if MODE == PACKING {
+                    S::prefetch(from.wrapping_offset(PREFETCH_AHEAD * t.lane_depth));
+                    S::store(copy.wrapping_add(vector * S::LANES), *right);
+                }
             }
             for (row, sums) in sums.iter_mut().enumerate() {
-                let left = S::splat(if FLAT {
-                    rows.wrapping_add(row)
-                } else {
+                let left = S::splat(if MODE == STRIDED {
                     rows.wrapping_offset(row as isize * t.row)
+                } else {
+                    rows.wrapping_add(row)
                 });
                 for (sum, right) in sums.iter_mut().zip(right) {
                     *sum = S::multiply_add(left, right, *sum);
@@ -142,6 +163,7 @@ pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, cons
             }
             rows = rows.wrapping_offset(t.row_depth);
             lanes = lanes.wrapping_offset(t.lane_depth);
+            copy = copy.wrapping_add(VECTORS * S::LANES);
         }
         for (row, sums) in sums.into_iter().enumerate() {
             for (vector, sum) in sums.into_iter().enumerate() {
@@ -171,11 +193,11 @@ macro_rules! instantiate {
             /// # Safety
             /// As [`tile`](crate::product::simd::tile).
             $(#[target_feature(enable = $feature)])?
-            unsafe fn tile<const ROWS: usize, const VECTORS: usize, const FLAT: bool>(
+            unsafe fn tile<const ROWS: usize, const VECTORS: usize, const MODE: u8>(
                 t: &Tile<<$simd as Simd>::Element>,
             ) {
                 // SAFETY: the caller's promise is passed on; the features are enabled here.
-                unsafe { crate::product::simd::tile::<$simd, ROWS, VECTORS, FLAT>(t) }
+                unsafe { crate::product::simd::tile::<$simd, ROWS, VECTORS, MODE>(t) }
             }
 
             /// # Safety
@@ -204,20 +226,27 @@ macro_rules! instantiate {
     };
 }
 
-/// The table of tiles of an instruction set: for each width the numbers of rows there are, flat and not.
+/// The table of tiles of an instruction set: for each width the numbers of rows there are, flat and strided, and those of packing tiles.
 macro_rules! tiles {
-    ($($vectors:literal: flat [$($flat:literal)*] strided [$($strided:literal)*]),*) => {
+    (
+        $($vectors:literal: flat [$($flat:literal)*] strided [$($strided:literal)*],)*
+        packing $wide:literal: [$($packing:literal)*]
+    ) => {
         fn kernel(rows: usize, vectors: usize, flat: bool) -> TileFn<Self::Element> {
-            fn pick<T>(from: &[TileFn<T>], rows: usize) -> TileFn<T> {
-                from[rows.clamp(1, from.len()) - 1]
-            }
+            use crate::product::simd::{FLAT, STRIDED, pick};
             match (vectors, flat) {
                 $(
-                    ($vectors, true) => pick(const { &[$(Self::tile::<$flat, $vectors, true> as TileFn<Self::Element>),*] }, rows),
-                    ($vectors, false) => pick(const { &[$(Self::tile::<$strided, $vectors, false> as TileFn<Self::Element>),*] }, rows),
+                    ($vectors, true) => pick(const { &[$(Self::tile::<$flat, $vectors, FLAT> as TileFn<Self::Element>),*] }, rows),
+                    ($vectors, false) => pick(const { &[$(Self::tile::<$strided, $vectors, STRIDED> as TileFn<Self::Element>),*] }, rows),
                 )*
                 (_, _) => Self::kernel(rows, 1, flat),
             }
+        }
+
+        fn packing_kernel(rows: usize, vectors: usize) -> Option<TileFn<Self::Element>> {
+            use crate::product::simd::{PACKING, pick};
+            let table = const { &[$(Self::tile::<$packing, $wide, PACKING> as TileFn<Self::Element>),*] };
+            (vectors == $wide).then(|| pick(table, rows))
         }
 
         fn most_rows(vectors: usize, flat: bool) -> usize {
@@ -230,6 +259,12 @@ macro_rules! tiles {
             }
         }
     };
+}
+
+/// The tile of so many rows from a table that begins with that of one.
+#[inline(always)]
+pub(super) fn pick<T>(from: &[TileFn<T>], rows: usize) -> TileFn<T> {
+    from[rows.clamp(1, from.len()) - 1]
 }
 
 pub(super) use {instantiate, tiles};
