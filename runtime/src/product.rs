@@ -20,6 +20,7 @@ mod avx512;
 mod blocked;
 mod chain;
 mod choose;
+mod fold;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod pack;
@@ -418,7 +419,7 @@ impl Method {
 /// The method in blocks for an instruction set.
 macro_rules! in_blocks {
     ($simd:ty, $form:ident, $batch:ident, $threads:ident) => {
-        blocks::<$simd>($form, $batch, $threads, <$simd>::multiply, <$simd>::pack_whole)
+        blocks::<$simd>($form, $batch, $threads, <$simd>::multiply, <$simd>::fold, <$simd>::pack_whole)
     };
 }
 use in_blocks;
@@ -428,6 +429,7 @@ fn blocks<S: Simd>(
     batch: usize,
     threads: usize,
     multiply: unsafe fn(&Blocked, &Work),
+    fold: unsafe fn(&Blocked, &Work),
     pack_whole: unsafe fn(&Blocked, *const u8, *mut u8),
 ) -> Option<Method> {
     // The step along an axis of one element is never walked, so it may as well be the best one.
@@ -452,9 +454,9 @@ fn blocks<S: Simd>(
     blocked.room = blocked.room::<S>()?;
     let scratch = blocked.room.end;
     let walk = Walk::Blocked(Box::new(InBlocks {
+        multiply: if blocked.folds { fold } else { multiply },
         blocked,
         swapped,
-        multiply,
         pack_whole,
     }));
     Method::cut(form, batch, threads, panel, parts, scratch, walk)

@@ -24,6 +24,7 @@ macro_rules! avx2 {
             type Element = $element;
             type Vector = $vector;
             type Mask = __m256i;
+            type Square = [$vector; $lanes];
             const LANES: usize = $lanes;
             const SLIVER: usize = 8;
             const WIDE: usize = 2;
@@ -97,29 +98,23 @@ macro_rules! avx2 {
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
             }
             #[inline(always)]
-            unsafe fn transpose(
-                from: *const $element,
-                stride: isize,
-                rows: usize,
-                cols: usize,
-                to: *mut $element,
-                to_stride: usize,
-            ) {
-                // SAFETY: rows below `rows` and columns below `cols` are read, `cols` vectors written, as the trait says.
+            unsafe fn square(from: *const $element, stride: isize, rows: usize, cols: usize) -> Self::Square {
+                // SAFETY: rows below `rows` and columns below `cols` are read, as the trait says.
                 unsafe {
-                    let mask = Self::mask(cols);
                     let mut block = [$setzero(); $lanes];
+                    if rows == $lanes && cols == $lanes {
+                        for (row, vector) in block.iter_mut().enumerate() {
+                            *vector = $loadu(from.wrapping_offset(row as isize * stride));
+                        }
+                        return $transposed(block);
+                    }
+                    let mask = Self::mask(cols);
                     for (row, vector) in block.iter_mut().enumerate() {
                         if row < rows {
                             *vector = $maskload(from.wrapping_offset(row as isize * stride), mask);
                         }
                     }
-                    let block = $transposed(block);
-                    for (col, vector) in block.into_iter().enumerate() {
-                        if col < cols {
-                            $storeu(to.wrapping_add(col * to_stride), vector);
-                        }
-                    }
+                    $transposed(block)
                 }
             }
 

@@ -24,6 +24,7 @@ macro_rules! avx512 {
             type Element = $element;
             type Vector = $vector;
             type Mask = $mask;
+            type Square = [$vector; $lanes];
             const LANES: usize = $lanes;
             const SLIVER: usize = 16;
             const WIDE: usize = 2;
@@ -79,26 +80,15 @@ macro_rules! avx512 {
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
             }
             #[inline(always)]
-            unsafe fn transpose(
-                from: *const $element,
-                stride: isize,
-                rows: usize,
-                cols: usize,
-                to: *mut $element,
-                to_stride: usize,
-            ) {
-                // SAFETY: rows below `rows` and columns below `cols` are read, `cols` vectors written, as the trait says.
+            unsafe fn square(from: *const $element, stride: isize, rows: usize, cols: usize) -> Self::Square {
+                // SAFETY: rows below `rows` and columns below `cols` are read, as the trait says.
                 unsafe {
                     let mut block = [$setzero(); $lanes];
                     if rows == $lanes && cols == $lanes {
                         for (row, vector) in block.iter_mut().enumerate() {
                             *vector = $loadu(from.wrapping_offset(row as isize * stride));
                         }
-                        let block = $transposed(block);
-                        for (col, vector) in block.into_iter().enumerate() {
-                            $storeu(to.wrapping_add(col * to_stride), vector);
-                        }
-                        return;
+                        return $transposed(block);
                     }
                     let mask = Self::mask(cols);
                     for (row, vector) in block.iter_mut().enumerate() {
@@ -106,12 +96,7 @@ macro_rules! avx512 {
                             *vector = $maskz_loadu(mask, from.wrapping_offset(row as isize * stride));
                         }
                     }
-                    let block = $transposed(block);
-                    for (col, vector) in block.into_iter().enumerate() {
-                        if col < cols {
-                            $storeu(to.wrapping_add(col * to_stride), vector);
-                        }
-                    }
+                    $transposed(block)
                 }
             }
 

@@ -55,6 +55,11 @@ pub(super) struct Blocked {
     pub(super) most_rows: usize,
     /// Whether rows that are read in place are fetched a tile ahead.
     pub(super) prefetch: bool,
+    /// Whether there is one row and its lanes are folded, as `fold` does it.
+    pub(super) folds: bool,
+    /// Whether a tile's rows are finished before the next tile's are begun, all lanes and depths of them: for rows that are read in place
+    /// past lanes that stay in cache.
+    pub(super) by_tile: bool,
     /// Where things lie in the scratch.
     pub(super) room: Room,
 }
@@ -165,18 +170,37 @@ impl Blocked {
 #[inline(always)]
 pub(super) unsafe fn multiply<S: Simd>(blocked: &Blocked, work: &Work) {
     let b = blocked;
+    let tiles = if b.by_tile {
+        work.rows.len().div_ceil(b.tile_rows)
+    } else {
+        1
+    };
+    for index in 0..tiles {
+        let range = cut(work.rows.len(), tiles, index);
+        let rows = work.rows.start + range.start..work.rows.start + range.end;
+        // SAFETY: the caller's promise is passed on; the rows are among the work's.
+        unsafe { walk::<S>(b, work, rows) }
+    }
+}
+
+/// Computes some rows of a work.
+///
+/// # Safety
+/// As [`multiply`].
+#[inline(always)]
+unsafe fn walk<S: Simd>(b: &Blocked, work: &Work, rows: Range<usize>) {
     let room = &b.room;
     let buffer = |offset: usize| work.scratch.wrapping_add(offset).cast::<S::Element>();
     let rows_at = work
         .rows_at
         .cast::<S::Element>()
-        .wrapping_offset(work.rows.start as isize * b.row);
+        .wrapping_offset(rows.start as isize * b.row);
     let lanes_at = work.lanes_at.cast::<S::Element>();
     let out_at = work
         .out
         .cast::<S::Element>()
-        .wrapping_offset(work.rows.start as isize * b.out_row);
-    let rows = work.rows.len();
+        .wrapping_offset(rows.start as isize * b.out_row);
+    let rows = rows.len();
     let tiles = rows.div_ceil(b.tile_rows);
     let direct = b.is_direct(b.lanes);
     let flat = b.pack_rows || b.row == 1 || b.rows == 1;

@@ -3,7 +3,7 @@
 //! It serves products that are done before blocks would be set up, and those without anything to contract.
 
 use super::blocked::DEPTH;
-use super::{Form, Isa, Matrices, Strides};
+use super::{Form, Isa, Matrices};
 use std::ops::{Add, Range};
 
 /// Computes these rows and columns.
@@ -71,33 +71,35 @@ unsafe fn fused<T: Float>(form: &Form, rows: &Range<usize>, cols: &Range<usize>,
 /// As [`Method::run`](super::Method::run), for elements of type `T`.
 #[inline(always)]
 unsafe fn chain<T: Float>(form: &Form, rows: &Range<usize>, cols: &Range<usize>, at: Matrices) {
-    let offset = |strides: Strides, row: usize, col: usize| {
-        row as isize * strides.row + col as isize * strides.col
-    };
+    let (lhs, rhs) = (at.lhs.cast::<T>(), at.rhs.cast::<T>());
     for row in rows.clone() {
+        let left = lhs.wrapping_offset(row as isize * form.lhs.row);
         for col in cols.clone() {
-            let mut total = T::ZERO;
-            for first in (0..form.k).step_by(DEPTH) {
+            let right = rhs.wrapping_offset(col as isize * form.rhs.col);
+            // SAFETY: `row` and `col` are among those of the matrices, which the caller promises at all depths.
+            let sum = |depths: Range<usize>| unsafe {
+                let (mut left, mut right) = (
+                    left.wrapping_offset(depths.start as isize * form.lhs.col),
+                    right.wrapping_offset(depths.start as isize * form.rhs.row),
+                );
                 let mut sum = T::ZERO;
-                for depth in first..form.k.min(first + DEPTH) {
-                    // SAFETY: (row, depth) and (depth, col) are inside [m, k] and [k, n], which the caller promises.
-                    let (a, b) = unsafe {
-                        (
-                            *at.lhs.cast::<T>().offset(offset(form.lhs, row, depth)),
-                            *at.rhs.cast::<T>().offset(offset(form.rhs, depth, col)),
-                        )
-                    };
-                    sum = a.multiply_add(b, sum);
+                for _ in depths {
+                    sum = (*left).multiply_add(*right, sum);
+                    left = left.wrapping_offset(form.lhs.col);
+                    right = right.wrapping_offset(form.rhs.row);
                 }
-                total = if first == 0 { sum } else { total + sum };
+                sum
+            };
+            let mut end = form.k.min(DEPTH);
+            let mut total = sum(0..end);
+            while end < form.k {
+                let start = end;
+                end = form.k.min(start + DEPTH);
+                total = total + sum(start..end);
             }
+            let to = row as isize * form.dst.row + col as isize * form.dst.col;
             // SAFETY: (row, col) is inside [m, n], which the caller promises for writing.
-            unsafe {
-                at.dst
-                    .cast::<T>()
-                    .offset(offset(form.dst, row, col))
-                    .write(total)
-            }
+            unsafe { at.dst.cast::<T>().offset(to).write(total) }
         }
     }
 }

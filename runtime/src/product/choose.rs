@@ -135,6 +135,7 @@ impl Side {
     fn blocked<S: Simd>(&self, rows: usize, lanes: usize, calls: usize) -> (Blocked, f64) {
         let lies_flat = self.row.row == 1 || self.rows == 1;
         let vectors = lanes.div_ceil(S::LANES);
+        let lanes_follow = self.lane.row == 1 || self.lanes == 1;
         let tile = |width: usize| {
             let strips = vectors.div_ceil(width);
             let pack = !lies_flat && strips > STRIPS_IN_PLACE;
@@ -156,7 +157,7 @@ impl Side {
                 let most = tile(*width).2;
                 let fits = *width <= vectors || *width == 1;
                 // A strip wider than the best tile would fall out of L1 between tiles; it is for one tile.
-                fits && most > 0 && (*width <= S::WIDE || rows <= most)
+                fits && most > 0 && (*width <= S::WIDE || (lanes_follow && rows <= most))
             })
             .reduce(|best, next| {
                 if cycles(next) < 0.99 * cycles(best) {
@@ -168,7 +169,6 @@ impl Side {
             .unwrap_or(1);
         let (strips, pack_rows, tile_rows) = tile(width);
         let tiles = rows.div_ceil(tile_rows);
-        let lanes_follow = self.lane.row == 1 || self.lanes == 1;
         let bytes = self
             .lanes
             .next_multiple_of(S::LANES)
@@ -195,6 +195,8 @@ impl Side {
                 (_, _) => 2.0 * extent * depth,
             }
         };
+        let folds = self.rows == 1 && direct && !lanes_follow && self.lane.col == 1 && self.row.col == 1;
+        let packing = if folds { Packing::None } else { packing };
         let mut cost = cycles(width) * depth;
         if pack_rows {
             cost += square(self.row.row, self.row.col, rows_f);
@@ -225,6 +227,8 @@ impl Side {
             packing,
             most_rows: rows,
             prefetch: !pack_rows && !lies_flat && self.row.col == 1 && row_bytes >= FAR_BYTES,
+            folds,
+            by_tile: !pack_rows && !lies_flat && packing == Packing::Whole,
             room: Room::default(),
         };
         (blocked, cost / (rows_f * lanes as f64))

@@ -18,6 +18,7 @@ macro_rules! neon {
             type Element = $element;
             type Vector = $vector;
             type Mask = usize;
+            type Square = [$vector; $lanes];
             const LANES: usize = $lanes;
             const SLIVER: usize = 8;
             const WIDE: usize = 4;
@@ -94,15 +95,8 @@ macro_rules! neon {
                 // The hint is not stable in Rust on this architecture; its machines fetch ahead well by themselves.
             }
             #[inline(always)]
-            unsafe fn transpose(
-                from: *const $element,
-                stride: isize,
-                rows: usize,
-                cols: usize,
-                to: *mut $element,
-                to_stride: usize,
-            ) {
-                // SAFETY: rows below `rows` and columns below `cols` are read, `cols` vectors written, as the trait says.
+            unsafe fn square(from: *const $element, stride: isize, rows: usize, cols: usize) -> Self::Square {
+                // SAFETY: rows below `rows` and columns below `cols` are read, as the trait says.
                 unsafe {
                     let mut block = [Self::zero(); $lanes];
                     for (row, vector) in block.iter_mut().enumerate() {
@@ -110,12 +104,7 @@ macro_rules! neon {
                             *vector = Self::load_masked(from.wrapping_offset(row as isize * stride), cols);
                         }
                     }
-                    let block = $transposed(block);
-                    for (col, vector) in block.into_iter().enumerate() {
-                        if col < cols {
-                            $store(to.wrapping_add(col * to_stride), vector);
-                        }
-                    }
+                    $transposed(block)
                 }
             }
 

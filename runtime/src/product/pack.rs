@@ -93,7 +93,7 @@ unsafe fn pack<S: Simd>(
                 for d in (0..depth).step_by(S::LANES) {
                     let depths = S::LANES.min(depth - d);
                     let to = to.wrapping_add(d * stride);
-                    S::transpose(from.wrapping_add(d), step, lanes, depths, to, stride);
+                    transpose::<S>(from.wrapping_add(d), step, lanes, depths, to, stride);
                 }
             } else {
                 for d in 0..depth {
@@ -104,6 +104,37 @@ unsafe fn pack<S: Simd>(
                         *to.wrapping_add(lane) = *from.wrapping_offset(lane as isize * step);
                     }
                 }
+            }
+        }
+    }
+}
+
+/// Writes the columns of a square, `to_stride` apart: `cols` whole vectors.
+///
+/// # Safety
+/// As [`Simd::square`], and the vectors are writable.
+#[inline(always)]
+unsafe fn transpose<S: Simd>(
+    from: *const S::Element,
+    stride: isize,
+    rows: usize,
+    cols: usize,
+    to: *mut S::Element,
+    to_stride: usize,
+) {
+    // SAFETY: the caller's promise is passed on.
+    unsafe {
+        if rows == S::LANES && cols == S::LANES {
+            let square = S::square(from, stride, S::LANES, S::LANES);
+            for (col, vector) in square.as_ref().iter().enumerate() {
+                S::store(to.wrapping_add(col * to_stride), *vector);
+            }
+            return;
+        }
+        let square = S::square(from, stride, rows, cols);
+        for (col, vector) in square.as_ref().iter().enumerate() {
+            if col < cols {
+                S::store(to.wrapping_add(col * to_stride), *vector);
             }
         }
     }
@@ -156,7 +187,7 @@ pub(super) unsafe fn spread<S: Simd>(
             let count = S::LANES.min(rows - row);
             let from = scratch.wrapping_add(row * stride + lane).cast_const();
             // SAFETY: the tile is in the first half of its room, 28 vectors at most, and the square in the second, 16 at most.
-            unsafe { S::transpose(from, stride as isize, count, lanes, square, S::LANES) }
+            unsafe { transpose::<S>(from, stride as isize, count, lanes, square, S::LANES) }
             // Rows that follow one another are written as a vector; otherwise each element is a vector of one lane.
             let (step, parts) = if b.out_row == 1 || count == 1 {
                 (count, 1)

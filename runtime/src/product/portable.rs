@@ -17,6 +17,7 @@ macro_rules! portable {
             type Element = $element;
             type Vector = [$element; LANES];
             type Mask = usize;
+            type Square = [Self::Vector; LANES];
             const LANES: usize = LANES;
             const SLIVER: usize = LANES;
             const WIDE: usize = 1;
@@ -76,26 +77,19 @@ macro_rules! portable {
             #[inline(always)]
             unsafe fn prefetch(_: *const $element) {}
             #[inline(always)]
-            unsafe fn transpose(
-                from: *const $element,
-                stride: isize,
-                rows: usize,
-                cols: usize,
-                to: *mut $element,
-                to_stride: usize,
-            ) {
-                for col in 0..cols {
-                    let from = from.wrapping_add(col);
-                    let mut vector = [0.0; LANES];
+            unsafe fn square(from: *const $element, stride: isize, rows: usize, cols: usize) -> Self::Square {
+                let mut square = [[0.0; LANES]; LANES];
+                for (col, vector) in square.iter_mut().enumerate() {
                     for (row, element) in vector.iter_mut().enumerate() {
-                        if row < rows {
+                        if row < rows && col < cols {
                             // SAFETY: row and column are below what the trait's caller names.
-                            *element = unsafe { *from.wrapping_offset(row as isize * stride) };
+                            *element = unsafe {
+                                *from.wrapping_add(col).wrapping_offset(row as isize * stride)
+                            };
                         }
                     }
-                    // SAFETY: one of the `cols` vectors.
-                    unsafe { Self::store(to.wrapping_add(col * to_stride), vector) }
                 }
+                square
             }
 
             tiles!(1: flat [1 2 3 4] strided [1 2 3 4], packing 1: [1 2 3 4]);

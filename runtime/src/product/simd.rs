@@ -16,6 +16,8 @@ pub(super) trait Simd: Copy + 'static {
     type Vector: Copy;
     /// The first few lanes of a vector.
     type Mask: Copy;
+    /// As many vectors as a vector has lanes.
+    type Square: Copy + AsRef<[Self::Vector]>;
     /// Elements of a vector.
     const LANES: usize;
     /// The distance from a depth to the next in a packed sliver of rows: a multiple of the lanes, at least the rows of any tile.
@@ -43,16 +45,14 @@ pub(super) trait Simd: Copy + 'static {
     unsafe fn multiply_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
     /// A hint that the line at the address will be used; any address will do.
     unsafe fn prefetch(at: *const Self::Element);
-    /// Reads `rows` x `cols` elements (each 1 to `LANES`), `stride` from a row to the next and 1 from a column to the next, and writes
-    /// `cols` whole vectors, `to_stride` apart: vector `c` holds column `c`, with zeros in the lanes from `rows` on.
-    unsafe fn transpose(
+    /// Reads `rows` x `cols` elements (each 1 to `LANES`), `stride` from a row to the next and 1 from a column to the next. Vector `c` of
+    /// the first `cols` holds column `c`, with zeros in the lanes from `rows` on.
+    unsafe fn square(
         from: *const Self::Element,
         stride: isize,
         rows: usize,
         cols: usize,
-        to: *mut Self::Element,
-        to_stride: usize,
-    );
+    ) -> Self::Square;
     /// The tile of so many rows and vectors; `flat` where the rows lie one element apart. `rows` and `vectors` are clamped to what
     /// there is, which `most_rows` and [`Simd::WIDE`] tell.
     fn kernel(rows: usize, vectors: usize, flat: bool) -> TileFn<Self::Element>;
@@ -209,6 +209,17 @@ macro_rules! instantiate {
             ) {
                 // SAFETY: as above.
                 unsafe { crate::product::blocked::multiply::<$simd>(blocked, work) }
+            }
+
+            /// # Safety
+            /// As [`fold`](crate::product::fold::fold).
+            $(#[target_feature(enable = $feature)])?
+            pub(in crate::product) unsafe fn fold(
+                blocked: &crate::product::blocked::Blocked,
+                work: &crate::product::blocked::Work,
+            ) {
+                // SAFETY: as above.
+                unsafe { crate::product::fold::fold::<$simd>(blocked, work) }
             }
 
             /// # Safety
