@@ -1,11 +1,11 @@
 //! The walk over a plan: kernels, products and guards, on one thread or shared out over the pool.
 //!
-//! Which thread computes what is a function of the plan and the number of threads alone. The walk allocates, hashes and locks nothing
-//! (the `gemm` crate inside of products excepted) and looks nothing up.
+//! Which thread computes what is a function of the plan and the number of threads alone. The walk allocates, hashes and locks nothing,
+//! and looks nothing up.
 
 use crate::plan::{Call, Plan, ProductCall, Resolved, Shares, Strided};
 use crate::pool::{Pool, split};
-use crate::product::{Operand, Target, panel_rows, panels, product};
+use crate::product::{Matrices, Unit};
 use crate::store::Address;
 use kiln_ir::program::Code;
 use std::ops::Range;
@@ -97,55 +97,55 @@ impl Run<'_> {
     /// # Safety
     /// As [`execute`].
     unsafe fn product(&self, product: &ProductCall, pool: &mut Pool) {
-        if product.parallel {
-            pool.run(product.tasks, &|task, thread| {
-                // SAFETY: the caller's promise is passed on; panels write rows of their own.
-                unsafe { self.panel(product, task, thread) }
-            });
-        } else {
-            for task in 0..product.tasks {
-                // SAFETY: as above.
-                unsafe { self.panel(product, task, 0) }
+        let method = &product.method;
+        pool.run(method.shares(), &|share, thread| {
+            let mut packed = std::ptr::null();
+            for index in split(method.units(), method.shares(), 1, share) {
+                let unit = method.unit(index);
+                // SAFETY: the caller's promise is passed on; units have results of their own, and the thread runs nothing else.
+                unsafe { self.unit(product, unit, thread, &mut packed) }
             }
+        });
+        if let (false, Some((call, shares))) = (method.has_whole_rows(), &product.epilogue) {
+            // SAFETY: as above; all units are done.
+            unsafe { self.kernel(call, shares, pool) }
         }
     }
 
-    /// One panel of one matrix, and its epilogue while it is in cache.
+    /// One unit of a product, and its epilogue while it is in cache if its rows are complete.
     ///
     /// # Safety
-    /// As [`execute`]; no other thread has the same task, and `thread` runs nothing else.
-    unsafe fn panel(&self, call: &ProductCall, task: usize, thread: usize) {
-        let per_matrix = panels(call.m);
-        let (matrix, panel) = (task / per_matrix, task % per_matrix);
-        let rows = panel_rows(call.m, panel);
-        let place = |strided: &Strided, first_row: usize| {
-            let start =
-                strided.start(matrix, &call.batch) + strided.row_stride * first_row as isize;
-            let base = self.addresses[strided.address].0;
-            base.wrapping_offset(start * call.dtype.size() as isize)
+    /// As [`execute`]; no other thread has the same unit, and `thread` runs nothing else and has not since `packed` was set.
+    unsafe fn unit(
+        &self,
+        product: &ProductCall,
+        unit: Unit,
+        thread: usize,
+        packed: &mut *const u8,
+    ) {
+        let first = unit.matrix * product.m;
+        let epilogue = first + unit.rows.start..first + unit.rows.end;
+        let place = |strided: &Strided| {
+            let start = strided.start(unit.matrix, &product.batch) * product.size as isize;
+            self.addresses[strided.address].0.wrapping_offset(start)
         };
-        let lhs = Operand {
-            ptr: place(&call.lhs, rows.start),
-            row_stride: call.lhs.row_stride,
-            col_stride: call.lhs.col_stride,
+        let at = Matrices {
+            dst: place(&product.dst),
+            lhs: place(&product.lhs),
+            rhs: place(&product.rhs),
         };
-        let rhs = Operand {
-            ptr: place(&call.rhs, 0),
-            row_stride: call.rhs.row_stride,
-            col_stride: call.rhs.col_stride,
-        };
-        let dst = Target {
-            ptr: place(&call.dst, rows.start),
-            row_stride: call.dst.row_stride,
-            col_stride: call.dst.col_stride,
-        };
+        let scratch = self.addresses[product.scratch + thread].0;
         // SAFETY: the plan checked that all elements of the three matrices lie inside their buffers, that those of the result are
-        // distinct, and the program keeps the result in a buffer apart from the operands.
-        unsafe { product(call.dtype, rows.len(), call.n, call.k, dst, lhs, rhs) }
-        if let Some(epilogue) = &call.epilogue {
-            let first = matrix * call.m;
-            // SAFETY: the rows are this panel's among those of the whole batch, which is the epilogue's total.
-            unsafe { self.call(epilogue, thread, first + rows.start..first + rows.end) }
+        // distinct, and the program keeps the result in a buffer apart from the operands. The scratch is this thread's, behind that of
+        // epilogues.
+        unsafe {
+            product
+                .method
+                .run(unit.rows, unit.cols, at, scratch, packed);
+        }
+        if let (true, Some((call, _))) = (product.method.has_whole_rows(), &product.epilogue) {
+            // SAFETY: the rows are this unit's among those of the whole batch, which is the epilogue's total.
+            unsafe { self.call(call, thread, epilogue) }
         }
     }
 }

@@ -1,10 +1,13 @@
 //! Where every buffer of a program lies under a binding: which block, and at which offset.
 //!
 //! The arena and scratch are placed by [`kiln_ir::program::place`]; params with state, outputs and constants follow one another in the
-//! order of the program, each aligned. This file knows offsets and no addresses.
+//! order of the program, each aligned. What matrix products pack lies behind the program's own scratch, the same room for all of them.
+//! This file knows offsets and no addresses.
 
+use crate::form::evaluate;
+use crate::product::{Method, ProductType};
 use crate::report::MemoryReport;
-use kiln_ir::program::{ALIGNMENT, Home, Port, Program, place};
+use kiln_ir::program::{ALIGNMENT, Home, Port, Program, Step, place};
 use kiln_ir::{BindError, Bindings, BufferId, DType, Role};
 
 /// The place of a buffer. Offsets count bytes from the start of the block.
@@ -30,6 +33,10 @@ pub(crate) struct Layout {
     pub(crate) locations: Vec<Location>,
     /// The bytes of each buffer.
     pub(crate) bytes: Vec<usize>,
+    /// How each step that is a product is computed; `None` for other steps, and where the numbers are too large for any memory.
+    pub(crate) methods: Vec<Option<Method>>,
+    /// Where the scratch of products begins.
+    pub(crate) product_scratch: usize,
     /// How large the blocks are.
     pub(crate) report: MemoryReport,
 }
@@ -55,10 +62,17 @@ pub(crate) fn lay_out(
     threads: usize,
 ) -> Result<Layout, BindError> {
     let placement = place(&program.buffers, bindings)?;
+    let methods = methods(program, bindings, threads)?;
+    let product_scratch = placement.scratch.next_multiple_of(ALIGNMENT);
+    let packed = methods.iter().flatten().map(Method::scratch).max();
+    let scratch = match packed {
+        Some(bytes @ 1..) => product_scratch.saturating_add(bytes),
+        Some(0) | None => placement.scratch,
+    };
     let mut report = MemoryReport {
         arena: placement.arena,
         live_peak: placement.live_peak,
-        scratch: placement.scratch,
+        scratch,
         threads,
         ..MemoryReport::default()
     };
@@ -103,8 +117,27 @@ pub(crate) fn lay_out(
     Ok(Layout {
         locations,
         bytes,
+        methods,
+        product_scratch,
         report,
     })
+}
+
+/// How the products among the steps are computed.
+fn methods(
+    program: &Program,
+    bindings: &Bindings,
+    threads: usize,
+) -> Result<Vec<Option<Method>>, BindError> {
+    let method = |step: &Step| match step {
+        Step::Product(product) => {
+            let evaluated = evaluate(product, bindings)?;
+            let dtype = ProductType::of(product.dtype, product.accumulate);
+            Ok(dtype.and_then(|dtype| evaluated.method(dtype, threads)))
+        }
+        Step::Kernel(_) | Step::Guard(_) => Ok(None),
+    };
+    program.steps.iter().map(method).collect()
 }
 
 /// Where params and state lie, in the order of the program, and how much there is of each.

@@ -12,6 +12,7 @@ mod errors;
 mod executable;
 mod execute;
 mod feed;
+mod form;
 mod initial;
 mod layout;
 pub mod machine;

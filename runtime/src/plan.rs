@@ -5,8 +5,9 @@
 
 use crate::executable::Loaded;
 use crate::feed::Feed;
+use crate::form::{Evaluated, View, evaluate};
 use crate::layout::{Layout, Location, Span, lay_out};
-use crate::product::{ProductType, panels};
+use crate::product::Method;
 use crate::report::MemoryReport;
 use crate::store::{Address, Spot, Store};
 use kiln_ir::program::{KernelFn, Launch, Matrix, Port, Product, Requirement, Step};
@@ -15,10 +16,6 @@ use kiln_ir::{BindError, Bindings, BufferId, DType, Dim};
 /// A launch of fewer elements than this stays on the calling thread. A streaming kernel goes through as many in a few microseconds, and
 /// a fork and join costs about one, so that below it there is little to win and above it little to lose.
 const PARALLEL_ELEMENTS: usize = 32 * 1024;
-
-/// A product of fewer multiplications than this stays on the calling thread, for the same reason: a core at 100 GFLOP/s takes five
-/// microseconds for as many.
-const PARALLEL_MULTIPLICATIONS: usize = 256 * 1024;
 
 /// Why a program cannot run under a binding.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -137,23 +134,22 @@ pub(crate) struct Shares {
 
 /// A product under a binding.
 pub(crate) struct ProductCall {
-    pub(crate) dtype: ProductType,
+    pub(crate) method: Method,
+    /// The size of an element in bytes.
+    pub(crate) size: usize,
+    /// Rows of a matrix.
     pub(crate) m: usize,
-    pub(crate) n: usize,
-    pub(crate) k: usize,
     pub(crate) lhs: Strided,
     pub(crate) rhs: Strided,
     pub(crate) dst: Strided,
     /// The extents of the batch axes, outermost first.
     pub(crate) batch: Vec<usize>,
-    /// Panels of all matrices of the batch.
-    pub(crate) tasks: usize,
-    /// Whether the tasks are shared out.
-    pub(crate) parallel: bool,
-    pub(crate) epilogue: Option<Call>,
+    /// Where the packing space of thread 0 is in the plan's addresses; those of the other threads follow.
+    pub(crate) scratch: usize,
+    pub(crate) epilogue: Option<(Call, Shares)>,
 }
 
-/// A batch of matrices in memory, in elements.
+/// Where the matrices of a batch begin, in elements.
 pub(crate) struct Strided {
     /// The buffer, a position in the plan's addresses.
     pub(crate) address: usize,
@@ -321,18 +317,21 @@ impl Context<'_> {
     }
 
     fn kernel(&self, plan: &mut Plan, launch: &Launch) -> Result<Resolved, BindError> {
+        let (call, shares) = self.launch(plan, launch)?;
+        Ok(Resolved::Kernel { call, shares })
+    }
+
+    fn launch(&self, plan: &mut Plan, launch: &Launch) -> Result<(Call, Shares), BindError> {
         let total = launch.total.eval_size(self.bindings)?;
         let work = launch.work.eval_size(self.bindings)?;
         let small = total.saturating_mul(work) < PARALLEL_ELEMENTS;
         let blocks = total.div_ceil(launch.grain.max(1));
-        Ok(Resolved::Kernel {
-            call: self.call(plan, launch)?,
-            shares: Shares {
-                total,
-                grain: launch.grain,
-                count: if small { 1 } else { self.threads.min(blocks) },
-            },
-        })
+        let shares = Shares {
+            total,
+            grain: launch.grain,
+            count: if small { 1 } else { self.threads.min(blocks) },
+        };
+        Ok((self.call(plan, launch)?, shares))
     }
 
     /// `None` where the product has no element and its epilogue no row.
@@ -346,23 +345,20 @@ impl Context<'_> {
             product: product.name.clone(),
             step,
         };
-        let size = |dim: &Dim| dim.eval_size(self.bindings);
-        let batch: Vec<usize> = product.batch.iter().map(size).collect::<Result<_, _>>()?;
-        let (m, n, k) = (size(&product.m)?, size(&product.n)?, size(&product.k)?);
-        let matrices = batch.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
-        let rows = matrices.and_then(|count| count.checked_mul(m));
-        let (Some(matrices), Some(rows)) = (matrices, rows) else {
+        let evaluated = evaluate(product, self.bindings)?;
+        let matrices = evaluated.matrices();
+        let Some(rows) = matrices.and_then(|count| count.checked_mul(evaluated.m)) else {
             return Err(too_large());
+        };
+        let Some(dtype) = self.loaded.products.get(step).copied().flatten() else {
+            return Ok(None);
         };
         if rows == 0 {
             return Ok(None);
         }
-        let Some(dtype) = self.loaded.products.get(step).copied().flatten() else {
-            return Ok(None);
-        };
-        let mut strided = |role, matrix: &Matrix, rows, cols| {
+        let Evaluated { batch, m, n, k, .. } = evaluated;
+        let mut strided = |role, matrix: &Matrix, view: View, rows, cols| {
             let extents: Vec<usize> = batch.iter().copied().chain([rows, cols]).collect();
-            let view = self.view(matrix, &extents)?;
             let elements = self.layout.bytes[matrix.buffer.index()] / dtype.size();
             // Where another extent is 0 no element of an operand is read, so wherever it lies is well.
             let reach = if n == 0 || extents.contains(&0) {
@@ -392,51 +388,36 @@ impl Context<'_> {
                 }),
             }
         };
-        let lhs = strided("lhs", &product.lhs, m, k)?;
-        let rhs = strided("rhs", &product.rhs, k, n)?;
-        let dst = strided("dst", &product.dst, m, n)?;
+        let lhs = strided("lhs", &product.lhs, evaluated.lhs, m, k)?;
+        let rhs = strided("rhs", &product.rhs, evaluated.rhs, k, n)?;
+        let dst = strided("dst", &product.dst, evaluated.dst, m, n)?;
         if n > 0 && !is_row_major(&dst, &batch, m, n) {
             return Err(PlanError::Gaps {
                 product: product.name.clone(),
                 step,
             });
         }
+        let method = self.layout.methods.get(step).and_then(Option::as_ref);
+        let method = method.ok_or_else(too_large)?.clone();
+        let scratch = plan.spots.len();
+        for thread in 0..self.threads {
+            let location = Location::Scratch(self.layout.product_scratch);
+            plan.spots.push(Spot { location, thread });
+        }
         let epilogue = product.epilogue.as_ref();
-        let multiplications = rows.saturating_mul(n).saturating_mul(k);
         Ok(Some(Resolved::Product(Box::new(ProductCall {
-            dtype,
+            method,
+            size: dtype.size(),
             m,
-            n,
-            k,
             lhs,
             rhs,
             dst,
-            tasks: matrices.checked_mul(panels(m)).ok_or_else(too_large)?,
-            parallel: multiplications >= PARALLEL_MULTIPLICATIONS,
             batch,
-            epilogue: epilogue.map(|launch| self.call(plan, launch)).transpose()?,
+            scratch,
+            epilogue: epilogue
+                .map(|launch| self.launch(plan, launch))
+                .transpose()?,
         }))))
-    }
-
-    /// The offset and strides of a matrix of these extents, as numbers.
-    fn view(&self, matrix: &Matrix, extents: &[usize]) -> Result<View, BindError> {
-        let number = |dim: &Dim| {
-            let value = dim.eval(self.bindings)?;
-            isize::try_from(value).map_err(|_| BindError::OutOfRange { dim: dim.clone() })
-        };
-        let strides = matrix
-            .batch_strides
-            .iter()
-            .chain([&matrix.row_stride, &matrix.column_stride]);
-        // The stride of an axis of one element is never walked; 0 keeps it out of all arithmetic.
-        let walked = strides.zip(extents).map(|(stride, extent)| {
-            let stride = number(stride)?;
-            Ok(if *extent == 1 { 0 } else { stride })
-        });
-        Ok(View {
-            offset: number(&matrix.offset)?,
-            strides: walked.collect::<Result<_, BindError>>()?,
-        })
     }
 }
 
@@ -451,12 +432,6 @@ impl Strided {
             batch_strides: vec![0; batch],
         }
     }
-}
-
-struct View {
-    offset: isize,
-    /// Batch axes, rows, columns.
-    strides: Vec<isize>,
 }
 
 /// The least and the greatest element that a view of extents above 0 touches; `None` where the numbers pass 128 bits.

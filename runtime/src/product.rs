@@ -1,44 +1,52 @@
-//! Matrix products behind one function, a panel at a time.
+//! Matrix products: the definition of their bits, and the way each one is computed.
 //!
-//! A product `[m, k] x [k, n]` is always cut into panels of [`PANEL_ROWS`] rows of the result (the last one may be
-//! short), and a panel is always computed by one call of [`product`] on one thread. The sums of a panel are ordered
-//! by the panel's own shape, so the bits of a result depend on the shapes and the class of instruction set alone:
-//! not on how many threads share the panels, nor on what runs in between.
+//! **Definition.** In a product of f32 or of f64, the contracted axis is cut into blocks of [`DEPTH`]; the last one may be short. Within
+//! a block an element's sum is one chain of fused multiply-adds, `sum = fma(lhs, rhs, sum)`, in ascending order from 0; the sums of the
+//! blocks are then added in ascending order to that of the first. So the bits of a result depend on nothing but the operands: not on
+//! threads, panels, tiles or strides, nor on the instruction set (what has no fused multiply-add uses `mul_add`). Without anything to
+//! contract all elements are 0. Other types are defined where they are computed, in `plain`.
 //!
-//! f32 and f64 go to the `gemm` crate, which allocates packing space on each call and chooses its blocking itself;
-//! both are why it sits behind this function, where Kiln's own blocking will replace it. Where it would choose by
-//! strides, which fusion may change, Kiln's own loop takes its place. Integers, which no model
-//! multiplies in bulk, and f32 with sums in f64 take a plain loop. This file starts no threads and knows nothing of batches, epilogues or
-//! programs.
+//! A [`Method`] is how products of one [`Form`] (type, extents, strides) are computed by so many threads; it is made once for a binding.
+//! It cuts the result into units, each computed by one call on one thread, and says how much scratch a thread needs; a call allocates
+//! nothing, starts no thread and knows nothing of batches, epilogues or programs.
 
-use gemm::Parallelism;
 use kiln_ir::DType;
 use std::ops::Range;
 
-mod ordered;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod blocked;
+mod chain;
+mod choose;
+mod fold;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod pack;
 mod plain;
+mod portable;
+mod simd;
 
-use ordered::{is_ordered, ordered};
+pub use blocked::DEPTH;
+
+use blocked::{Blocked, Packing, Work};
+use chain::ChainFn;
+use choose::{Choice, choose};
 use plain::{F32InF64, plain};
+use simd::Simd;
 
-/// The number of rows of the result that one call computes. It is part of the definition of the bits of a product.
-pub const PANEL_ROWS: usize = 128;
+/// A product of no more multiplications than this is computed by the definition itself, one element after the other: it is done before
+/// blocks would be set up.
+const TINY: usize = 32;
 
-/// The number of panels of a product with `m` rows.
-pub fn panels(m: usize) -> usize {
-    m.div_ceil(PANEL_ROWS)
-}
-
-/// The rows of panel `index` of a product with `m` rows; empty past the last panel.
-pub fn panel_rows(m: usize, index: usize) -> Range<usize> {
-    let cut = |index: usize| index.saturating_mul(PANEL_ROWS).min(m);
-    cut(index)..cut(index.saturating_add(1))
-}
+/// A product of fewer multiplications than this stays on one thread: a fork and join costs about a microsecond, and a core takes five
+/// for as many.
+const PARALLEL_MULTIPLICATIONS: usize = 256 * 1024;
 
 /// The types that have a product: all numbers that the JIT computes with.
 ///
-/// Floating-point sums are accumulated in the type itself, with fused multiply-add where the machine has it, but
-/// for `F32InF64`; integers wrap.
+/// Floating-point sums are accumulated in the type itself but for `F32InF64`; integers wrap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProductType {
     /// 32-bit floating point.
@@ -99,120 +107,370 @@ impl ProductType {
     }
 }
 
-/// A matrix that is read: where element (0, 0) lies, and how many elements lie between rows and between columns.
+/// From a row of a matrix to the next and from a column to the next, in elements.
 ///
-/// A transposed matrix is the same memory with its strides exchanged; a stride of 0 repeats a row or column, a
-/// negative one walks backwards. Bits do not depend on strides, unless the right side's contracted axis is walked
-/// backwards, whose sums may then be taken from the other end.
-#[derive(Clone, Copy, Debug)]
-pub struct Operand {
-    /// Element (0, 0).
-    pub ptr: *const u8,
-    /// Elements from a row to the next.
-    pub row_stride: isize,
-    /// Elements from a column to the next.
-    pub col_stride: isize,
+/// A transposed matrix is the same memory with its strides exchanged; a stride of 0 repeats a row or column, a negative one walks
+/// backwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Strides {
+    /// From a row to the next.
+    pub row: isize,
+    /// From a column to the next.
+    pub col: isize,
 }
 
-/// The matrix that is written, described as [`Operand`]; its elements must not overlap.
-#[derive(Clone, Copy, Debug)]
-pub struct Target {
-    /// Element (0, 0).
-    pub ptr: *mut u8,
-    /// Elements from a row to the next.
-    pub row_stride: isize,
-    /// Elements from a column to the next.
-    pub col_stride: isize,
+/// What products have in common that are computed alike: `dst = lhs . rhs` with `lhs` `[m, k]`, `rhs` `[k, n]` and `dst` `[m, n]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Form {
+    /// The types of elements and sums.
+    pub dtype: ProductType,
+    /// Rows of `lhs` and `dst`.
+    pub m: usize,
+    /// Columns of `rhs` and `dst`.
+    pub n: usize,
+    /// The contracted extent.
+    pub k: usize,
+    /// How `dst` lies; its elements do not overlap.
+    pub dst: Strides,
+    /// How `lhs` lies.
+    pub lhs: Strides,
+    /// How `rhs` lies.
+    pub rhs: Strides,
 }
 
-/// Computes `dst = lhs . rhs` for one panel: `lhs` is `[m, k]`, `rhs` is `[k, n]`, `dst` is `[m, n]`.
-///
-/// What `dst` held before is not read. With `k = 0` every element becomes 0; with `m = 0` or `n = 0` nothing
-/// happens and no pointer is looked at. To keep the bits of a larger product, call it for each of its
-/// [`panel_rows`], with `lhs` and `dst` moved to the panel's first row.
-///
-/// # Safety
-/// Where `m` and `n` are above 0:
-/// - the `m * n` elements of `dst` are valid for writes of `dtype`, aligned for it, distinct, and touched by no
-///   other thread and by neither operand;
-/// - where `k` is above 0 too, the `m * k` elements of `lhs` and the `k * n` elements of `rhs` are initialised,
-///   valid for reads of `dtype` and aligned for it, and nobody writes them meanwhile.
-pub unsafe fn product(
-    dtype: ProductType,
-    m: usize,
-    n: usize,
-    k: usize,
-    dst: Target,
-    lhs: Operand,
-    rhs: Operand,
-) {
-    if m == 0 || n == 0 {
-        return;
+/// Element (0, 0) of the three matrices of a product.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrices {
+    /// `[m, n]`, written.
+    pub dst: *mut u8,
+    /// `[m, k]`, read.
+    pub lhs: *const u8,
+    /// `[k, n]`, read.
+    pub rhs: *const u8,
+}
+
+/// What is computed by one call: some rows of some columns of the result of one matrix of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    /// The matrix of the batch.
+    pub matrix: usize,
+    /// Rows of its result.
+    pub rows: Range<usize>,
+    /// Columns of its result.
+    pub cols: Range<usize>,
+}
+
+/// How products of one form are computed, a batch of them at a time.
+#[derive(Clone, Debug)]
+pub struct Method {
+    form: Form,
+    /// Rows of a unit, above 0.
+    panel: usize,
+    /// Units that share rows, above 0.
+    parts: usize,
+    /// Columns of a unit, but for the last.
+    part: usize,
+    units: usize,
+    shares: usize,
+    scratch: usize,
+    walk: Walk,
+}
+
+/// How a unit is computed.
+#[derive(Clone, Debug)]
+enum Walk {
+    /// One element after the other, by a definition of its own type.
+    Plain,
+    /// One element after the other.
+    Chain(ChainFn),
+    /// In blocks.
+    Blocked(Box<InBlocks>),
+}
+
+#[derive(Clone, Debug)]
+struct InBlocks {
+    blocked: Blocked,
+    /// Whether the result's rows give the lanes.
+    swapped: bool,
+    multiply: unsafe fn(&Blocked, &Work),
+    pack_whole: unsafe fn(&Blocked, *const u8, *mut u8),
+}
+
+/// The instruction sets that there are micro-kernels for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Isa {
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    Portable,
+}
+
+impl Isa {
+    /// All that this machine has, the best first.
+    fn available() -> impl Iterator<Item = Isa> {
+        [
+            #[cfg(target_arch = "x86_64")]
+            avx512::detected().then_some(Isa::Avx512),
+            #[cfg(target_arch = "x86_64")]
+            avx2::detected().then_some(Isa::Avx2),
+            #[cfg(target_arch = "aarch64")]
+            Some(Isa::Neon),
+            Some(Isa::Portable),
+        ]
+        .into_iter()
+        .flatten()
     }
-    // SAFETY: each arm passes on the caller's promise for the type it names; m and n are above 0.
-    unsafe {
-        match dtype {
-            ProductType::F32 if is_ordered(m, n) => ordered::<f32>(m, n, k, dst, lhs, rhs),
-            ProductType::F64 if is_ordered(m, n) => ordered::<f64>(m, n, k, dst, lhs, rhs),
-            ProductType::F32 => by_crate::<f32>(m, n, k, dst, lhs, rhs, 0.0, 1.0),
-            ProductType::F64 => by_crate::<f64>(m, n, k, dst, lhs, rhs, 0.0, 1.0),
-            ProductType::F32InF64 => plain::<F32InF64>(m, n, k, dst, lhs, rhs),
-            ProductType::I8 => plain::<i8>(m, n, k, dst, lhs, rhs),
-            ProductType::I16 => plain::<i16>(m, n, k, dst, lhs, rhs),
-            ProductType::I32 => plain::<i32>(m, n, k, dst, lhs, rhs),
-            ProductType::I64 => plain::<i64>(m, n, k, dst, lhs, rhs),
-            ProductType::U8 => plain::<u8>(m, n, k, dst, lhs, rhs),
-            ProductType::U16 => plain::<u16>(m, n, k, dst, lhs, rhs),
-            ProductType::U32 => plain::<u32>(m, n, k, dst, lhs, rhs),
-            ProductType::U64 => plain::<u64>(m, n, k, dst, lhs, rhs),
+}
+
+impl Method {
+    /// The method for a batch of `batch` products on up to `threads` threads; `None` where the numbers are too large for any memory.
+    pub fn new(form: Form, batch: usize, threads: usize) -> Option<Method> {
+        let isa = Isa::available().next().unwrap_or(Isa::Portable);
+        Method::on(isa, form, batch, threads)
+    }
+
+    fn on(isa: Isa, form: Form, batch: usize, threads: usize) -> Option<Method> {
+        let size = form.m.checked_mul(form.n)?;
+        let work = size.checked_mul(form.k.max(1))?.checked_mul(batch)?;
+        let threads = if work < PARALLEL_MULTIPLICATIONS {
+            1
+        } else {
+            threads.max(1)
+        };
+        let single = matches!(form.dtype, ProductType::F32);
+        let floating = single || matches!(form.dtype, ProductType::F64);
+        if !floating || size == 0 || size.saturating_mul(form.k) <= TINY {
+            let walk = match (floating, single) {
+                (true, true) => Walk::Chain(chain::f32(isa)),
+                (true, false) => Walk::Chain(chain::f64(isa)),
+                (false, _) => Walk::Plain,
+            };
+            let panels = threads.div_ceil(batch.max(1)).min(form.m.max(1));
+            let panel = form.m.div_ceil(panels).max(1);
+            return Method::cut(form, batch, threads, panel, 1, 0, walk);
+        }
+        match (isa, single) {
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512, true) => in_blocks!(avx512::Avx512F32, form, batch, threads),
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512, false) => in_blocks!(avx512::Avx512F64, form, batch, threads),
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx2, true) => in_blocks!(avx2::Avx2F32, form, batch, threads),
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx2, false) => in_blocks!(avx2::Avx2F64, form, batch, threads),
+            #[cfg(target_arch = "aarch64")]
+            (Isa::Neon, true) => in_blocks!(neon::NeonF32, form, batch, threads),
+            #[cfg(target_arch = "aarch64")]
+            (Isa::Neon, false) => in_blocks!(neon::NeonF64, form, batch, threads),
+            (Isa::Portable, true) => in_blocks!(portable::PortableF32, form, batch, threads),
+            (Isa::Portable, false) => in_blocks!(portable::PortableF64, form, batch, threads),
+        }
+    }
+
+    fn cut(
+        form: Form,
+        batch: usize,
+        threads: usize,
+        panel: usize,
+        parts: usize,
+        scratch: usize,
+        walk: Walk,
+    ) -> Option<Method> {
+        let units = form
+            .m
+            .div_ceil(panel)
+            .checked_mul(parts)?
+            .checked_mul(batch)?;
+        Some(Method {
+            form,
+            panel,
+            parts,
+            // Parts begin where strips do, however wide these are.
+            part: if parts > 1 {
+                form.n.div_ceil(parts).next_multiple_of(128)
+            } else {
+                form.n
+            },
+            units,
+            shares: threads.min(units),
+            scratch,
+            walk,
+        })
+    }
+
+    /// The bytes of scratch that each thread needs.
+    pub fn scratch(&self) -> usize {
+        self.scratch
+    }
+
+    /// The number of units of the whole batch.
+    pub fn units(&self) -> usize {
+        self.units
+    }
+
+    /// Into how many shares the units are worth cutting: 1 for a product that stays on one thread.
+    pub fn shares(&self) -> usize {
+        self.shares
+    }
+
+    /// Whether a unit has all columns of its rows, so that these are complete when it is done.
+    pub fn has_whole_rows(&self) -> bool {
+        self.parts == 1
+    }
+
+    /// What unit `index` computes. Units are in order of matrix, then rows, then columns.
+    pub fn unit(&self, index: usize) -> Unit {
+        let panels = self.form.m.div_ceil(self.panel).max(1);
+        let (above, part) = (index / self.parts, index % self.parts);
+        let (matrix, panel) = (above / panels, above % panels);
+        let span = |index: usize, each: usize, all: usize| {
+            let cut = |index: usize| index.saturating_mul(each).min(all);
+            cut(index)..cut(index + 1)
+        };
+        Unit {
+            matrix,
+            rows: span(panel, self.panel, self.form.m),
+            cols: span(part, self.part, self.form.n),
+        }
+    }
+
+    /// Computes `rows` and `cols` of a result. What it held there before is not read.
+    ///
+    /// `packed` is the right side whose packed form the scratch holds: null before the first call. While the scratch is left alone and
+    /// calls follow one another with the same right side, it is packed once.
+    ///
+    /// # Safety
+    /// Where rows and columns are not empty:
+    /// - `rows` and `cols` are those of a unit of this method;
+    /// - their elements of `dst` are valid for writes of the type, aligned for it, distinct, and touched by no other thread and by
+    ///   neither operand;
+    /// - where `k` is above 0 too, all elements of `lhs` in these rows and of `rhs` are initialised, valid for reads of the type and
+    ///   aligned for it, and nobody writes them meanwhile;
+    /// - `scratch` is [`Method::scratch`] bytes, aligned to 64, that nobody else uses, and unchanged since `packed` was set.
+    pub unsafe fn run(
+        &self,
+        rows: Range<usize>,
+        cols: Range<usize>,
+        at: Matrices,
+        scratch: *mut u8,
+        packed: &mut *const u8,
+    ) {
+        if rows.is_empty() || cols.is_empty() {
+            return;
+        }
+        match &self.walk {
+            // SAFETY: the caller's promise is passed on, for the type of the form.
+            Walk::Plain => unsafe { self.plain(&rows, &cols, at) },
+            // SAFETY: as above; the function is the one of this machine.
+            Walk::Chain(chain) => unsafe { chain(&self.form, &rows, &cols, at) },
+            Walk::Blocked(walk) => {
+                let (rows_at, lanes_at) = if walk.swapped {
+                    (at.rhs, at.lhs)
+                } else {
+                    (at.lhs, at.rhs)
+                };
+                if walk.blocked.packing == Packing::Whole && *packed != lanes_at {
+                    // SAFETY: whole lanes are the right side, all of which is readable; the scratch has room for them.
+                    unsafe { (walk.pack_whole)(&walk.blocked, lanes_at, scratch) }
+                    *packed = lanes_at;
+                }
+                let (rows, lanes) = if walk.swapped {
+                    (cols, rows)
+                } else {
+                    (rows, cols)
+                };
+                let work = Work {
+                    rows_at,
+                    lanes_at,
+                    out: at.dst,
+                    rows,
+                    lanes,
+                    scratch,
+                };
+                // SAFETY: the caller promises the matrices and the scratch; a unit has no more rows than the method was made for, and the
+                // function is the one of this machine.
+                unsafe { (walk.multiply)(&walk.blocked, &work) }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As [`Method::run`].
+    unsafe fn plain(&self, rows: &Range<usize>, cols: &Range<usize>, at: Matrices) {
+        let form = &self.form;
+        // SAFETY: each arm passes on the caller's promise for the type it names.
+        unsafe {
+            match form.dtype {
+                ProductType::F32InF64 => plain::<F32InF64>(form, rows, cols, at),
+                ProductType::I8 => plain::<i8>(form, rows, cols, at),
+                ProductType::I16 => plain::<i16>(form, rows, cols, at),
+                ProductType::I32 => plain::<i32>(form, rows, cols, at),
+                ProductType::I64 => plain::<i64>(form, rows, cols, at),
+                ProductType::U8 => plain::<u8>(form, rows, cols, at),
+                ProductType::U16 => plain::<u16>(form, rows, cols, at),
+                ProductType::U32 => plain::<u32>(form, rows, cols, at),
+                ProductType::U64 => plain::<u64>(form, rows, cols, at),
+                // These have walks of their own.
+                ProductType::F32 | ProductType::F64 => {}
+            }
         }
     }
 }
 
-/// The `gemm` crate's product; `T` is f32 or f64 (it panics at any other, which [`product`] never asks for).
-///
-/// # Safety
-/// As [`product`], for elements of type `T`.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "a product is its three sizes and three matrices, and two constants"
-)]
-unsafe fn by_crate<T: 'static>(
-    m: usize,
-    n: usize,
-    k: usize,
-    dst: Target,
-    lhs: Operand,
-    rhs: Operand,
-    zero: T,
-    one: T,
-) {
-    // The crate computes `dst = zero * dst + one * lhs . rhs` and leaves the first term out when told not to read
-    // dst, so a NaN in dst does not spread.
-    // SAFETY: the caller promises all elements; `Parallelism::None` stays on this thread.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            dst.ptr.cast::<T>(),
-            dst.col_stride,
-            dst.row_stride,
-            false,
-            lhs.ptr.cast::<T>(),
-            lhs.col_stride,
-            lhs.row_stride,
-            rhs.ptr.cast::<T>(),
-            rhs.col_stride,
-            rhs.row_stride,
-            zero,
-            one,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
-    }
+/// The method in blocks for an instruction set.
+macro_rules! in_blocks {
+    ($simd:ty, $form:ident, $batch:ident, $threads:ident) => {
+        blocks::<$simd>(
+            $form,
+            $batch,
+            $threads,
+            <$simd>::multiply,
+            <$simd>::fold,
+            <$simd>::pack_whole,
+        )
+    };
+}
+use in_blocks;
+
+fn blocks<S: Simd>(
+    form: Form,
+    batch: usize,
+    threads: usize,
+    multiply: unsafe fn(&Blocked, &Work),
+    fold: unsafe fn(&Blocked, &Work),
+    pack_whole: unsafe fn(&Blocked, *const u8, *mut u8),
+) -> Option<Method> {
+    // The step along an axis of one element is never walked, so it may as well be the best one.
+    let along = |step: isize, extent: usize| if extent == 1 { 1 } else { step };
+    let Form { m, n, k, .. } = form;
+    let lies = |strides: Strides, rows, cols| Strides {
+        row: along(strides.row, rows),
+        col: along(strides.col, cols),
+    };
+    let form = Form {
+        dst: lies(form.dst, m, n),
+        lhs: lies(form.lhs, m, k),
+        rhs: lies(form.rhs, k, n),
+        ..form
+    };
+    let Choice {
+        mut blocked,
+        swapped,
+        panel,
+        parts,
+    } = choose::<S>(&form, batch, threads);
+    blocked.room = blocked.room::<S>()?;
+    let scratch = blocked.room.end;
+    let walk = Walk::Blocked(Box::new(InBlocks {
+        multiply: if blocked.folds { fold } else { multiply },
+        blocked,
+        swapped,
+        pack_whole,
+    }));
+    Method::cut(form, batch, threads, panel, parts, scratch, walk)
 }
 
 #[cfg(test)]

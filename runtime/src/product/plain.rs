@@ -3,7 +3,8 @@
 //! The sum of an element is one chain in ascending order of the contracted index, so its bits depend on nothing else. This file does
 //! not block, pack or vectorise.
 
-use super::{Operand, Target};
+use super::{Form, Matrices, Strides};
+use std::ops::Range;
 
 /// How elements are multiplied and summed.
 pub(super) trait Arithmetic {
@@ -59,44 +60,37 @@ impl Arithmetic for F32InF64 {
     }
 }
 
-/// `dst = lhs . rhs` in the arithmetic of `A`.
+/// `dst = lhs . rhs` in the arithmetic of `A`, for these rows and columns.
 ///
 /// # Safety
-/// As [`product`](super::product), for elements of type `A::Element`.
+/// As [`Method::run`](super::Method::run), for elements of type `A::Element`.
 pub(super) unsafe fn plain<A: Arithmetic>(
-    m: usize,
-    n: usize,
-    k: usize,
-    dst: Target,
-    lhs: Operand,
-    rhs: Operand,
+    form: &Form,
+    rows: &Range<usize>,
+    cols: &Range<usize>,
+    at: Matrices,
 ) {
-    let at = |row_stride: isize, col_stride: isize, row: usize, col: usize| {
-        row as isize * row_stride + col as isize * col_stride
+    let offset = |strides: Strides, row: usize, col: usize| {
+        row as isize * strides.row + col as isize * strides.col
     };
-    for row in 0..m {
-        for col in 0..n {
+    for row in rows.clone() {
+        for col in cols.clone() {
             let mut sum = A::ZERO;
-            for depth in 0..k {
-                let left = at(lhs.row_stride, lhs.col_stride, row, depth);
-                let right = at(rhs.row_stride, rhs.col_stride, depth, col);
+            for depth in 0..form.k {
+                let left = offset(form.lhs, row, depth);
+                let right = offset(form.rhs, depth, col);
                 // SAFETY: (row, depth) and (depth, col) are inside [m, k] and [k, n], which the caller promises.
                 let (a, b) = unsafe {
                     (
-                        *lhs.ptr.cast::<A::Element>().offset(left),
-                        *rhs.ptr.cast::<A::Element>().offset(right),
+                        *at.lhs.cast::<A::Element>().offset(left),
+                        *at.rhs.cast::<A::Element>().offset(right),
                     )
                 };
                 sum = A::multiply_add(sum, a, b);
             }
-            let to = at(dst.row_stride, dst.col_stride, row, col);
+            let to = offset(form.dst, row, col);
             // SAFETY: (row, col) is inside [m, n], which the caller promises for writing.
-            unsafe {
-                dst.ptr
-                    .cast::<A::Element>()
-                    .offset(to)
-                    .write(A::finish(sum))
-            }
+            unsafe { at.dst.cast::<A::Element>().offset(to).write(A::finish(sum)) }
         }
     }
 }

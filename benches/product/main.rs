@@ -1,0 +1,214 @@
+//! Matrix products of f32 on one thread, beside those of the `gemm` crate: `cargo bench --bench product`.
+//!
+//! A line for each shape and nothing else on stdout:
+//! `product m=128 n=512 k=784 lhs=n rhs=n kiln_gflops=200.1 crate_gflops=180.2 ratio=1.11`. `t` is an operand that lies transposed.
+//! Both sides compute the same matrices in turns; a figure is the best of several rounds, so that what else the machine does spoils
+//! neither. An argument selects the lines that contain it, as in `cargo bench --bench product -- n=10`.
+
+use kiln::runtime::memory::AlignedBytes;
+use kiln::runtime::product::{Form, Matrices, Method, ProductType, Strides};
+use std::time::{Duration, Instant};
+
+/// How long one side of a round runs: less than a scheduler lets a process run, so that some rounds are undisturbed on a busy machine.
+const SLICE: Duration = Duration::from_millis(1);
+
+/// How long all rounds of a shape take, at the least.
+const TOTAL: Duration = Duration::from_millis(120);
+
+/// Rounds of each shape, at the least.
+const ROUNDS: usize = 5;
+
+/// m, n, k, lhs, rhs.
+const TABLE: &[(usize, usize, usize, char, char)] = &[
+    // The mlp: forward, then dX = G . W^T, then dW = X^T . G.
+    (128, 512, 784, 'n', 'n'),
+    (128, 512, 512, 'n', 'n'),
+    (128, 10, 512, 'n', 'n'),
+    (128, 512, 10, 'n', 't'),
+    (128, 512, 512, 'n', 't'),
+    (512, 10, 128, 't', 'n'),
+    (512, 512, 128, 't', 'n'),
+    (784, 512, 128, 't', 'n'),
+    // A recurrent layer.
+    (32, 1024, 256, 'n', 'n'),
+    (32, 1024, 256, 'n', 't'),
+    (32, 256, 1024, 'n', 't'),
+    (256, 1024, 32, 't', 'n'),
+    // Convolutions as products.
+    (32768, 16, 144, 'n', 'n'),
+    (32768, 16, 144, 'n', 't'),
+    (144, 16, 32768, 't', 'n'),
+    (8192, 32, 288, 'n', 'n'),
+    (2048, 64, 576, 'n', 'n'),
+    (73728, 64, 288, 'n', 'n'),
+    // Attention: scores, values, and their adjoints.
+    (64, 64, 32, 'n', 't'),
+    (64, 32, 64, 'n', 'n'),
+    (64, 32, 64, 't', 'n'),
+    // Transformers.
+    (768, 384, 128, 'n', 'n'),
+    (768, 128, 512, 'n', 't'),
+    (768, 65, 128, 'n', 'n'),
+    (768, 3072, 64, 't', 'n'),
+    (256, 3072, 768, 'n', 'n'),
+    (256, 768, 3072, 'n', 't'),
+    (768, 3072, 256, 't', 'n'),
+    // A row, a column, a number.
+    (1, 512, 512, 'n', 'n'),
+    (1, 512, 512, 'n', 't'),
+    (512, 1, 512, 'n', 'n'),
+    (512, 1, 512, 't', 'n'),
+    (8, 512, 512, 'n', 'n'),
+    (32, 1, 1, 'n', 'n'),
+    (1, 1, 32, 'n', 'n'),
+    (16, 16, 16, 'n', 'n'),
+    // Odd ones and large ones.
+    (100, 100, 100, 'n', 'n'),
+    (257, 129, 65, 'n', 't'),
+    (512, 512, 512, 't', 't'),
+    (1000, 1000, 1000, 'n', 'n'),
+    (1000, 1000, 1000, 't', 'n'),
+    (1000, 1000, 1000, 'n', 't'),
+    (2048, 2048, 2048, 'n', 'n'),
+    (2048, 2048, 2048, 'n', 't'),
+    (2048, 2048, 2048, 't', 'n'),
+];
+
+fn main() {
+    // cargo passes `--bench`.
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| a != "--bench")
+        .collect();
+    for &(m, n, k, lhs, rhs) in TABLE {
+        let name = format!("product m={m} n={n} k={k} lhs={lhs} rhs={rhs} ");
+        if wanted.iter().all(|part| name.contains(part.as_str())) {
+            let [kiln, rival] = rates(m, n, k, lhs, rhs);
+            let ratio = kiln / rival;
+            println!("{name}kiln_gflops={kiln:.1} crate_gflops={rival:.1} ratio={ratio:.2}");
+        }
+    }
+}
+
+/// GFLOP/s of Kiln and of the crate.
+fn rates(m: usize, n: usize, k: usize, lhs: char, rhs: char) -> [f64; 2] {
+    let strides = |rows: usize, cols: usize, lies: char| match lies {
+        't' => Strides {
+            row: 1,
+            col: rows as isize,
+        },
+        _ => Strides {
+            row: cols as isize,
+            col: 1,
+        },
+    };
+    let form = Form {
+        dtype: ProductType::F32,
+        m,
+        n,
+        k,
+        dst: strides(m, n, 'n'),
+        lhs: strides(m, k, lhs),
+        rhs: strides(k, n, rhs),
+    };
+    let method = Method::new(form, 1, 1).expect("sizes that fit into memory");
+    let (left, right) = (noise(m * k, 1), noise(k * n, 2));
+    let (mut own, mut other) = (zeros(m * n), zeros(m * n));
+    let mut scratch = AlignedBytes::zeroed(method.scratch()).expect("memory");
+    let scratch = scratch.as_mut_ptr();
+    let at = Matrices {
+        dst: own.as_mut_ptr(),
+        lhs: left.as_ptr(),
+        rhs: right.as_ptr(),
+    };
+    let kiln = || {
+        let mut packed = std::ptr::null();
+        for index in 0..method.units() {
+            let unit = method.unit(index);
+            // SAFETY: the matrices have the extents and strides of the form, the scratch is as large as the method says, and nobody else
+            // uses them.
+            unsafe { method.run(unit.rows, unit.cols, at, scratch, &mut packed) }
+        }
+    };
+    let (l, r, d) = (form.lhs, form.rhs, form.dst);
+    let to = other.as_mut_ptr().cast::<f32>();
+    let rival = || {
+        // SAFETY: as above.
+        unsafe {
+            gemm::gemm(
+                m,
+                n,
+                k,
+                to,
+                d.col,
+                d.row,
+                false,
+                at.lhs.cast::<f32>(),
+                l.col,
+                l.row,
+                at.rhs.cast::<f32>(),
+                r.col,
+                r.row,
+                0.0,
+                1.0,
+                false,
+                false,
+                false,
+                gemm::Parallelism::None,
+            );
+        }
+    };
+    let calls = [calls(&kiln), calls(&rival)];
+    let mut best = [f64::INFINITY; 2];
+    let start = Instant::now();
+    let mut rounds = 0;
+    while rounds < ROUNDS || start.elapsed() < TOTAL {
+        rounds += 1;
+        best[0] = best[0].min(time(&kiln, calls[0]));
+        best[1] = best[1].min(time(&rival, calls[1]));
+    }
+    let own: &[f32] = own.view(0, m * n).expect("a result");
+    let other: &[f32] = other.view(0, m * n).expect("a result");
+    for (a, b) in own.iter().zip(other) {
+        // Sums of k products of numbers below 1.
+        assert!((a - b).abs() <= 1e-6 * k as f32, "{a} and {b}");
+    }
+    best.map(|seconds| 2.0 * (m * n * k) as f64 / seconds / 1e9)
+}
+
+/// How many calls fill a slice.
+fn calls(run: &impl Fn()) -> usize {
+    run();
+    let mut calls = 1;
+    loop {
+        let seconds = time(run, calls) * calls as f64;
+        if seconds > SLICE.as_secs_f64() / 4.0 {
+            return (calls as f64 * SLICE.as_secs_f64() / seconds).ceil() as usize;
+        }
+        calls *= 4;
+    }
+}
+
+/// Seconds of one call.
+fn time(run: &impl Fn(), calls: usize) -> f64 {
+    let start = Instant::now();
+    for _ in 0..calls {
+        run();
+    }
+    start.elapsed().as_secs_f64() / calls as f64
+}
+
+fn zeros(elements: usize) -> AlignedBytes {
+    AlignedBytes::zeroed(4 * elements).expect("memory")
+}
+
+/// Numbers between -1 and 1.
+fn noise(elements: usize, seed: u32) -> AlignedBytes {
+    let mut block = zeros(elements);
+    let mut state = seed;
+    for value in block.view_mut::<f32>(0, elements).expect("a block") {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        *value = (state >> 8) as f32 / (1 << 23) as f32 - 1.0;
+    }
+    block
+}

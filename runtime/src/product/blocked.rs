@@ -1,0 +1,336 @@
+//! The walk over a product: blocks of the contracted axis, strips of lanes, tiles of rows, and the packing between them.
+//!
+//! One side of a product gives the rows of tiles, whose elements are broadcast; the other the lanes, which are read as vectors. Either
+//! operand may play either part: [`Blocked`] is made by [`choose`](super::choose), which looks at the shape, and this file does what it
+//! says. Nothing here can change a bit: whatever the cuts, each sum is one chain for each block of [`DEPTH`], and the blocks are added
+//! in order, in the result itself.
+//!
+//! For each block the rows are packed once into slivers of a tile's rows (they stay in L2); then each strip of lanes is packed (it stays
+//! in L1) and goes past all slivers. What lies well already is read in place.
+
+use super::pack::{cut, pack_lanes, pack_rows, prefetch_rows, spread};
+use super::simd::{Simd, Tile};
+use std::ops::Range;
+
+/// The length of a block of the contracted axis. It is part of the definition of a product's bits.
+///
+/// A strip of 32 lanes of f32 takes up 32 KiB then, which leaves room in L1 for the sliver that streams by; the result is read and
+/// written again for each block, which costs one part in a hundred.
+pub const DEPTH: usize = 256;
+
+/// Bytes at the start of the scratch for tiles whose lanes do not follow one another in the result: the largest tile of any instruction
+/// set (28 vectors of 64 bytes), and a square of vectors.
+pub(super) const TILE_BYTES: usize = 4096;
+
+/// How a product is computed, in terms of rows and lanes. All strides count elements.
+#[derive(Clone, Debug)]
+pub(super) struct Blocked {
+    /// The extent of the side that is broadcast.
+    pub(super) rows: usize,
+    /// The extent of the side that is read as vectors.
+    pub(super) lanes: usize,
+    /// The contracted extent, above 0.
+    pub(super) depth: usize,
+    /// From a row to the next in its operand.
+    pub(super) row: isize,
+    /// From a depth to the next in the rows' operand.
+    pub(super) row_depth: isize,
+    /// From a lane to the next in its operand.
+    pub(super) lane: isize,
+    /// From a depth to the next in the lanes' operand.
+    pub(super) lane_depth: isize,
+    /// From a row to the next in the result.
+    pub(super) out_row: isize,
+    /// From a lane to the next in the result.
+    pub(super) out_lane: isize,
+    /// The most rows of a tile.
+    pub(super) tile_rows: usize,
+    /// The vectors of a strip of lanes, a power of two; the last strips may be narrower.
+    pub(super) vectors: usize,
+    /// Whether rows are packed. Otherwise they are read in place, flat if they lie one element apart.
+    pub(super) pack_rows: bool,
+    /// What becomes of the lanes.
+    pub(super) packing: Packing,
+    /// The most rows of one call, which the room for slivers is made for.
+    pub(super) most_rows: usize,
+    /// Whether rows that are read in place are fetched a tile ahead.
+    pub(super) prefetch: bool,
+    /// Whether there is one row and its lanes are folded, as `fold` does it.
+    pub(super) folds: bool,
+    /// Whether a tile's rows are finished before the next tile's are begun, all lanes and depths of them: for rows that are read in place
+    /// past lanes that stay in cache.
+    pub(super) by_tile: bool,
+    /// Where things lie in the scratch.
+    pub(super) room: Room,
+}
+
+/// What becomes of the lanes before tiles read them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Packing {
+    /// They lie one element apart and are read in place.
+    None,
+    /// Each strip is packed when its turn comes.
+    Strip,
+    /// All are packed once, by [`pack_whole`], and serve every call with the same operand.
+    Whole,
+}
+
+/// One call's share of a product.
+pub(super) struct Work {
+    /// Row 0 at depth 0.
+    pub(super) rows_at: *const u8,
+    /// Lane 0 at depth 0.
+    pub(super) lanes_at: *const u8,
+    /// The result of row 0 and lane 0.
+    pub(super) out: *mut u8,
+    /// The rows to compute.
+    pub(super) rows: Range<usize>,
+    /// The lanes to compute. Where lanes are packed whole these are all, and otherwise they begin at a multiple of a strip or run
+    /// through strips of their own.
+    pub(super) lanes: Range<usize>,
+    /// As many bytes as [`Blocked::scratch`] says, aligned to 64.
+    pub(super) scratch: *mut u8,
+}
+
+/// Where things lie in the scratch, in bytes from its start; tiles on their way to the result come first.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Room {
+    strip: usize,
+    rows: usize,
+    whole: usize,
+    /// All of it, a multiple of 64.
+    pub(super) end: usize,
+}
+
+impl Blocked {
+    /// The scratch that a thread needs; `None` where no memory could be that large.
+    pub(super) fn room<S: Simd>(&self) -> Option<Room> {
+        let size = size_of::<S::Element>();
+        let depth = self.depth.min(DEPTH);
+        let round = |elements: usize| elements.checked_mul(size)?.checked_next_multiple_of(64);
+        let strip = if self.is_direct(self.lanes) {
+            0
+        } else {
+            TILE_BYTES
+        };
+        let rows = match self.packing {
+            Packing::Strip => strip.checked_add(round(depth * self.vectors * S::LANES)?)?,
+            Packing::None | Packing::Whole => strip,
+        };
+        let whole = if self.pack_rows {
+            let slivers = self.most_rows.div_ceil(self.tile_rows);
+            rows.checked_add(round(slivers.checked_mul(S::SLIVER * depth)?)?)?
+        } else {
+            rows
+        };
+        let end = match self.packing {
+            Packing::Whole => {
+                let lanes = self.lanes.checked_next_multiple_of(S::LANES)?;
+                whole.checked_add(round(lanes.checked_mul(self.depth)?)?)?
+            }
+            Packing::None | Packing::Strip => whole,
+        };
+        Some(Room {
+            strip,
+            rows,
+            whole,
+            end,
+        })
+    }
+
+    /// Whether tiles write to the result itself.
+    fn is_direct(&self, lanes: usize) -> bool {
+        self.out_lane == 1 || lanes == 1
+    }
+
+    fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let depth = self.depth;
+        (0..depth)
+            .step_by(DEPTH)
+            .map(move |first| first..depth.min(first + DEPTH))
+    }
+
+    /// The vectors of the next strip where so many lanes are left: never more than hold a lane.
+    fn strip_vectors<S: Simd>(&self, lanes: usize) -> usize {
+        let left = lanes.div_ceil(S::LANES);
+        if left >= self.vectors {
+            self.vectors
+        } else {
+            1 << left.ilog2()
+        }
+    }
+}
+
+/// Computes the share of `work`.
+///
+/// # Safety
+/// The machine has the instruction set. All elements of rows and lanes that `work` names, at all depths, are readable; those of the
+/// result are writable, distinct, and nobody else touches them; the scratch is this call's own. There are no more rows than
+/// `blocked.most_rows`, and if lanes are packed whole, [`pack_whole`] has been called with this scratch and these lanes.
+#[inline(always)]
+pub(super) unsafe fn multiply<S: Simd>(blocked: &Blocked, work: &Work) {
+    let b = blocked;
+    let tiles = if b.by_tile {
+        work.rows.len().div_ceil(b.tile_rows)
+    } else {
+        1
+    };
+    for index in 0..tiles {
+        let range = cut(work.rows.len(), tiles, index);
+        let rows = work.rows.start + range.start..work.rows.start + range.end;
+        // SAFETY: the caller's promise is passed on; the rows are among the work's.
+        unsafe { walk::<S>(b, work, rows) }
+    }
+}
+
+/// Computes some rows of a work.
+///
+/// # Safety
+/// As [`multiply`].
+#[inline(always)]
+unsafe fn walk<S: Simd>(b: &Blocked, work: &Work, rows: Range<usize>) {
+    let room = &b.room;
+    let buffer = |offset: usize| work.scratch.wrapping_add(offset).cast::<S::Element>();
+    let rows_at = work
+        .rows_at
+        .cast::<S::Element>()
+        .wrapping_offset(rows.start as isize * b.row);
+    let lanes_at = work.lanes_at.cast::<S::Element>();
+    let out_at = work
+        .out
+        .cast::<S::Element>()
+        .wrapping_offset(rows.start as isize * b.out_row);
+    let rows = rows.len();
+    let tiles = rows.div_ceil(b.tile_rows);
+    let direct = b.is_direct(b.lanes);
+    let flat = b.pack_rows || b.row == 1 || b.rows == 1;
+    for block in b.blocks() {
+        let depth = block.len();
+        let rows_at = rows_at.wrapping_offset(block.start as isize * b.row_depth);
+        let lanes_at = lanes_at.wrapping_offset(block.start as isize * b.lane_depth);
+        if b.pack_rows {
+            // SAFETY: the rows and depths are those of the work; the room is for as many slivers.
+            unsafe { pack_rows::<S>(b, buffer(room.rows), rows_at, rows, tiles, depth) }
+        }
+        let mut lane = work.lanes.start;
+        while lane < work.lanes.end {
+            let left = work.lanes.end - lane;
+            let vectors = b.strip_vectors::<S>(left);
+            let width = (vectors * S::LANES).min(left);
+            let from = lanes_at.wrapping_offset(lane as isize * b.lane);
+            let packed_depth = (vectors * S::LANES) as isize;
+            let (mut strip, mut strip_depth) = match b.packing {
+                Packing::None | Packing::Strip => (from, b.lane_depth),
+                Packing::Whole => {
+                    let at = whole_offset::<S>(b, &block, lane);
+                    let from = buffer(room.whole).cast_const().wrapping_add(at);
+                    (from, packed_depth)
+                }
+            };
+            let mut pack = b.packing == Packing::Strip;
+            let last = width - (vectors - 1) * S::LANES;
+            for index in 0..tiles {
+                let range = cut(rows, tiles, index);
+                let out = out_at
+                    .wrapping_offset(range.start as isize * b.out_row)
+                    .wrapping_offset(lane as isize * b.out_lane);
+                let (from, row_depth) = if b.pack_rows {
+                    let sliver = buffer(room.rows).wrapping_add(index * S::SLIVER * depth);
+                    (sliver.cast_const(), S::SLIVER as isize)
+                } else {
+                    let first = range.start as isize * b.row;
+                    (rows_at.wrapping_offset(first), b.row_depth)
+                };
+                if b.prefetch && lane == work.lanes.start {
+                    let next = from.wrapping_offset(range.len() as isize * b.row);
+                    // SAFETY: a hint; nothing is read.
+                    unsafe { prefetch_rows::<S>(b, next, range.len(), depth) }
+                }
+                let mut kernel = S::kernel(range.len(), vectors, flat);
+                let mut next_strip = (strip, strip_depth);
+                if pack {
+                    pack = false;
+                    let to = buffer(room.strip);
+                    next_strip = (to.cast_const(), packed_depth);
+                    let by_tile = S::packing_kernel(range.len(), vectors);
+                    match by_tile.filter(|_| flat && (b.lane == 1 || b.lanes == 1)) {
+                        // The first tile reads the lanes where they are and leaves them packed for the others.
+                        Some(packing) => kernel = packing,
+                        None => {
+                            // SAFETY: `width` lanes from this one on are the work's; the room is for a strip of full width.
+                            unsafe { pack_lanes::<S>(b, to, strip, depth, width, vectors) }
+                            (strip, strip_depth) = next_strip;
+                        }
+                    }
+                }
+                let mut tile = Tile {
+                    depth,
+                    rows: from,
+                    row: b.row,
+                    row_depth,
+                    lanes: strip,
+                    lane_depth: strip_depth,
+                    last,
+                    copy: buffer(room.strip),
+                    out,
+                    out_row: b.out_row,
+                    add: block.start > 0,
+                };
+                (strip, strip_depth) = next_strip;
+                if direct {
+                    // SAFETY: rows and lanes are the work's (or packed from them), and so are the results; the room is for what a
+                    // packing tile copies.
+                    unsafe { kernel(&tile) }
+                } else {
+                    (tile.out, tile.out_row, tile.add) = (buffer(0), packed_depth, false);
+                    let stride = vectors * S::LANES;
+                    // SAFETY: as above; the tile fits into its room, from where it goes to the results.
+                    unsafe {
+                        kernel(&tile);
+                        spread::<S>(
+                            b,
+                            buffer(0),
+                            stride,
+                            range.len(),
+                            width,
+                            out,
+                            block.start > 0,
+                        );
+                    }
+                }
+            }
+            lane += width;
+        }
+    }
+}
+
+/// Packs all lanes into the room for them in `scratch`.
+///
+/// # Safety
+/// As [`multiply`], for all lanes at all depths; `blocked` packs whole.
+#[inline(always)]
+pub(super) unsafe fn pack_whole<S: Simd>(blocked: &Blocked, lanes: *const u8, scratch: *mut u8) {
+    let b = blocked;
+    let whole = scratch.wrapping_add(b.room.whole).cast::<S::Element>();
+    for block in b.blocks() {
+        let mut lane = 0;
+        while lane < b.lanes {
+            let vectors = b.strip_vectors::<S>(b.lanes - lane);
+            let width = (vectors * S::LANES).min(b.lanes - lane);
+            let from = lanes
+                .cast::<S::Element>()
+                .wrapping_offset(block.start as isize * b.lane_depth)
+                .wrapping_offset(lane as isize * b.lane);
+            let to = whole.wrapping_add(whole_offset::<S>(b, &block, lane));
+            // SAFETY: the lanes are there, and the room is for all strips of all blocks.
+            unsafe { pack_lanes::<S>(b, to, from, block.len(), width, vectors) }
+            lane += width;
+        }
+    }
+}
+
+/// Where the strip that begins at `lane` lies among all strips of all blocks.
+#[inline(always)]
+fn whole_offset<S: Simd>(b: &Blocked, block: &Range<usize>, lane: usize) -> usize {
+    block.start * b.lanes.next_multiple_of(S::LANES) + lane * block.len()
+}

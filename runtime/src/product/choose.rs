@@ -1,0 +1,243 @@
+//! From the form of a product to the way it is computed: which operand gives the lanes, how large tiles and panels are, what is packed.
+//!
+//! Everything here is about time; no choice changes a bit. Both ways round are described, an estimate of cycles picks one, and that
+//! happens once for a binding. The constants of the estimate were measured on a Zen 5 with AVX-512; they need only be right about which
+//! of two ways is much better.
+
+use super::blocked::{Blocked, DEPTH, Packing, Room};
+use super::simd::Simd;
+use super::{Form, Strides};
+
+/// The most rows of the result in a panel: the packed rows of a block take up some 300 KiB of f32 then, which fits in an L2 of 512 KiB
+/// and more.
+const PANEL_ROWS: usize = 256;
+
+/// The bytes of the result's panel that stay in L2 until its epilogue has read them.
+const PANEL_BYTES: usize = 256 * 1024;
+
+/// The most bytes of lanes that are packed whole: they share L2 with the panel.
+const WHOLE_BYTES: usize = 512 * 1024;
+
+/// Rows of more bytes than this come from far away: asked for ahead.
+const FAR_BYTES: usize = 8 * 1024 * 1024;
+
+/// The most columns of a result whose columns may give the rows of tiles: all of them are rows of one panel.
+const FEW_COLUMNS: usize = 64;
+
+/// Strips that read the rows in place before packing them pays.
+const STRIPS_IN_PLACE: usize = 2;
+
+/// Tiles that read the lanes in place before packing them pays.
+const TILES_IN_PLACE: usize = 2;
+
+/// A product in blocks, and how its result is cut.
+pub(super) struct Choice {
+    pub(super) blocked: Blocked,
+    /// Whether the result's rows give the lanes.
+    pub(super) swapped: bool,
+    /// Rows of the result that one call computes.
+    pub(super) panel: usize,
+    /// Into how many parts the result's columns are cut.
+    pub(super) parts: usize,
+}
+
+/// How a product of this form, all of whose extents are above 0, is computed by one of `threads` threads (1 where it is too small to be
+/// shared out).
+pub(super) fn choose<S: Simd>(form: &Form, batch: usize, threads: usize) -> Choice {
+    let panel = panel::<S>(form, batch, threads);
+    let panels = form.m.div_ceil(panel);
+    let straight = Side {
+        rows: form.m,
+        lanes: form.n,
+        depth: form.k,
+        row: form.lhs,
+        lane: Strides {
+            row: form.rhs.col,
+            col: form.rhs.row,
+        },
+        out: form.dst,
+    };
+    // Few rows are not cut: each cut would pack the lanes again. The columns are.
+    let narrow = threads > 1 && batch < threads && form.m <= 16 * threads;
+    let parts = if narrow {
+        form.n.div_ceil(4 * S::LANES).min(threads)
+    } else {
+        1
+    };
+    let (most_rows, panels) = if parts > 1 {
+        (form.m, 1)
+    } else {
+        (panel, panels)
+    };
+    let calls = (panels * batch).div_ceil(threads);
+    let (blocked, cost) = straight.blocked::<S>(most_rows, form.n.div_ceil(parts), calls);
+    let swapped = Side {
+        rows: form.n,
+        lanes: form.m,
+        depth: form.k,
+        row: Strides {
+            row: form.rhs.col,
+            col: form.rhs.row,
+        },
+        lane: form.lhs,
+        out: Strides {
+            row: form.dst.col,
+            col: form.dst.row,
+        },
+    };
+    if form.n <= FEW_COLUMNS {
+        // Panels are lanes here, so they are cut where a strip ends.
+        let whole = panel.next_multiple_of(4 * S::LANES);
+        let (other, other_cost) = swapped.blocked::<S>(form.n, whole.min(form.m), 1);
+        if other_cost < cost {
+            let strip = other.vectors * S::LANES;
+            return Choice {
+                blocked: other,
+                swapped: true,
+                panel: panel.next_multiple_of(strip),
+                parts: 1,
+            };
+        }
+    }
+    Choice {
+        blocked,
+        swapped: false,
+        panel: most_rows,
+        parts,
+    }
+}
+
+/// Rows of the result in a panel, such that the panels of all matrices are shared out evenly.
+fn panel<S: Simd>(form: &Form, batch: usize, threads: usize) -> usize {
+    let row = form.n.saturating_mul(size_of::<S::Element>()).max(1);
+    let most = (PANEL_BYTES / row).clamp(PANEL_ROWS / 2, PANEL_ROWS);
+    let least = 2 * S::most_rows(S::WIDE, true);
+    let fewest = form.m.div_ceil(most);
+    let even = |panels: usize| batch.saturating_mul(panels).is_multiple_of(threads);
+    let panels = (fewest..fewest + threads)
+        .find(|panels| even(*panels) || batch.saturating_mul(*panels) >= 4 * threads)
+        .unwrap_or(fewest);
+    form.m.div_ceil(panels).max(least.min(form.m))
+}
+
+/// One way round: rows and lanes with their strides, `col` being the step along the contracted axis.
+struct Side {
+    rows: usize,
+    lanes: usize,
+    depth: usize,
+    row: Strides,
+    lane: Strides,
+    out: Strides,
+}
+
+impl Side {
+    /// The best tiles for this way round, and an estimate of the cycles of one call of `rows` rows and `lanes` lanes, per row and lane.
+    fn blocked<S: Simd>(&self, rows: usize, lanes: usize, calls: usize) -> (Blocked, f64) {
+        let lies_flat = self.row.row == 1 || self.rows == 1;
+        let vectors = lanes.div_ceil(S::LANES);
+        let lanes_follow = self.lane.row == 1 || self.lanes == 1;
+        let tile = |width: usize| {
+            let strips = vectors.div_ceil(width);
+            let pack = !lies_flat && strips > STRIPS_IN_PLACE;
+            let most = S::most_rows(width, lies_flat || pack);
+            (strips, pack, most)
+        };
+        // Cycles for each depth.
+        let cycles = |width: usize| {
+            let (_, _, most) = tile(width);
+            let tiles = rows.div_ceil(most.max(1));
+            let each = rows as f64 / tiles as f64;
+            let wide = width as f64;
+            let one = (each * wide / 2.0).max((each + wide) / 2.0).max(4.0);
+            tiles as f64 * one * vectors as f64 / wide
+        };
+        let widths = [S::WIDE, 1, 2, 4, 8].into_iter();
+        let width = widths
+            .filter(|width| {
+                let most = tile(*width).2;
+                let fits = *width <= vectors || *width == 1;
+                // A strip wider than the best tile would fall out of L1 between tiles; it is for one tile.
+                fits && most > 0 && (*width <= S::WIDE || (lanes_follow && rows <= most))
+            })
+            .reduce(|best, next| {
+                if cycles(next) < 0.99 * cycles(best) {
+                    next
+                } else {
+                    best
+                }
+            })
+            .unwrap_or(1);
+        let (strips, pack_rows, tile_rows) = tile(width);
+        let tiles = rows.div_ceil(tile_rows);
+        let bytes = self
+            .lanes
+            .next_multiple_of(S::LANES)
+            .saturating_mul(self.depth)
+            .saturating_mul(size_of::<S::Element>());
+        let packing = if lanes_follow && tiles <= TILES_IN_PLACE {
+            Packing::None
+        } else if calls > 1 && bytes <= WHOLE_BYTES {
+            Packing::Whole
+        } else {
+            Packing::Strip
+        };
+        let row_bytes = self
+            .rows
+            .saturating_mul(self.depth)
+            .saturating_mul(size_of::<S::Element>());
+        let direct = self.out.col_is_one(self.lanes);
+        let (rows_f, depth) = (rows as f64, self.depth as f64);
+        let square = |step: isize, depth_step: isize, extent: f64| {
+            let vectors = extent * depth / S::LANES as f64;
+            match (step, depth_step) {
+                (1, _) => 1.5 * vectors,
+                (_, 1) => 2.5 * vectors,
+                (_, _) => 2.0 * extent * depth,
+            }
+        };
+        let folds =
+            self.rows == 1 && direct && !lanes_follow && self.lane.col == 1 && self.row.col == 1;
+        let packing = if folds { Packing::None } else { packing };
+        let mut cost = cycles(width) * depth;
+        if pack_rows {
+            cost += square(self.row.row, self.row.col, rows_f);
+        }
+        cost += match packing {
+            Packing::None => 0.0,
+            Packing::Strip => square(self.lane.row, self.lane.col, lanes as f64),
+            Packing::Whole => {
+                square(self.lane.row, self.lane.col, lanes as f64) / calls.max(1) as f64
+            }
+        };
+        let results = rows_f * lanes as f64 / S::LANES as f64;
+        let blocks = self.depth.div_ceil(DEPTH) as f64;
+        cost += blocks * results * if direct { 1.5 } else { 6.0 };
+        let blocked = Blocked {
+            rows: self.rows,
+            lanes: self.lanes,
+            depth: self.depth,
+            row: self.row.row,
+            row_depth: self.row.col,
+            lane: self.lane.row,
+            lane_depth: self.lane.col,
+            out_row: self.out.row,
+            out_lane: self.out.col,
+            tile_rows,
+            vectors: width,
+            pack_rows,
+            packing,
+            most_rows: rows,
+            prefetch: !pack_rows && !lies_flat && self.row.col == 1 && row_bytes >= FAR_BYTES,
+            folds,
+            by_tile: !pack_rows && !lies_flat && packing == Packing::Whole,
+            room: Room::default(),
+        };
+        (blocked, cost / (rows_f * lanes as f64))
+    }
+}
+
+impl Strides {
+    fn col_is_one(self, cols: usize) -> bool {
+        self.col == 1 || cols == 1
+    }
+}

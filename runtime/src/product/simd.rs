@@ -1,0 +1,281 @@
+//! What a product needs of an instruction set, and the micro-kernel that is written once over it.
+//!
+//! [`Simd`] is a handful of vector operations; [`tile`] multiplies a few rows by a few vectors of lanes with all sums in registers. Both
+//! are `#[inline(always)]`: each instruction set instantiates them in functions that enable its features, so that what is generic here
+//! comes out as plain vector code there. A tile is one block of the contracted axis at most; who calls it adds the blocks.
+
+/// An instruction set, for one element type.
+///
+/// # Safety
+/// All functions but `kernel` and `most_rows` need a machine that has the instruction set, and pointers valid for what the function says
+/// it touches; alignment beyond the element's is never asked for.
+pub(super) trait Simd: Copy + 'static {
+    /// What the matrices hold.
+    type Element: Copy + 'static;
+    /// [`Simd::LANES`] elements.
+    type Vector: Copy;
+    /// The first few lanes of a vector.
+    type Mask: Copy;
+    /// As many vectors as a vector has lanes.
+    type Square: Copy + AsRef<[Self::Vector]>;
+    /// Elements of a vector.
+    const LANES: usize;
+    /// The distance from a depth to the next in a packed sliver of rows: a multiple of the lanes, at least the rows of any tile.
+    const SLIVER: usize;
+    /// How many vectors wide the tile is that keeps the units busy, where there are rows enough.
+    const WIDE: usize;
+
+    /// Zeros.
+    unsafe fn zero() -> Self::Vector;
+    /// One element in all lanes.
+    unsafe fn splat(from: *const Self::Element) -> Self::Vector;
+    /// A vector from memory.
+    unsafe fn load(from: *const Self::Element) -> Self::Vector;
+    /// A vector to memory.
+    unsafe fn store(to: *mut Self::Element, vector: Self::Vector);
+    /// The first `count` lanes, of which there are 1 to `LANES`.
+    unsafe fn mask(count: usize) -> Self::Mask;
+    /// The lanes of the mask from memory, zeros in the others; touches no other element.
+    unsafe fn load_masked(from: *const Self::Element, mask: Self::Mask) -> Self::Vector;
+    /// The lanes of the mask to memory; touches no other element.
+    unsafe fn store_masked(to: *mut Self::Element, vector: Self::Vector, mask: Self::Mask);
+    /// `a + b`.
+    unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a * b + c`, rounded once.
+    unsafe fn multiply_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// A hint that the line at the address will be used; any address will do.
+    unsafe fn prefetch(at: *const Self::Element);
+    /// Reads `rows` x `cols` elements (each 1 to `LANES`), `stride` from a row to the next and 1 from a column to the next. Vector `c` of
+    /// the first `cols` holds column `c`, with zeros in the lanes from `rows` on.
+    unsafe fn square(
+        from: *const Self::Element,
+        stride: isize,
+        rows: usize,
+        cols: usize,
+    ) -> Self::Square;
+    /// The tile of so many rows and vectors; `flat` where the rows lie one element apart. `rows` and `vectors` are clamped to what
+    /// there is, which `most_rows` and [`Simd::WIDE`] tell.
+    fn kernel(rows: usize, vectors: usize, flat: bool) -> TileFn<Self::Element>;
+    /// As `kernel` for flat rows, but copies the vectors of lanes to [`Tile::copy`] as it goes; where there is one.
+    fn packing_kernel(rows: usize, vectors: usize) -> Option<TileFn<Self::Element>>;
+    /// The most rows of a tile of so many vectors (a power of two): 0 where there is none so wide.
+    fn most_rows(vectors: usize, flat: bool) -> usize;
+}
+
+/// A tile in machine code.
+///
+/// # Safety
+/// As [`tile`].
+pub(super) type TileFn<T> = unsafe fn(&Tile<T>);
+
+/// One tile: `out = rows . lanes` over one block of the contracted axis, or `out += rows . lanes`.
+pub(super) struct Tile<T> {
+    /// How much is contracted.
+    pub(super) depth: usize,
+    /// The element of row 0 at depth 0; each is multiplied with whole vectors.
+    pub(super) rows: *const T,
+    /// From a row to the next; not looked at in flat tiles.
+    pub(super) row: isize,
+    /// From a depth to the next.
+    pub(super) row_depth: isize,
+    /// The first vector at depth 0; the next vectors follow it in memory.
+    pub(super) lanes: *const T,
+    /// From a depth to the next.
+    pub(super) lane_depth: isize,
+    /// The lanes of the last vector that count.
+    pub(super) last: usize,
+    /// Where a packing tile copies its vectors to, with zeros after the last lane; not looked at by others.
+    pub(super) copy: *mut T,
+    /// The element of row 0 and lane 0.
+    pub(super) out: *mut T,
+    /// From a row to the next; lanes follow one another.
+    pub(super) out_row: isize,
+    /// Whether to add to what is there.
+    pub(super) add: bool,
+}
+
+/// Below this depth a tile is done before a prefetch of its result would arrive.
+const PREFETCH_DEPTH: usize = 48;
+
+/// How far ahead of its sums a packing tile asks for the lanes, in depths: a dozen cycles each.
+const PREFETCH_AHEAD: isize = 16;
+
+/// How a tile reads its operands: whether rows lie one element apart, and whether the lanes are copied as they are read.
+///
+/// To pack a strip costs a tenth of what is gained by it; copied by the first tile that reads it, among multiply-adds, it costs nothing.
+pub(super) const FLAT: u8 = 1;
+/// See [`FLAT`].
+pub(super) const STRIDED: u8 = 2;
+/// See [`FLAT`].
+pub(super) const PACKING: u8 = 3;
+
+/// `ROWS` rows by `VECTORS` vectors. Each sum is a chain of fused multiply-adds from 0, in order of depth.
+///
+/// # Safety
+/// The machine has the instruction set. `ROWS` x `depth` elements of `rows` and `depth` x (`VECTORS - 1` vectors and `last` lanes) of
+/// `lanes` may be read, and as many lanes of `ROWS` rows of `out` written (and read if `add`), by nobody else at the time. A packing tile
+/// may write `depth` x `VECTORS` vectors to `copy`.
+#[inline(always)]
+pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const MODE: u8>(
+    t: &Tile<S::Element>,
+) {
+    // SAFETY: all pointers stay inside what the caller promises: row i < ROWS, depth < t.depth, and the last vector masked. Where a
+    // pointer steps past the end it is not read, and it gets there by wrapping arithmetic.
+    unsafe {
+        let mask = S::mask(t.last);
+        let out = |row: usize, vector: usize| {
+            t.out
+                .wrapping_offset(row as isize * t.out_row)
+                .wrapping_add(vector * S::LANES)
+        };
+        if t.depth >= PREFETCH_DEPTH {
+            for row in 0..ROWS {
+                for vector in 0..VECTORS {
+                    S::prefetch(out(row, vector));
+                }
+            }
+        }
+        let mut sums = [[S::zero(); VECTORS]; ROWS];
+        let (mut rows, mut lanes, mut copy) = (t.rows, t.lanes, t.copy);
+        for _ in 0..t.depth {
+            let mut right = [S::zero(); VECTORS];
+            for (vector, right) in right.iter_mut().enumerate() {
+                let from = lanes.wrapping_add(vector * S::LANES);
+                *right = if vector + 1 == VECTORS {
+                    S::load_masked(from, mask)
+                } else {
+                    S::load(from)
+                };
+                if MODE == PACKING {
+                    S::prefetch(from.wrapping_offset(PREFETCH_AHEAD * t.lane_depth));
+                    S::store(copy.wrapping_add(vector * S::LANES), *right);
+                }
+            }
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let left = S::splat(if MODE == STRIDED {
+                    rows.wrapping_offset(row as isize * t.row)
+                } else {
+                    rows.wrapping_add(row)
+                });
+                for (sum, right) in sums.iter_mut().zip(right) {
+                    *sum = S::multiply_add(left, right, *sum);
+                }
+            }
+            rows = rows.wrapping_offset(t.row_depth);
+            lanes = lanes.wrapping_offset(t.lane_depth);
+            copy = copy.wrapping_add(VECTORS * S::LANES);
+        }
+        for (row, sums) in sums.into_iter().enumerate() {
+            for (vector, sum) in sums.into_iter().enumerate() {
+                let to = out(row, vector);
+                if vector + 1 == VECTORS {
+                    let sum = if t.add {
+                        S::add(S::load_masked(to, mask), sum)
+                    } else {
+                        sum
+                    };
+                    S::store_masked(to, sum, mask);
+                } else {
+                    let sum = if t.add { S::add(S::load(to), sum) } else { sum };
+                    S::store(to, sum);
+                }
+            }
+        }
+    }
+}
+
+/// The functions of an instruction set that enable its features: a tile for each size, and the walk over a product.
+///
+/// `$feature` is the list of `target_feature`, or nothing.
+macro_rules! instantiate {
+    ($simd:ident $(, $feature:literal)?) => {
+        impl $simd {
+            /// # Safety
+            /// As [`tile`](crate::product::simd::tile).
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn tile<const ROWS: usize, const VECTORS: usize, const MODE: u8>(
+                t: &Tile<<$simd as Simd>::Element>,
+            ) {
+                // SAFETY: the caller's promise is passed on; the features are enabled here.
+                unsafe { crate::product::simd::tile::<$simd, ROWS, VECTORS, MODE>(t) }
+            }
+
+            /// # Safety
+            /// As [`multiply`](crate::product::blocked::multiply).
+            $(#[target_feature(enable = $feature)])?
+            pub(in crate::product) unsafe fn multiply(
+                blocked: &crate::product::blocked::Blocked,
+                work: &crate::product::blocked::Work,
+            ) {
+                // SAFETY: as above.
+                unsafe { crate::product::blocked::multiply::<$simd>(blocked, work) }
+            }
+
+            /// # Safety
+            /// As [`fold`](crate::product::fold::fold).
+            $(#[target_feature(enable = $feature)])?
+            pub(in crate::product) unsafe fn fold(
+                blocked: &crate::product::blocked::Blocked,
+                work: &crate::product::blocked::Work,
+            ) {
+                // SAFETY: as above.
+                unsafe { crate::product::fold::fold::<$simd>(blocked, work) }
+            }
+
+            /// # Safety
+            /// As [`pack_whole`](crate::product::blocked::pack_whole).
+            $(#[target_feature(enable = $feature)])?
+            pub(in crate::product) unsafe fn pack_whole(
+                blocked: &crate::product::blocked::Blocked,
+                lanes: *const u8,
+                scratch: *mut u8,
+            ) {
+                // SAFETY: as above.
+                unsafe { crate::product::blocked::pack_whole::<$simd>(blocked, lanes, scratch) }
+            }
+        }
+    };
+}
+
+/// The table of tiles of an instruction set: for each width the numbers of rows there are, flat and strided, and those of packing tiles.
+macro_rules! tiles {
+    (
+        $($vectors:literal: flat [$($flat:literal)*] strided [$($strided:literal)*],)*
+        packing $wide:literal: [$($packing:literal)*]
+    ) => {
+        fn kernel(rows: usize, vectors: usize, flat: bool) -> TileFn<Self::Element> {
+            use crate::product::simd::{FLAT, STRIDED, pick};
+            match (vectors, flat) {
+                $(
+                    ($vectors, true) => pick(const { &[$(Self::tile::<$flat, $vectors, FLAT> as TileFn<Self::Element>),*] }, rows),
+                    ($vectors, false) => pick(const { &[$(Self::tile::<$strided, $vectors, STRIDED> as TileFn<Self::Element>),*] }, rows),
+                )*
+                (_, _) => Self::kernel(rows, 1, flat),
+            }
+        }
+
+        fn packing_kernel(rows: usize, vectors: usize) -> Option<TileFn<Self::Element>> {
+            use crate::product::simd::{PACKING, pick};
+            let table = const { &[$(Self::tile::<$packing, $wide, PACKING> as TileFn<Self::Element>),*] };
+            (vectors == $wide).then(|| pick(table, rows))
+        }
+
+        fn most_rows(vectors: usize, flat: bool) -> usize {
+            match (vectors, flat) {
+                $(
+                    ($vectors, true) => const { [$($flat),*].len() },
+                    ($vectors, false) => const { [$($strided),*].len() },
+                )*
+                (_, _) => 0,
+            }
+        }
+    };
+}
+
+/// The tile of so many rows from a table that begins with that of one.
+#[inline(always)]
+pub(super) fn pick<T>(from: &[TileFn<T>], rows: usize) -> TileFn<T> {
+    from[rows.clamp(1, from.len()) - 1]
+}
+
+pub(super) use {instantiate, tiles};
