@@ -166,8 +166,8 @@ fn every_filetest_that_compiles_is_computed_alike() {
 fn check_graph(graph: &Graph, numbers: &mut Numbers) -> Result<(), String> {
     let fixed = fixed(graph, numbers);
     let sequence: Vec<Feeds> = (0..3).map(|i| feeds(graph, numbers, &fixed, i)).collect();
-    let initial: Vec<Array> = residents(&graph)
-        .map(|slot| value(&graph, slot, numbers, &sequence[0].bindings, Kind::Plain))
+    let initial: Vec<Array> = residents(graph)
+        .map(|slot| value(graph, slot, numbers, &sequence[0].bindings, Kind::Plain))
         .collect();
     let mut expected: Option<Vec<Result<Results, StepError>>> = None;
     for variant in VARIANTS {

@@ -6,14 +6,16 @@
 
 use super::Numbers;
 use kiln_ir::ops::{
-    Arg, ArgKind, Binary, Bitcast, Broadcast, Compare, Concat, Convert, DimSize, Dot, Fma, Gather,
-    Iota, Op, Pad, Reduce, Require, Reshape, Reverse, RngBits, Scatter, Select, Slice,
-    StopGradient, Transpose, Unary,
+    Arg, ArgKind, Binary, Bitcast, Compare, Convert, DimSize, Dot, Fma, Gather, Iota, Op, Reduce,
+    Require, Reverse, RngBits, Scatter, Select, StopGradient, Transpose, Unary,
 };
 use kiln_ir::{
     Bindings, Builder, DType, Dim, Graph, Init, OutOfRange, ReduceKind, ScatterKind, Shape, Tensor,
     TensorType, grad,
 };
+
+mod layers;
+mod movement;
 
 /// The element types that have machine code.
 pub const DTYPES: [DType; 11] = [
@@ -314,187 +316,6 @@ impl<'g> Making<'g> {
             41 if float => self.dropped(x, &ty),
             _ => None,
         }
-    }
-
-    /// What layers do: softmax or a normalisation along one axis, in sweeps that fusion puts into one kernel.
-    fn normalised(&mut self, x: Tensor<'g>, ty: &TensorType) -> Option<Tensor<'g>> {
-        if !ty.dtype.is_float() || ty.rank() == 0 {
-            return None;
-        }
-        // The last axis makes rows, any other columns.
-        let axis = if self.numbers.one_in(3) {
-            self.numbers.below(ty.rank())
-        } else {
-            ty.rank() - 1
-        };
-        let mut kept = ty.shape.to_vec();
-        kept[axis] = Dim::from(1);
-        let spread = |t: Tensor<'g>| t.reshape(kept.clone()).broadcast_to(&ty.shape);
-        let sum = |t: Tensor<'g>| t.reduce(ReduceKind::Sum, &[axis]);
-        let small = x.tanh();
-        Some(match self.numbers.below(4) {
-            0 => {
-                let e = (small - spread(small.reduce(ReduceKind::Max, &[axis]))).exp();
-                e / spread(sum(e))
-            }
-            1 => {
-                let shifted = small - spread(small.reduce(ReduceKind::Max, &[axis]));
-                shifted - spread(sum(shifted.exp()).log())
-            }
-            2 => {
-                let centred = small - spread(sum(small) * 0.25);
-                centred * spread((sum(centred.square()) + 1e-3).rsqrt())
-            }
-            _ => {
-                let e = small.exp();
-                let scaled = e * spread(sum(e));
-                scaled - spread(scaled.reduce(ReduceKind::Min, &[axis]))
-            }
-        })
-    }
-
-    /// A product with a bias and an activation behind it.
-    fn dense(&mut self, x: Tensor<'g>, ty: &TensorType) -> Option<Tensor<'g>> {
-        let product = self.dot(x, ty)?;
-        let made = product.ty()?;
-        if !made.dtype.is_float() {
-            return Some(product);
-        }
-        let last = made.shape.last().cloned();
-        let bias = self.partner(&TensorType::new(
-            made.dtype,
-            last.into_iter().collect::<Shape>(),
-        ));
-        let sum = product + bias;
-        let active = match self.numbers.below(3) {
-            0 => sum.tanh(),
-            1 => sum.where_(sum.gt(0.0), 0.0),
-            _ => sum * sum.logistic(),
-        };
-        if self.numbers.one_in(2) {
-            self.pool.push(active);
-            return self.normalised(active, &made);
-        }
-        Some(active)
-    }
-
-    fn dropped(&mut self, x: Tensor<'g>, ty: &TensorType) -> Option<Tensor<'g>> {
-        let key = self.g.constant([2], &[self.numbers.bits() as u32, 7]);
-        let counter = self.g.constant([2], &[0u32, 1]);
-        let kept = self.g.rng_bits(key, counter, &ty.shape).unit_f32().lt(0.75);
-        Some((x * 2.0).where_(kept, 0.0))
-    }
-
-    fn broadcast(&mut self, x: Tensor<'g>, ty: &TensorType) -> Option<Tensor<'g>> {
-        let mut shape: Vec<Dim> = Vec::new();
-        let mut axes = Vec::new();
-        for dim in ty.shape.iter() {
-            if self.numbers.one_in(3) {
-                shape.push(self.extent());
-            }
-            axes.push(shape.len());
-            let repeat = dim.constant() == Some(1) && self.numbers.one_in(2);
-            shape.push(if repeat { self.extent() } else { dim.clone() });
-        }
-        if self.numbers.one_in(3) {
-            shape.push(self.extent());
-        }
-        let shape = Shape::from(shape);
-        self.push(Broadcast { shape, axes }, &[x])
-    }
-
-    fn extent(&mut self) -> Dim {
-        self.numbers
-            .pick(&["b", "t", "1", "2", "3"])
-            .parse()
-            .expect("a dim")
-    }
-
-    fn reshape(&mut self, x: Tensor<'g>, ty: &TensorType) -> Option<Tensor<'g>> {
-        let mut shape = ty.shape.to_vec();
-        let rank = shape.len();
-        match self.numbers.below(5) {
-            0 => shape = vec![ty.shape.elements()],
-            1 => shape.insert(self.numbers.below(rank + 1), Dim::from(1)),
-            2 => shape.retain(|d| d.constant() != Some(1)),
-            3 if rank > 1 => {
-                let at = self.numbers.below(rank - 1);
-                let second = shape.remove(at + 1);
-                shape[at] = &shape[at] * &second;
-            }
-            _ if rank > 0 => {
-                let at = self.numbers.below(rank);
-                let factors = ["b", "t", "2", "3"].map(|f| f.parse::<Dim>().expect("a dim"));
-                let factor = self.numbers.pick(&factors);
-                let rest = shape[at].exact_div(&factor)?;
-                shape[at] = rest;
-                let behind = at + self.numbers.below(2);
-                shape.insert(behind, factor);
-            }
-            _ => return None,
-        }
-        let shape = Shape::from(shape);
-        self.push(Reshape { shape }, &[x])
-    }
-
-    fn slice(&mut self, x: Tensor<'g>, ty: &TensorType) -> Option<Tensor<'g>> {
-        let mut slice = Slice {
-            start: Vec::new(),
-            limit: Vec::new(),
-            stride: Vec::new(),
-        };
-        for dim in ty.shape.iter() {
-            let stride = self.numbers.pick(&[1, 1, 2, 3]);
-            let (start, limit) = match dim.constant() {
-                Some(n) => {
-                    let start = self.numbers.below(n as usize + 1) as i64;
-                    let limit = start + self.numbers.below((n - start) as usize + 1) as i64;
-                    (Dim::from(start), Dim::from(limit))
-                }
-                None if self.numbers.one_in(2) => (dim.floor_div(&Dim::from(2)), dim.clone()),
-                None => (Dim::from(0), dim.clone()),
-            };
-            slice.start.push(start);
-            slice.limit.push(limit);
-            slice.stride.push(stride);
-        }
-        self.push(slice, &[x])
-    }
-
-    fn pad(&mut self, x: Tensor<'g>, ty: &TensorType) -> Option<Tensor<'g>> {
-        let rank = ty.rank();
-        let mut widths = |most: usize| -> Vec<i64> {
-            (0..rank).map(|_| self.numbers.below(most) as i64).collect()
-        };
-        let pad = Pad {
-            low: widths(3).into_iter().map(Dim::from).collect(),
-            high: widths(3).into_iter().map(Dim::from).collect(),
-            interior: widths(2),
-        };
-        let value = self.partner(&TensorType::new(ty.dtype, ()));
-        self.push(pad, &[x, value])
-    }
-
-    fn concat(&mut self, x: Tensor<'g>, ty: &TensorType) -> Option<Tensor<'g>> {
-        let rank = ty.rank();
-        if rank == 0 {
-            return None;
-        }
-        let axis = self.numbers.below(rank);
-        let fits = |t: &Tensor<'g>| {
-            t.ty().is_some_and(|t| {
-                t.dtype == ty.dtype
-                    && t.rank() == rank
-                    && (0..rank).all(|a| a == axis || t.shape[a] == ty.shape[a])
-            })
-        };
-        let others: Vec<Tensor<'g>> = self.pool.iter().copied().filter(fits).collect();
-        let mut parts = vec![x];
-        for _ in 0..self.numbers.below(3) {
-            let part = self.numbers.pick(&others);
-            parts.insert(self.numbers.below(parts.len() + 1), part);
-        }
-        self.push(Concat { axis }, &parts)
     }
 
     fn reduce(&mut self, x: Tensor<'g>, ty: &TensorType) -> Option<Tensor<'g>> {
