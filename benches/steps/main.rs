@@ -42,6 +42,9 @@ struct Arguments {
     /// Threads that share a step.
     #[arg(long, default_value = "1")]
     threads: NonZeroUsize,
+    /// Prints to standard error what the launches of a step take, beside the machine's limits.
+    #[arg(long)]
+    profile: bool,
     /// Cargo says so to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
@@ -61,7 +64,7 @@ fn main() -> ExitCode {
         Name::Linreg => workloads::linreg::workload(),
         Name::Mlp => workloads::mlp::workload(),
     };
-    match workload.and_then(|w| measure(&w, arguments.threads)) {
+    match workload.and_then(|w| measure(&w, arguments.threads, arguments.profile)) {
         Ok(line) => {
             println!("{line}");
             ExitCode::SUCCESS
@@ -73,7 +76,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn measure(workload: &Workload, threads: NonZeroUsize) -> Result<String, Box<dyn Error>> {
+fn measure(
+    workload: &Workload,
+    threads: NonZeroUsize,
+    profile: bool,
+) -> Result<String, Box<dyn Error>> {
     workload.check_flops()?;
     let options = Options::from_env()?;
     let start = Instant::now();
@@ -96,6 +103,15 @@ fn measure(workload: &Workload, threads: NonZeroUsize) -> Result<String, Box<dyn
         best = best.min(time.as_secs_f64() / per_round as f64);
     }
     peak = peak.max(machine::fma_peak());
+    if profile {
+        session.record(true);
+        feeds.run(&mut session, per_round)?;
+        let limits = machine::Machine {
+            flops: peak,
+            bandwidth: machine::triad(),
+        };
+        eprint!("{}", session.profile().table(&limits));
+    }
     line(workload, threads, &executable, best, peak, compile_time)
 }
 

@@ -6,6 +6,7 @@
 use crate::plan::{Call, Plan, ProductCall, Resolved, Shares, Strided};
 use crate::pool::{Pool, split};
 use crate::product::{Matrices, Unit};
+use crate::profile::Watch;
 use crate::store::Address;
 use kiln_ir::program::Code;
 use std::ops::Range;
@@ -32,13 +33,19 @@ unsafe impl Sync for Run<'_> {}
 /// - Nobody else reads what the program writes, or writes what it reads, meanwhile.
 /// - The scratch of the layout is there for each thread of `pool`.
 /// - `code` is that of the program and keeps the promise of [`Code`].
-pub(crate) unsafe fn execute(plan: &Plan, pool: &mut Pool, code: &dyn Code) -> Result<(), Refused> {
+pub(crate) unsafe fn execute<W: Watch>(
+    plan: &Plan,
+    pool: &mut Pool,
+    code: &dyn Code,
+    watch: &mut W,
+) -> Result<(), Refused> {
     let run = Run {
         addresses: &plan.addresses,
         sizes: &plan.sizes,
         helpers: code.helpers(),
     };
-    for step in &plan.steps {
+    for (step, cost) in plan.steps.iter().zip(&plan.costs) {
+        let begun = watch.begin();
         match step {
             // SAFETY: the caller's promise is passed on.
             Resolved::Kernel { call, shares } => unsafe { run.kernel(call, shares, pool) },
@@ -51,6 +58,7 @@ pub(crate) unsafe fn execute(plan: &Plan, pool: &mut Pool, code: &dyn Code) -> R
                 }
             }
         }
+        watch.end(begun, cost);
     }
     Ok(())
 }

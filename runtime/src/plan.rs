@@ -8,6 +8,7 @@ use crate::feed::Feed;
 use crate::form::{Evaluated, View, evaluate};
 use crate::layout::{Layout, Location, Span, lay_out};
 use crate::product::Method;
+use crate::profile::Cost;
 use crate::report::MemoryReport;
 use crate::store::{Address, Spot, Store};
 use kiln_ir::program::{KernelFn, Launch, Matrix, Port, Product, Requirement, Step};
@@ -86,6 +87,8 @@ pub(crate) struct Plan {
     /// Where the results lie.
     pub(crate) outputs: Vec<Span>,
     pub(crate) steps: Vec<Resolved>,
+    /// What each of `steps` moves and computes.
+    pub(crate) costs: Vec<Cost>,
     /// The parameters of all launches, and the buffers of products and guards.
     pub(crate) addresses: Vec<Address>,
     /// The sizes of all launches.
@@ -202,6 +205,7 @@ impl Plan {
             inputs: inputs.collect::<Result<_, BindError>>()?,
             outputs: program.outputs.iter().map(span).collect::<Result<_, _>>()?,
             steps: Vec::with_capacity(program.steps.len()),
+            costs: Vec::with_capacity(program.steps.len()),
             addresses: Vec::new(),
             sizes: Vec::new(),
             used: 0,
@@ -224,7 +228,10 @@ impl Plan {
                     step: position,
                 }),
             };
-            plan.steps.extend(resolved);
+            if let Some(resolved) = resolved {
+                plan.steps.push(resolved);
+                plan.costs.push(cx.cost(step, position)?);
+            }
         }
         plan.addresses = vec![Address::NONE; plan.spots.len()];
         Ok(plan)
@@ -285,6 +292,32 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
+    fn cost(&self, step: &Step, position: usize) -> Result<Cost, BindError> {
+        let accesses = step.phases().into_iter().flatten();
+        let outside =
+            accesses.filter(|(id, _)| !matches!(self.layout.location(*id), Location::Scratch(_)));
+        let bytes = outside.map(|(id, access)| {
+            let times = u64::from(access.reads()) + u64::from(access.writes());
+            times * self.layout.bytes[id.index()] as u64
+        });
+        let mut flops = 0;
+        if let Step::Product(product) = step {
+            flops = 2;
+            for dim in product
+                .batch
+                .iter()
+                .chain([&product.m, &product.n, &product.k])
+            {
+                flops *= dim.eval_size(self.bindings)? as u64;
+            }
+        }
+        Ok(Cost {
+            step: position,
+            bytes: bytes.sum(),
+            flops,
+        })
+    }
+
     fn spot(&self, plan: &mut Plan, buffer: BufferId, thread: usize) -> usize {
         let location = self.layout.location(buffer);
         let position = plan.spots.len();

@@ -14,6 +14,7 @@ use crate::layout::{Span, lay_out_residents};
 use crate::outputs::Outputs;
 use crate::plan::{Plan, PlanError};
 use crate::pool::{Pool, default_threads};
+use crate::profile::{Profile, Recorder, Unwatched};
 use crate::report::MemoryReport;
 use crate::store::Store;
 use crate::view::{ReadError, TensorView, list};
@@ -65,6 +66,8 @@ pub struct Session {
     current: Option<usize>,
     /// Counts steps, to know which plan was not used for longest.
     clock: u64,
+    /// Takes the time of launches, if it was asked to.
+    recorder: Option<Recorder>,
 }
 
 impl Session {
@@ -117,6 +120,7 @@ impl Session {
             plans: Vec::new(),
             current: None,
             clock: 0,
+            recorder: None,
         })
     }
 
@@ -135,9 +139,24 @@ impl Session {
         self.store.grown(&self.lasting)
     }
 
+    /// Takes the time of every launch from now on, or no longer; what was recorded before is forgotten.
+    pub fn record(&mut self, on: bool) {
+        let steps = self.loaded.program.steps.len();
+        self.recorder = on.then(|| Recorder::new(steps));
+    }
+
+    /// What the steps since [`record`](Self::record) spent their time on; empty where nothing was recorded.
+    pub fn profile(&self) -> Profile {
+        let threads = self.threads().get();
+        match &self.recorder {
+            Some(recorder) => recorder.profile(&self.loaded.program, threads),
+            None => Profile::empty(&self.loaded.program.name, threads),
+        }
+    }
+
     /// Runs one step on `feeds`, in the order in which the inputs are declared. A program without inputs is fed [`Feed::NONE`].
     ///
-    /// Once the sizes of the feeds have been seen, a step allocates nothing (but for what the `gemm` crate does within products).
+    /// Once the sizes of the feeds have been seen, a step allocates nothing.
     ///
     /// # Errors
     /// [`StepError`]; params and state are then as they were before, and the session can go on.
@@ -224,7 +243,12 @@ impl Session {
         // addresses from there, `Plan::feed` found each feed to be as large as the layout of its input, and the feeds are borrowed for the
         // whole call. `&mut self` keeps every view of the session's memory away, so no feed lies in it either. `Store::reserve` holds
         // scratch for each thread of the pool. Whoever made the executable promised that program and code belong together.
-        let done = unsafe { execute(plan, &mut self.pool, &*self.loaded.code) };
+        let done = unsafe {
+            match &mut self.recorder {
+                None => execute(plan, &mut self.pool, &*self.loaded.code, &mut Unwatched),
+                Some(recorder) => execute(plan, &mut self.pool, &*self.loaded.code, recorder),
+            }
+        };
         if let Err(Refused(step)) = done {
             return Err(refused(&self.loaded.program, step));
         }

@@ -375,3 +375,33 @@ fn sessions_may_move_between_threads() {
     });
     assert_eq!(steps.join().unwrap(), Ok(1.0));
 }
+
+#[test]
+fn a_profile_counts_the_launches_of_the_recorded_steps() {
+    let mut session = linear_executable(4, 3)
+        .session_with(&options(1, 1))
+        .unwrap();
+    let data = noise(80, "x");
+    let mut steps = |session: &mut Session, count: usize| {
+        for _ in 0..count {
+            let (x, y) = (&data[..40], &data[..30]);
+            session
+                .step(&[Feed::new(x, &[10, 4]), Feed::new(y, &[10, 3])])
+                .unwrap();
+        }
+    };
+    steps(&mut session, 2);
+    assert!(session.profile().entries().is_empty());
+    session.record(true);
+    steps(&mut session, 3);
+    let profile = session.profile();
+    assert_eq!(profile.entries().len(), session.program().steps.len());
+    assert!(profile.entries().iter().all(|e| e.calls == 3));
+    // The products of the prediction and of the gradient have as many multiplications: 10 x 4 x 3, three times.
+    let flops: u64 = profile.entries().iter().map(|e| e.flops).sum();
+    assert_eq!(flops, 2 * 3 * 2 * 10 * 4 * 3);
+    assert!(profile.to_string().starts_with("launch"));
+    session.record(false);
+    steps(&mut session, 1);
+    assert!(session.profile().entries().is_empty());
+}
