@@ -11,6 +11,8 @@ pub struct Options {
     pub optimize: bool,
     /// Whether ops are fused into groups; off, each op is a kernel of its own.
     pub fuse: bool,
+    /// Whether kernels call full-width functions for strips of elements, where the machine has wider registers than kernels use in line.
+    pub strips: bool,
     /// Whether every pass result is verified.
     pub verify: bool,
     /// The stages to dump, ascending, each once.
@@ -29,6 +31,7 @@ impl Default for Options {
         Self {
             optimize: true,
             fuse: true,
+            strips: true,
             verify: true,
             dump: Vec::new(),
             dump_dir: None,

@@ -40,7 +40,7 @@ fn a_training_step_of_two_layers() {
                 graph: &graph
             }
         );
-        let lowered = super::lower(&graph, &groups).unwrap();
+        let lowered = super::lower(&graph, &groups, true).unwrap();
         for l in &lowered {
             if let Some(k) = &l.kernel {
                 println!("{}", k.kernel);
