@@ -10,6 +10,7 @@ use crate::fusion::{Printed, form};
 use crate::jit::{JitCode, compile_for};
 use crate::kernel::Kernel;
 use crate::lower::lower;
+use crate::math::wide::Width;
 use crate::options::Options;
 use crate::plan::{Planned, plan, requirements, separate_sinks};
 use crate::stage::Stage;
@@ -128,7 +129,8 @@ fn planned(
         .to_string()
     })?;
     clock.restart();
-    let lowered = lower(&graph, &groups)?;
+    let strips = cx.options().strips && Width::native().is_full();
+    let lowered = lower(&graph, &groups, strips)?;
     clock.phase("lower");
     let order = cx.options().order;
     let Planned { program, kernels } = plan(&graph, &lowered, requirements, order);

@@ -13,6 +13,8 @@ pub struct Options {
     pub fuse: bool,
     /// In which order the groups of a step run, as far as their dependencies leave a choice.
     pub order: Order,
+    /// Whether kernels call full-width functions for strips of elements, where the machine has wider registers than kernels use in line.
+    pub strips: bool,
     /// Whether every pass result is verified.
     pub verify: bool,
     /// The stages to dump, ascending, each once.
@@ -43,6 +45,7 @@ impl Default for Options {
             optimize: true,
             fuse: true,
             order: Order::LeastMemory,
+            strips: true,
             verify: true,
             dump: Vec::new(),
             dump_dir: None,

@@ -382,7 +382,7 @@ fn a_profile_counts_the_launches_of_the_recorded_steps() {
         .session_with(&options(1, 1))
         .unwrap();
     let data = noise(80, "x");
-    let mut steps = |session: &mut Session, count: usize| {
+    let steps = |session: &mut Session, count: usize| {
         for _ in 0..count {
             let (x, y) = (&data[..40], &data[..30]);
             session

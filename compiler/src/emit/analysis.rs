@@ -46,11 +46,14 @@ impl Facts {
                     self.remember(*value, expr, lanes);
                 }
                 Stmt::Store { .. } => {}
+                Stmt::Apply(apply) => {
+                    self.loop_depth.insert(apply.id, depth + 1);
+                }
                 Stmt::Loop(inner) => {
                     self.loop_depth.insert(inner.id, depth + 1);
                     let within = match inner.kind {
                         LoopKind::Lanes => Some(inner.id),
-                        LoopKind::Grid | LoopKind::Serial => lanes,
+                        LoopKind::Grid | LoopKind::Serial | LoopKind::Strips => lanes,
                     };
                     self.visit(kernel, &inner.body, depth + 1, within);
                     for accumulator in &inner.accumulators {
@@ -102,7 +105,7 @@ impl Facts {
     pub(super) fn draws_in_a_row(&self, body: &[Stmt]) -> bool {
         body.iter().any(|stmt| match stmt {
             Stmt::Let { value, .. } => self.in_a_row.contains_key(value),
-            Stmt::Store { .. } => false,
+            Stmt::Store { .. } | Stmt::Apply(_) => false,
             Stmt::Loop(inner) => self.draws_in_a_row(&inner.body),
         })
     }
@@ -186,7 +189,7 @@ pub(super) fn cost(kernel: &Kernel, body: &[Stmt]) -> usize {
             let wide = super::form::is_wide(kernel.values[value.index()]);
             expr_cost(kernel, expr) * if wide { 2 } else { 1 }
         }
-        Stmt::Store { .. } => 1,
+        Stmt::Store { .. } | Stmt::Apply(_) => 1,
         Stmt::Loop(inner) => 5 + loop_cost(kernel, inner),
     };
     body.iter().map(cost_of).sum()

@@ -19,6 +19,13 @@ impl Emitter<'_, '_> {
         self.b.import_signature(signature)
     }
 
+    /// The signature of a full-width function.
+    pub(super) fn wide_signature(&mut self) -> SigRef {
+        let mut signature = Signature::new(CallConv::triple_default(self.target.isa.triple()));
+        signature.params.extend([AbiParam::new(I64); 4]);
+        self.b.import_signature(signature)
+    }
+
     fn type_of(&self, value: Value) -> Type {
         self.b.func.dfg.value_type(value)
     }

@@ -2,9 +2,12 @@
 //!
 //! Kernels reach them through the table that they are called with, at positions that are part of the code's format: a position is never
 //! given to another function. A helper gets a block of memory with one register for each operand, 16 bytes apart, and leaves its result
-//! in place of the first. It must not unwind.
+//! in place of the first. It must not unwind. Behind these lie the full-width functions of strips, which take pointers.
 
+use crate::kernel::Function;
 use crate::math::Rare;
+use crate::math::wide::{self, WideFn, Width};
+use kiln_ir::DType;
 
 /// The size of the block, in bytes.
 pub(super) const BLOCK: u32 = 48;
@@ -18,8 +21,11 @@ macro_rules! helpers {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(super) enum Helper { $($name),+ }
 
-        /// The table that kernels are called with.
-        static TABLE: [HelperFn; [$(Helper::$name),+].len()] = [$($function),+];
+        /// The number of helpers.
+        const COUNT: usize = [$(Helper::$name),+].len();
+
+        /// The helpers, which are the same on all machines of an architecture.
+        const HELPERS: [HelperFn; COUNT] = [$($function),+];
     };
 }
 
@@ -58,9 +64,41 @@ impl Helper {
     }
 }
 
-/// The table of helpers, in the form in which kernels are handed it.
+/// What kernels are handed: pointers to functions, one after the other.
+#[repr(C)]
+struct Table {
+    helpers: [HelperFn; COUNT],
+    wide: [WideFn; wide::COUNT],
+}
+
+static TABLES: [Table; 3] = [
+    Table::of(Width::Portable),
+    Table::of(Width::Avx2),
+    Table::of(Width::Avx512),
+];
+
+impl Table {
+    const fn of(width: Width) -> Table {
+        Table {
+            helpers: HELPERS,
+            wide: *width.functions(),
+        }
+    }
+}
+
+/// The table for this machine, in the form in which kernels are handed it.
 pub fn table() -> *const *const u8 {
-    TABLE.as_ptr().cast()
+    let table = match Width::native() {
+        Width::Portable => &TABLES[0],
+        Width::Avx2 => &TABLES[1],
+        Width::Avx512 => &TABLES[2],
+    };
+    std::ptr::from_ref(table).cast()
+}
+
+/// The place in the table of a function of strips.
+pub(super) fn wide_position(function: Function, dtype: DType) -> Option<usize> {
+    wide::position(function, dtype).map(|row| COUNT + row)
 }
 
 /// Applies `f` to the lanes of three operands.

@@ -2,12 +2,16 @@
 //!
 //! The lanes loop is the one that has more than one shape: a main loop of four groups and a tail of one. Within it, straight-line code is
 //! emitted group after group, so that few registers are alive at a time; what does not vary with the lanes is emitted once, before.
+//!
+//! Strips are a lanes loop too, whose iterations are cut into strips before they are cut into groups: the folds go on from strip to strip.
 
 use super::EmitError;
 use super::analysis::cost;
 use super::emitter::{Counters, Emitter, Lanes, Point, Slot, Trips};
 use super::fold::State;
-use crate::kernel::{Accumulator, LANES_BLOCK, Loop, LoopKind, SERIAL_BLOCK, Stmt};
+use crate::kernel::{
+    Accumulator, Apply, Index, LANES_BLOCK, Loop, LoopId, LoopKind, SERIAL_BLOCK, STRIP, Stmt,
+};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
 
@@ -37,6 +41,8 @@ impl<'k, 'f> Emitter<'k, 'f> {
                     self.store(*param, index, *value, *predicate, Point::Uniform)?;
                 }
                 Stmt::Loop(inner) => self.nested(inner)?,
+                // Not outside of strips, as the verifier has seen to.
+                Stmt::Apply(_) => {}
             }
         }
         Ok(())
@@ -59,7 +65,7 @@ impl<'k, 'f> Emitter<'k, 'f> {
             LoopKind::Grid => self.plain(inner, range, trips),
             LoopKind::Serial if inner.accumulators.is_empty() => self.plain(inner, range, trips),
             LoopKind::Serial => self.folding(inner, range, trips),
-            LoopKind::Lanes => self.lanes_loop(inner, range, trips),
+            LoopKind::Lanes | LoopKind::Strips => self.lanes_loop(inner, range, trips),
         }
     }
 
@@ -206,17 +212,10 @@ impl<'k, 'f> Emitter<'k, 'f> {
         starts: Vec<Value>,
     ) -> Result<Vec<Value>, EmitError> {
         self.depth += 1;
-        for stmt in &inner.body {
-            if let Stmt::Let { value, expr } = stmt
-                && !self.facts.varies(*value)
-            {
-                let form = self.expr(*value, expr, Point::Uniform)?;
-                self.set(*value, Point::Uniform, form);
-            }
-        }
+        self.once(inner)?;
         let accumulators = &inner.accumulators;
         let results = if accumulators.is_empty() {
-            self.sweep(inner, range, trips, Vec::new())?
+            self.block(inner, range, trips, Vec::new())?
         } else {
             let (blocks, within) = match trips {
                 Trips::Exactly(n) if n <= LANES_BLOCK => (Trips::Exactly(1), trips),
@@ -234,7 +233,7 @@ impl<'k, 'f> Emitter<'k, 'f> {
                 starts,
                 &mut |e, first, results| {
                     let end = e.block_end(first, range[1], LANES_BLOCK, blocks);
-                    let folded = e.sweep(inner, [first, end], within, partial.clone())?;
+                    let folded = e.block(inner, [first, end], within, partial.clone())?;
                     let block = e.combine(accumulators, &folded);
                     Ok(e.fold_all(accumulators, 1, results, &block))
                 },
@@ -244,15 +243,108 @@ impl<'k, 'f> Emitter<'k, 'f> {
         Ok(results)
     }
 
-    /// The main loop and the tail; carries the sixteen partial results of each accumulator.
-    fn sweep(
+    /// The values directly in a lanes loop that do not vary with the lanes.
+    fn once(&mut self, inner: &'k Loop) -> Result<(), EmitError> {
+        for stmt in &inner.body {
+            if let Stmt::Let { value, expr } = stmt
+                && !self.facts.varies(*value)
+            {
+                let form = self.expr(*value, expr, Point::Uniform)?;
+                self.set(*value, Point::Uniform, form);
+            }
+        }
+        Ok(())
+    }
+
+    /// A block of a fold, or all iterations where nothing is folded; carries the sixteen partial results of each accumulator.
+    fn block(
         &mut self,
         inner: &'k Loop,
-        [from, to]: [Value; 2],
+        range: [Value; 2],
         trips: Trips,
         partial: Vec<Value>,
     ) -> Result<Vec<Value>, EmitError> {
         let accumulators = &inner.accumulators;
+        if inner.kind != LoopKind::Strips {
+            return self.sweep(inner, accumulators, range, trips, partial);
+        }
+        let last = inner.body.iter().rposition(|s| matches!(s, Stmt::Loop(_)));
+        let (strips, within) = match trips {
+            Trips::Exactly(n) if n <= STRIP => (Trips::Exactly(n.min(1)), trips),
+            Trips::Exactly(n) => {
+                let whole = n % STRIP == 0;
+                let within = if whole {
+                    Trips::Exactly(STRIP)
+                } else {
+                    Trips::AtLeastOne
+                };
+                (Trips::Exactly((n + STRIP - 1) / STRIP), within)
+            }
+            Trips::Unknown | Trips::AtLeastOne => (trips, Trips::AtLeastOne),
+        };
+        self.counted(range, STRIP, strips, partial, &mut |e, first, partial| {
+            let end = e.block_end(first, range[1], STRIP, strips);
+            let mut partial = partial.to_vec();
+            e.counters.insert(inner.id, first);
+            for (position, stmt) in inner.body.iter().enumerate() {
+                match stmt {
+                    Stmt::Apply(apply) => {
+                        let count = e.b.ins().isub(end, first);
+                        e.apply(apply, inner.id, count)?;
+                    }
+                    Stmt::Loop(phase) => {
+                        e.hoist(phase);
+                        e.depth += 1;
+                        e.once(phase)?;
+                        if Some(position) == last {
+                            partial =
+                                e.sweep(phase, accumulators, [first, end], within, partial)?;
+                        } else {
+                            e.sweep(phase, &[], [first, end], within, Vec::new())?;
+                        }
+                        e.depth -= 1;
+                    }
+                    // Not directly in strips, as the verifier has seen to.
+                    Stmt::Let { .. } | Stmt::Store { .. } => {}
+                }
+            }
+            Ok(partial)
+        })
+    }
+
+    /// The call of a full-width function over the strip that begins at the counter of `strips`.
+    fn apply(&mut self, apply: &'k Apply, strips: LoopId, count: Value) -> Result<(), EmitError> {
+        let first = |id| Index::counter(if id == apply.id { strips } else { id });
+        let elements = apply.operands.iter().chain([&apply.target]);
+        let pointers: Vec<Value> = elements
+            .map(|e| self.uniform(Some(e.param), &e.index.substitute(&first, &|_| None)))
+            .collect();
+        let dtype = self.kernel.params[apply.target.param.index()].dtype;
+        let position = super::helper::wide_position(apply.function, dtype);
+        let (Some((target, operands)), Some(position)) = (pointers.split_last(), position) else {
+            return Err(EmitError::Unsupported {
+                dtype,
+                op: apply.function.to_string(),
+            });
+        };
+        // A function of one operand does not look at the second.
+        let second = operands.last().copied().unwrap_or(*target);
+        let callee = self.helper(position);
+        let signature = self.wide_signature();
+        let arguments = [*target, operands[0], second, count];
+        self.b.ins().call_indirect(signature, callee, &arguments);
+        Ok(())
+    }
+
+    /// The main loop and the tail; carries the sixteen partial results of each accumulator.
+    fn sweep(
+        &mut self,
+        inner: &'k Loop,
+        accumulators: &'k [Accumulator],
+        [from, to]: [Value; 2],
+        trips: Trips,
+        partial: Vec<Value>,
+    ) -> Result<Vec<Value>, EmitError> {
         // Random words in a row are drawn for four groups at once, however long the body is.
         let long = cost(self.kernel, &inner.body) > LONG && !self.facts.draws_in_a_row(&inner.body);
         let groups = if long { 1 } else { GROUPS };
@@ -286,7 +378,7 @@ impl<'k, 'f> Emitter<'k, 'f> {
                     groups,
                     counters: Counters::Full { first },
                 };
-                e.groups(inner, lanes, first, &mut states)?;
+                e.groups(inner, accumulators, lanes, first, &mut states)?;
                 if groups == 1 {
                     states.iter_mut().for_each(|s| s.rotate_left(1));
                 }
@@ -310,7 +402,7 @@ impl<'k, 'f> Emitter<'k, 'f> {
                         groups: 1,
                         counters: Counters::Full { first },
                     };
-                    e.groups(inner, lanes, first, &mut states)?;
+                    e.groups(inner, accumulators, lanes, first, &mut states)?;
                     Ok(State::pack(&states))
                 },
             )?;
@@ -331,7 +423,7 @@ impl<'k, 'f> Emitter<'k, 'f> {
                     groups: 1,
                     counters: Counters::Tail { first, last },
                 };
-                e.groups(inner, lanes, first, &mut states)?;
+                e.groups(inner, accumulators, lanes, first, &mut states)?;
                 Ok(State::pack(&states))
             },
         )
@@ -341,13 +433,13 @@ impl<'k, 'f> Emitter<'k, 'f> {
     fn groups(
         &mut self,
         inner: &'k Loop,
+        accumulators: &'k [Accumulator],
         lanes: Lanes,
         first: Value,
         states: &mut [Vec<State>],
     ) -> Result<(), EmitError> {
         self.counters.insert(inner.id, first);
         self.lanes = Some(lanes);
-        let accumulators: &'k [Accumulator] = &inner.accumulators;
         self.lanes_body(&inner.body, lanes.groups, &mut |e, group| {
             for (accumulator, states) in accumulators.iter().zip(states.iter_mut()) {
                 let mut operand = e.operand(accumulator, Point::Group(group));
@@ -436,7 +528,7 @@ impl<'k, 'f> Emitter<'k, 'f> {
                 } => {
                     self.store(*param, index, *value, *predicate, Point::Group(group))?;
                 }
-                Stmt::Loop(_) => {}
+                Stmt::Loop(_) | Stmt::Apply(_) => {}
             }
         }
         Ok(())

@@ -291,6 +291,27 @@ impl Index {
         self.visit_dims(&mut |d| visit(d));
     }
 
+    /// By how much the index grows with the counter of a loop, where that is known and always the same.
+    ///
+    /// Computed values are taken to be the same all through the loop.
+    pub fn step(&self, id: LoopId) -> Option<i64> {
+        let mut step = 0;
+        for (atom, c) in &self.terms {
+            match atom {
+                Atom::Loop(own) if *own == id => step = c.constant()?,
+                Atom::Loop(_) | Atom::Value(_) => {}
+                Atom::FloorDiv(inner, _) | Atom::Mod(inner, _) => {
+                    let mut varies = false;
+                    inner.visit_loops(&mut |own| varies |= own == id);
+                    if varies {
+                        return None;
+                    }
+                }
+            }
+        }
+        Some(step)
+    }
+
     /// Calls `visit` with every loop counter that the index varies with.
     pub fn visit_loops(&self, visit: &mut dyn FnMut(LoopId)) {
         for (atom, _) in &self.terms {

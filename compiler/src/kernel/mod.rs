@@ -111,6 +111,43 @@ pub enum Stmt {
     },
     /// A loop.
     Loop(Loop),
+    /// A function over the elements of a strip.
+    Apply(Apply),
+}
+
+/// `target = function(operands)` for every element of the strip around it, from memory to memory, at the full width of the machine: what a
+/// lanes loop over the strip would do that loads the operands, computes and stores, to the bit.
+///
+/// All elements are adjacent: each index walks with the counter of the application in steps of 1. The target is an operand's element or
+/// overlaps none.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Apply {
+    /// The counter, which runs over the strip as that of a lanes loop does.
+    pub id: LoopId,
+    /// What is computed; [`wide::position`](crate::math::wide::position) knows which functions there are.
+    pub function: Function,
+    /// Where to.
+    pub target: Element,
+    /// As many as the function takes.
+    pub operands: Vec<Element>,
+}
+
+/// A function that runs over strips.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Function {
+    /// Of one operand.
+    Unary(Unary),
+    /// Of two operands of one type.
+    Binary(Binary),
+}
+
+/// An element of a parameter.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Element {
+    /// The parameter.
+    pub param: ParamId,
+    /// The element, counted from the start of the buffer.
+    pub index: Index,
 }
 
 /// How the iterations of a loop relate to each other.
@@ -122,6 +159,12 @@ pub enum LoopKind {
     Lanes,
     /// In order.
     Serial,
+    /// A lanes loop in several phases. Its range is cut into strips of [`STRIP`] elements, the last one short, and the counter is the first
+    /// element of a strip. The body holds lanes loops and [`Apply`]s only, which run one after the other over the elements of the strip:
+    /// their counters begin at that of the strips, and the lanes loops have the same extent and no accumulators of their own. The
+    /// accumulators fold what the last lanes loop computes, in the order of one lanes loop over the whole range. Never inside a lanes
+    /// loop or other strips.
+    Strips,
 }
 
 /// A loop from 0 to its extent.
@@ -174,6 +217,8 @@ pub enum Fold {
 
 /// The block of a fold over lanes, in iterations.
 pub const LANES_BLOCK: i64 = 4096;
+/// The elements of a strip: a multiple of every group of lanes, and a divisor of [`LANES_BLOCK`], so that folds keep their order.
+pub const STRIP: i64 = 512;
 /// The block of a fold in order, in iterations.
 pub const SERIAL_BLOCK: i64 = 128;
 
@@ -218,6 +263,80 @@ pub enum Expr {
     },
 }
 
+impl Expr {
+    /// The expression with its values and indices replaced.
+    pub fn map(
+        &self,
+        value: &impl Fn(ValueId) -> ValueId,
+        index: &impl Fn(&Index) -> Index,
+    ) -> Expr {
+        match self {
+            Expr::Load {
+                param,
+                index: at,
+                predicate,
+            } => Expr::Load {
+                param: *param,
+                index: index(at),
+                predicate: predicate.map(value),
+            },
+            Expr::Const(literal) => Expr::Const(*literal),
+            Expr::Index(at) => Expr::Index(index(at)),
+            Expr::Unary(op, a) => Expr::Unary(*op, value(*a)),
+            Expr::Binary(op, a, b) => Expr::Binary(*op, value(*a), value(*b)),
+            Expr::Compare(op, a, b) => Expr::Compare(*op, value(*a), value(*b)),
+            Expr::Select(a, b, c) => Expr::Select(value(*a), value(*b), value(*c)),
+            Expr::Fma(a, b, c) => Expr::Fma(value(*a), value(*b), value(*c)),
+            Expr::Convert(a) => Expr::Convert(value(*a)),
+            Expr::Bitcast(a) => Expr::Bitcast(value(*a)),
+            Expr::Philox {
+                key,
+                counter,
+                position,
+            } => Expr::Philox {
+                key: key.map(value),
+                counter: counter.map(value),
+                position: value(*position),
+            },
+        }
+    }
+
+    /// Calls `visit` with every value that the expression is computed from.
+    pub fn visit_values(&self, visit: &mut dyn FnMut(ValueId)) {
+        match self {
+            Expr::Load {
+                index, predicate, ..
+            } => {
+                index.visit_values(visit);
+                if let Some(p) = predicate {
+                    visit(*p);
+                }
+            }
+            Expr::Index(index) => index.visit_values(visit),
+            Expr::Const(_) => {}
+            Expr::Unary(_, a) | Expr::Convert(a) | Expr::Bitcast(a) => visit(*a),
+            Expr::Binary(_, a, b) | Expr::Compare(_, a, b) => {
+                visit(*a);
+                visit(*b);
+            }
+            Expr::Select(a, b, c) | Expr::Fma(a, b, c) => {
+                visit(*a);
+                visit(*b);
+                visit(*c);
+            }
+            Expr::Philox {
+                key,
+                counter,
+                position,
+            } => {
+                for v in key.iter().chain(counter).chain([position]) {
+                    visit(*v);
+                }
+            }
+        }
+    }
+}
+
 impl Kernel {
     /// The symbolic sizes that the code is called with, each once, in the order of first mention.
     pub fn sizes(&self) -> Vec<Dim> {
@@ -230,7 +349,7 @@ impl Kernel {
         found
     }
 
-    /// The loop whose range may be cut and shared out: a grid loop, or a lanes loop that folds nothing, behind which nothing follows and
+    /// The loop whose range may be cut and shared out: a grid loop, or lanes or strips that fold nothing, behind which nothing follows and
     /// before which only values are computed, once for each call.
     ///
     /// A kernel without one is called with the range `0..1`.
@@ -262,6 +381,11 @@ fn visit_dims(body: &[Stmt], visit: &mut impl FnMut(&Dim)) {
             Stmt::Loop(inner) => {
                 visit(&inner.extent);
                 visit_dims(&inner.body, visit);
+            }
+            Stmt::Apply(apply) => {
+                for element in apply.operands.iter().chain([&apply.target]) {
+                    element.index.visit_dims(visit);
+                }
             }
         }
     }

@@ -1,6 +1,9 @@
 //! The text of kernels: one statement a line, loops as blocks. It is for people and snapshots and is never parsed.
 
-use super::{Accumulator, Atom, Expr, Fold, Index, Kernel, Loop, LoopKind, Stmt, ValueId};
+use super::{
+    Accumulator, Apply, Atom, Element, Expr, Fold, Function, Index, Kernel, Loop, LoopKind, Stmt,
+    ValueId,
+};
 use kiln_ir::Dim;
 use kiln_ir::ops::{ReduceKind, Rules};
 use std::fmt::{self, Formatter};
@@ -29,6 +32,7 @@ impl fmt::Display for LoopKind {
             LoopKind::Grid => "grid",
             LoopKind::Lanes => "lanes",
             LoopKind::Serial => "serial",
+            LoopKind::Strips => "strips",
         })
     }
 }
@@ -53,6 +57,7 @@ fn body(f: &mut Formatter<'_>, kernel: &Kernel, stmts: &[Stmt], depth: usize) ->
                 f.write_str("\n")?;
             }
             Stmt::Loop(inner) => nested(f, kernel, inner, depth)?,
+            Stmt::Apply(apply) => writeln!(f, "{indent}{apply}")?,
         }
     }
     Ok(())
@@ -92,6 +97,31 @@ fn condition(f: &mut Formatter<'_>, predicate: Option<ValueId>) -> fmt::Result {
 /// The spelling of a reduction.
 pub(super) fn reduction(kind: ReduceKind) -> &'static str {
     kind.name()
+}
+
+impl fmt::Display for Function {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Function::Unary(op) => op.name(),
+            Function::Binary(op) => op.name(),
+        })
+    }
+}
+
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}]", self.param, self.index)
+    }
+}
+
+impl fmt::Display for Apply {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "apply {}: {} = {}", self.id, self.target, self.function)?;
+        for (i, operand) in self.operands.iter().enumerate() {
+            write!(f, "{}{operand}", if i > 0 { ", " } else { " " })?;
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Display for Accumulator {

@@ -7,14 +7,19 @@
 //! 5. Grid loops are within grid loops only and fold nothing; a lanes loop is not within a lanes loop.
 //! 6. Indices mention loops around them only, and divide by sizes that are not known to be zero or negative.
 //! 7. Extents are not known to be negative.
+//! 8. Strips are within grid and serial loops only. They hold applications and lanes loops, which have the extent of the strips and fold
+//!    nothing; what the strips fold is computed by the last lanes loop.
+//! 9. An application stands directly in strips. It has a full-width function for the type of its elements, and the number of operands
+//!    that this takes; all its indices walk with its counter in steps of 1.
 //!
 //! Whether indices stay within their buffers is not decided here: it depends on sizes.
 
 use super::print::reduction;
 use super::{
-    Access, Accumulator, Atom, Expr, Fold, Index, Kernel, Loop, LoopId, LoopKind, ParamId, Stmt,
-    ValueId,
+    Access, Accumulator, Apply, Atom, Expr, Fold, Function, Index, Kernel, Loop, LoopId, LoopKind,
+    ParamId, Stmt, ValueId,
 };
+use crate::math::wide;
 use kiln_ir::ops::{Binary, Compare, Literal, ReduceKind, Rules, Unary};
 use kiln_ir::{DType, Dim, TensorType};
 use std::collections::BTreeSet;
@@ -81,6 +86,10 @@ impl Verifier<'_> {
                     })?;
                 }
                 Stmt::Loop(inner) => self.nested(inner)?,
+                Stmt::Apply(apply) => self.apply(apply).map_err(|rule| KernelError {
+                    rule,
+                    place: apply.to_string(),
+                })?,
             }
         }
         self.visible = outside;
@@ -102,7 +111,15 @@ impl Verifier<'_> {
             match stmt {
                 Stmt::Let { value, .. } => self.show(*value),
                 Stmt::Loop(nested) => nested.accumulators.iter().for_each(|a| self.show(a.value)),
-                Stmt::Store { .. } => {}
+                Stmt::Store { .. } | Stmt::Apply(_) => {}
+            }
+        }
+        if inner.kind == LoopKind::Strips {
+            let phases = self.strips(inner).map_err(at)?;
+            for stmt in phases.last().iter().flat_map(|last| &last.body) {
+                if let Stmt::Let { value, .. } = stmt {
+                    self.show(*value);
+                }
             }
         }
         for accumulator in &inner.accumulators {
@@ -128,8 +145,11 @@ impl Verifier<'_> {
         }
         let within = |kind: LoopKind| self.open.iter().any(|(_, k)| *k == kind);
         match inner.kind {
-            LoopKind::Grid if within(LoopKind::Serial) || within(LoopKind::Lanes) => {
+            LoopKind::Grid if self.open.iter().any(|(_, k)| *k != LoopKind::Grid) => {
                 Err("a grid loop is within grid loops only".into())
+            }
+            LoopKind::Strips if within(LoopKind::Strips) || within(LoopKind::Lanes) => {
+                Err("strips are within grid and serial loops only".into())
             }
             LoopKind::Grid if !inner.accumulators.is_empty() => {
                 Err("a grid loop folds nothing".into())
@@ -137,8 +157,75 @@ impl Verifier<'_> {
             LoopKind::Lanes if within(LoopKind::Lanes) => {
                 Err("a lanes loop is not within a lanes loop".into())
             }
-            LoopKind::Grid | LoopKind::Lanes | LoopKind::Serial => Ok(()),
+            LoopKind::Grid | LoopKind::Lanes | LoopKind::Serial | LoopKind::Strips => Ok(()),
         }
+    }
+
+    /// The phases of strips, which hold nothing else but applications.
+    fn strips<'l>(&self, strips: &'l Loop) -> Result<Vec<&'l Loop>, String> {
+        let mut phases = Vec::new();
+        for stmt in &strips.body {
+            match stmt {
+                Stmt::Apply(_) => {}
+                Stmt::Loop(phase) if phase.kind == LoopKind::Lanes => {
+                    if phase.extent != strips.extent {
+                        return Err(format!("the phase {} has another extent", phase.id));
+                    }
+                    if !phase.accumulators.is_empty() {
+                        return Err(format!("the phase {} folds by itself", phase.id));
+                    }
+                    phases.push(phase);
+                }
+                Stmt::Loop(_) | Stmt::Let { .. } | Stmt::Store { .. } => {
+                    return Err("strips hold lanes loops and applications only".into());
+                }
+            }
+        }
+        if phases.is_empty() && !strips.accumulators.is_empty() {
+            return Err("strips without a lanes loop fold nothing".into());
+        }
+        Ok(phases)
+    }
+
+    fn apply(&mut self, apply: &Apply) -> Rule {
+        if !matches!(self.open.last(), Some((_, LoopKind::Strips))) {
+            return Err("an application stands directly in strips".into());
+        }
+        if !self.loops.insert(apply.id) {
+            return Err(format!("loop {} is opened twice", apply.id));
+        }
+        let dtype = self.param(apply.target.param, Access::Write)?;
+        if wide::position(apply.function, dtype).is_none() {
+            return Err(format!(
+                "`{}` of {dtype} has no full-width function",
+                apply.function
+            ));
+        }
+        let takes = match apply.function {
+            Function::Unary(_) => 1,
+            Function::Binary(_) => 2,
+        };
+        if apply.operands.len() != takes {
+            return Err(format!("`{}` takes {takes} operands", apply.function));
+        }
+        for operand in &apply.operands {
+            let found = self.param(operand.param, Access::Read)?;
+            if found != dtype {
+                return Err(format!("{operand} is {found}, not {dtype}"));
+            }
+        }
+        self.open.push((apply.id, LoopKind::Lanes));
+        for element in apply.operands.iter().chain([&apply.target]) {
+            self.index(&element.index)?;
+            if element.index.step(apply.id) != Some(1) {
+                return Err(format!(
+                    "{element} does not walk with {} in steps of 1",
+                    apply.id
+                ));
+            }
+        }
+        self.open.pop();
+        Ok(())
     }
 
     fn define(&mut self, value: ValueId) -> Rule {

@@ -2,7 +2,8 @@
 //!
 //! Lowering works in two steps. `points.rs` evaluates the roots of a group at one point of its space, into a flat list of values whose
 //! indices speak of one counter for each axis. `nest.rs` decides which loops run over these axes and where in the nest each value is
-//! computed. Neither knows of buffers: parameters of a kernel name nodes, and the planner gives them memory.
+//! computed. Neither knows of buffers: parameters of a kernel name nodes, and the planner gives them memory. `strips.rs` then cuts lanes
+//! loops with transcendental functions into phases, before the planner asks what a kernel may do in place.
 
 use crate::fusion::{Group, Groups, Space, is_given};
 use crate::kernel::Kernel;
@@ -14,6 +15,7 @@ mod nest;
 mod points;
 mod product;
 mod scatter;
+mod strips;
 
 pub(crate) use product::ProductShape;
 
@@ -58,8 +60,12 @@ pub struct LowerError {
     pub reason: String,
 }
 
-/// Lowers every group of a partition, in order.
-pub(crate) fn lower(graph: &Graph, groups: &Groups) -> Result<Vec<LoweredGroup>, LowerError> {
+/// Lowers every group of a partition, in order. With `strips`, kernels compute transcendental functions strip by strip.
+pub(crate) fn lower(
+    graph: &Graph,
+    groups: &Groups,
+    strips: bool,
+) -> Result<Vec<LoweredGroup>, LowerError> {
     let mut stored = vec![false; graph.len()];
     for (id, node) in graph.nodes() {
         stored[id.index()] = is_given(node);
@@ -70,7 +76,13 @@ pub(crate) fn lower(graph: &Graph, groups: &Groups) -> Result<Vec<LoweredGroup>,
     groups
         .groups
         .iter()
-        .map(|group| lower_group(graph, &stored, group))
+        .map(|group| {
+            let mut lowered = lower_group(graph, &stored, group)?;
+            if let (true, Some(kernel)) = (strips, &mut lowered.kernel) {
+                strips::cut(kernel);
+            }
+            Ok(lowered)
+        })
         .collect()
 }
 

@@ -428,36 +428,6 @@ pub(super) fn visit_operands(item: &Item, visit: &mut dyn FnMut(ValueId)) {
                 visit(*position);
             }
         }
-        Item::Let { expr, .. } => match expr {
-            Expr::Load {
-                index, predicate, ..
-            } => {
-                index.visit_values(visit);
-                if let Some(p) = predicate {
-                    visit(*p);
-                }
-            }
-            Expr::Index(index) => index.visit_values(visit),
-            Expr::Const(_) => {}
-            Expr::Unary(_, a) | Expr::Convert(a) | Expr::Bitcast(a) => visit(*a),
-            Expr::Binary(_, a, b) | Expr::Compare(_, a, b) => {
-                visit(*a);
-                visit(*b);
-            }
-            Expr::Select(a, b, c) | Expr::Fma(a, b, c) => {
-                visit(*a);
-                visit(*b);
-                visit(*c);
-            }
-            Expr::Philox {
-                key,
-                counter,
-                position,
-            } => {
-                for v in key.iter().chain(counter).chain([position]) {
-                    visit(*v);
-                }
-            }
-        },
+        Item::Let { expr, .. } => expr.visit_values(visit),
     }
 }

@@ -8,6 +8,7 @@ use super::{Machine32, at_most, horner, with_sign};
 /// degree 14 on [1, 3.95] (absolute error below 2^-26.9), which is 1 from there on. A direct
 /// polynomial of that degree is shorter than the usual detour over exp.
 /// erf(±0) = ±0, erf(±inf) = ±1.
+#[inline(always)]
 pub fn erf_f32<M: Machine32>(m: &mut M, x: M::F) -> M::F {
     let magnitude = m.abs(x);
     let square = m.mul(x, x);

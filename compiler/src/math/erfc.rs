@@ -10,6 +10,7 @@ use super::{Machine32, at_most, horner};
 /// 1981); 2 - erfc(a) for negative x. The square, its exponential, g and the quotient all carry their
 /// rounding errors along to first order, since each would cost half an ULP or more.
 /// erfc(inf) = 0, erfc(-inf) = 2; subnormal results are not flushed.
+#[inline(always)]
 pub fn erfc_f32<M: Machine32>(m: &mut M, x: M::F) -> M::F {
     let a = m.abs(x);
     let a = at_most(m, a, 10.2);

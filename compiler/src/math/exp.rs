@@ -18,6 +18,7 @@ pub(crate) const MAGIC_SCALE: f32 = MAGIC + 127.0;
 /// The exponent is shifted by -1, or by 63 where the result may be subnormal, and the last product
 /// takes the shift back: so 2^n is always one normal factor, and the only rounding of a subnormal
 /// result is the last one.
+#[inline(always)]
 fn exp_wide<M: Machine32>(m: &mut M, x: M::F) -> M::F {
     let border = m.float(-64.0);
     let is_low = m.lt(x, border);
@@ -34,12 +35,14 @@ fn exp_wide<M: Machine32>(m: &mut M, x: M::F) -> M::F {
 /// `exp(x)` for x in [-87, 88]; NaN stays NaN.
 ///
 /// exp(r) = 1 + r + r^2 q(r) on [-ln 2 / 2, ln 2 / 2], degree 6, relative error below 2^-28.1.
+#[inline(always)]
 pub(crate) fn exp_narrow<M: Machine32>(m: &mut M, x: M::F) -> M::F {
     let magic = m.float(MAGIC_SCALE);
     exp_scaled(m, x, magic)
 }
 
 /// `exp(x) * 2^k` where `magic` is [`MAGIC_SCALE`] + k and the exponent of the result is normal.
+#[inline(always)]
 fn exp_scaled<M: Machine32>(m: &mut M, x: M::F, magic: M::F) -> M::F {
     let (t, r) = reduce(m, x, magic);
     let p = horner(
@@ -62,6 +65,7 @@ fn exp_scaled<M: Machine32>(m: &mut M, x: M::F, magic: M::F) -> M::F {
 }
 
 /// x = n ln 2 + r with |r| at most ln 2 / 2: returns n + `magic` and r.
+#[inline(always)]
 fn reduce<M: Machine32>(m: &mut M, x: M::F, magic: M::F) -> (M::F, M::F) {
     let (t, n, a) = reduce_high(m, x, magic);
     let low = m.float(LN2_LOW);
@@ -70,6 +74,7 @@ fn reduce<M: Machine32>(m: &mut M, x: M::F, magic: M::F) -> (M::F, M::F) {
 }
 
 /// The same reduction, with the rounding error of r: returns n + `magic`, r and the error.
+#[inline(always)]
 pub(crate) fn reduce_precisely<M: Machine32>(
     m: &mut M,
     x: M::F,
@@ -86,6 +91,7 @@ pub(crate) fn reduce_precisely<M: Machine32>(
 /// n + `magic`, n, and x - n times the first part of ln 2, which is exact.
 ///
 /// `magic` is [`MAGIC`] plus an integer.
+#[inline(always)]
 fn reduce_high<M: Machine32>(m: &mut M, x: M::F, magic: M::F) -> (M::F, M::F, M::F) {
     let inverse = m.float(std::f32::consts::LOG2_E);
     let t = m.fma(x, inverse, magic);
@@ -98,6 +104,7 @@ fn reduce_high<M: Machine32>(m: &mut M, x: M::F, magic: M::F) -> (M::F, M::F, M:
 /// `e^x` of f32 lanes, at most 1 ULP from the correctly rounded result for every input.
 ///
 /// exp(-inf) = 0, exp(inf) = inf, NaN gives NaN; subnormal results are not flushed.
+#[inline(always)]
 pub fn exp_f32<M: Machine32>(m: &mut M, x: M::F) -> M::F {
     let x = at_most(m, x, 88.8);
     let x = at_least(m, x, -104.0);
@@ -106,6 +113,7 @@ pub fn exp_f32<M: Machine32>(m: &mut M, x: M::F) -> M::F {
 
 /// `(exp(r) - 1 - r) / r^2` on [-ln 2 / 2, ln 2 / 2], degree 5: r + r^2 q(r) is expm1(r) with a relative
 /// error below 2^-30.8.
+#[inline(always)]
 pub(crate) fn quotient<M: Machine32>(m: &mut M, r: M::F) -> M::F {
     horner(
         m,
@@ -125,6 +133,7 @@ pub(crate) fn quotient<M: Machine32>(m: &mut M, r: M::F) -> M::F {
 ///
 /// expm1(±0) = ±0, expm1(-inf) = -1, expm1(inf) = inf, NaN gives NaN.
 /// The result is 2^n expm1(r) + (2^n - 1), computed at half scale so that n = 128 does not overflow.
+#[inline(always)]
 pub fn expm1_f32<M: Machine32>(m: &mut M, x: M::F) -> M::F {
     let clamped = at_most(m, x, 88.8);
     let clamped = at_least(m, clamped, -18.0);
@@ -152,6 +161,7 @@ pub fn expm1_f32<M: Machine32>(m: &mut M, x: M::F) -> M::F {
 ///
 /// Computed from e = exp(-|x|) as 1 / (1 + e) or e / (1 + e), so that nothing overflows and the
 /// left tail keeps its subnormal results.
+#[inline(always)]
 pub fn logistic_f32<M: Machine32>(m: &mut M, x: M::F) -> M::F {
     let magnitude = m.abs(x);
     let negated = m.neg(magnitude);
@@ -166,6 +176,7 @@ pub fn logistic_f32<M: Machine32>(m: &mut M, x: M::F) -> M::F {
 }
 
 /// `log(1 + e^x)` of f32 lanes, at most 2 ULP: max(x, 0) + log1p(exp(-|x|)).
+#[inline(always)]
 pub fn softplus_f32<M: Machine32>(m: &mut M, x: M::F) -> M::F {
     let magnitude = m.abs(x);
     let negated = m.neg(magnitude);
@@ -180,6 +191,7 @@ pub fn softplus_f32<M: Machine32>(m: &mut M, x: M::F) -> M::F {
 ///
 /// Below 0.8125 an odd polynomial of degree 13 (relative error below 2^-27.6), above it
 /// 1 - 2 / (exp(2|x|) + 1), which is 1 from 9.02 on. tanh(±0) = ±0, tanh(±inf) = ±1.
+#[inline(always)]
 pub fn tanh_f32<M: Machine32>(m: &mut M, x: M::F) -> M::F {
     let magnitude = m.abs(x);
     let square = m.mul(x, x);

@@ -13,6 +13,7 @@ pub(crate) const TAKE_BACK: f64 = f64::from_bits(512 << 52);
 const LN2_LOW: f64 = 2.319_046_813_846_299_6e-17;
 
 /// `exp(x)` for x in [-746, 710]; NaN stays NaN. The exponent is shifted as in f32.
+#[inline(always)]
 fn exp_wide<M: Machine64>(m: &mut M, x: M::F) -> M::F {
     let border = m.float(-512.0);
     let is_low = m.lt(x, border);
@@ -27,6 +28,7 @@ fn exp_wide<M: Machine64>(m: &mut M, x: M::F) -> M::F {
 }
 
 /// `exp(x) * 2^k` where `magic` is [`MAGIC_SCALE`] + k and the exponent of the result is normal.
+#[inline(always)]
 fn exp_scaled<M: Machine64>(m: &mut M, x: M::F, magic: M::F) -> M::F {
     let (t, r) = reduce(m, x, magic);
     let q = quotient(m, r);
@@ -39,6 +41,7 @@ fn exp_scaled<M: Machine64>(m: &mut M, x: M::F, magic: M::F) -> M::F {
 }
 
 /// 2^n from n + [`MAGIC_SCALE`].
+#[inline(always)]
 pub(crate) fn power<M: Machine64>(m: &mut M, t: M::F) -> M::F {
     let bits = m.bits(t);
     let scale = m.shl(bits, 52);
@@ -46,6 +49,7 @@ pub(crate) fn power<M: Machine64>(m: &mut M, t: M::F) -> M::F {
 }
 
 /// x = n ln 2 + r with |r| at most ln 2 / 2: returns n + `magic` and r.
+#[inline(always)]
 fn reduce<M: Machine64>(m: &mut M, x: M::F, magic: M::F) -> (M::F, M::F) {
     let (t, n, a) = reduce_high(m, x, magic);
     let low = m.float(-LN2_LOW);
@@ -54,6 +58,7 @@ fn reduce<M: Machine64>(m: &mut M, x: M::F, magic: M::F) -> (M::F, M::F) {
 }
 
 /// The same reduction, with the rounding error of r: returns n + `magic`, r and the error.
+#[inline(always)]
 pub(crate) fn reduce_precisely<M: Machine64>(
     m: &mut M,
     x: M::F,
@@ -70,6 +75,7 @@ pub(crate) fn reduce_precisely<M: Machine64>(
 /// n + `magic`, n, and x - n times the first part of ln 2, which is exact.
 ///
 /// `magic` is [`MAGIC`] plus an integer.
+#[inline(always)]
 fn reduce_high<M: Machine64>(m: &mut M, x: M::F, magic: M::F) -> (M::F, M::F, M::F) {
     let inverse = m.float(std::f64::consts::LOG2_E);
     let t = m.fma(x, inverse, magic);
@@ -81,6 +87,7 @@ fn reduce_high<M: Machine64>(m: &mut M, x: M::F, magic: M::F) -> (M::F, M::F, M:
 
 /// `(exp(r) - 1 - r) / r^2` on [-ln 2 / 2, ln 2 / 2], degree 10: r + r^2 q(r) is expm1(r) with a
 /// relative error below 2^-61.4.
+#[inline(always)]
 pub(crate) fn quotient<M: Machine64>(m: &mut M, r: M::F) -> M::F {
     horner(
         m,
@@ -102,6 +109,7 @@ pub(crate) fn quotient<M: Machine64>(m: &mut M, r: M::F) -> M::F {
 }
 
 /// `e^x` of f64 lanes, at most 2 ULP, with the special cases of f32.
+#[inline(always)]
 pub fn exp_f64<M: Machine64>(m: &mut M, x: M::F) -> M::F {
     let x = at_most(m, x, 710.0);
     let x = at_least(m, x, -746.0);
@@ -109,6 +117,7 @@ pub fn exp_f64<M: Machine64>(m: &mut M, x: M::F) -> M::F {
 }
 
 /// `e^x - 1` of f64 lanes, at most 2 ULP, with the method and special cases of f32.
+#[inline(always)]
 pub fn expm1_f64<M: Machine64>(m: &mut M, x: M::F) -> M::F {
     let clamped = at_most(m, x, 710.0);
     let clamped = at_least(m, clamped, -40.0);
@@ -131,6 +140,7 @@ pub fn expm1_f64<M: Machine64>(m: &mut M, x: M::F) -> M::F {
 }
 
 /// `exp(-|x|)`, of use where the exponential must not overflow; NaN stays NaN.
+#[inline(always)]
 fn decay<M: Machine64>(m: &mut M, x: M::F) -> M::F {
     let magnitude = m.abs(x);
     let negated = m.neg(magnitude);
@@ -139,6 +149,7 @@ fn decay<M: Machine64>(m: &mut M, x: M::F) -> M::F {
 }
 
 /// `1 / (1 + e^-x)` of f64 lanes, at most 2 ULP.
+#[inline(always)]
 pub fn logistic_f64<M: Machine64>(m: &mut M, x: M::F) -> M::F {
     let e = decay(m, x);
     let zero = m.float(0.0);
@@ -150,6 +161,7 @@ pub fn logistic_f64<M: Machine64>(m: &mut M, x: M::F) -> M::F {
 }
 
 /// `log(1 + e^x)` of f64 lanes, at most 2 ULP: max(x, 0) + log1p(exp(-|x|)).
+#[inline(always)]
 pub fn softplus_f64<M: Machine64>(m: &mut M, x: M::F) -> M::F {
     let e = decay(m, x);
     let tail = log1p_unit(m, e);
@@ -161,6 +173,7 @@ pub fn softplus_f64<M: Machine64>(m: &mut M, x: M::F) -> M::F {
 ///
 /// Below 0.625 an odd polynomial of degree 23 (relative error below 2^-56.4), above it
 /// 1 - 2 / (exp(2|x|) + 1), which is 1 from 19.1 on.
+#[inline(always)]
 pub fn tanh_f64<M: Machine64>(m: &mut M, x: M::F) -> M::F {
     let magnitude = m.abs(x);
     let square = m.mul(x, x);

@@ -14,6 +14,7 @@ const LN2_LOW: f32 = 1.428_606_8e-6;
 const EXPONENT: i32 = 0xff80_0000_u32.cast_signed();
 
 /// `log(1 + f)` for f in [-1/4, 1/2]: f - f^2/2 + f^3 q(f), degree 10, relative error below 2^-27.5.
+#[inline(always)]
 fn log1p_reduced<M: Machine32>(m: &mut M, f: M::F) -> M::F {
     let q = log1p_quotient(m, f);
     let square = m.mul(f, f);
@@ -21,6 +22,7 @@ fn log1p_reduced<M: Machine32>(m: &mut M, f: M::F) -> M::F {
 }
 
 /// `(log(1 + f) - f) / f^2` for f in [-1/4, 1/2].
+#[inline(always)]
 fn log1p_quotient<M: Machine32>(m: &mut M, f: M::F) -> M::F {
     horner(
         m,
@@ -42,6 +44,7 @@ fn log1p_quotient<M: Machine32>(m: &mut M, f: M::F) -> M::F {
 /// `log x` of f32 lanes, at most 1 ULP.
 ///
 /// log(±0) = -inf, log(x < 0) = NaN, log(inf) = inf; subnormal inputs are exact inputs.
+#[inline(always)]
 pub fn log_f32<M: Machine32>(m: &mut M, x: M::F) -> M::F {
     let least = m.float(f32::MIN_POSITIVE);
     let subnormal = m.lt(x, least);
@@ -73,6 +76,7 @@ pub fn log_f32<M: Machine32>(m: &mut M, x: M::F) -> M::F {
 
 /// Puts the special cases of a logarithm around `usual`: `x` if it is +inf or NaN, -inf where
 /// `argument` is `pole`, NaN below it.
+#[inline(always)]
 fn special<M: Machine32>(m: &mut M, argument: M::F, pole: M::F, x: M::F, usual: M::F) -> M::F {
     let infinity = m.float(f32::INFINITY);
     let finite = m.lt(x, infinity);
@@ -89,6 +93,7 @@ fn special<M: Machine32>(m: &mut M, argument: M::F, pole: M::F, x: M::F, usual: 
 ///
 /// With 1 + x = 2^e m only e is taken from the rounded sum; m - 1 = x 2^-e + (2^-e - 1) is exact or
 /// rounded once. log1p(±0) = ±0, log1p(-1) = -inf, below it NaN, log1p(inf) = inf.
+#[inline(always)]
 pub fn log1p_f32<M: Machine32>(m: &mut M, x: M::F) -> M::F {
     let one = m.float(1.0);
     let sum = m.add(x, one);
@@ -130,6 +135,7 @@ pub fn log1p_f32<M: Machine32>(m: &mut M, x: M::F) -> M::F {
 }
 
 /// `log(1 + x)` for x in [0, 1]; NaN stays NaN. Above 1/2 it is ln 2 + log1p((x - 1) / 2).
+#[inline(always)]
 pub(crate) fn log1p_unit<M: Machine32>(m: &mut M, x: M::F) -> M::F {
     let half = m.float(0.5);
     let upper = m.lt(half, x);

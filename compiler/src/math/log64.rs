@@ -16,6 +16,7 @@ const LN2_LOW: f64 = 7.371_002_565_167_799e-13;
 
 /// The exponent e, as a float, of an exponent field that may be negative. There is no 64-bit
 /// arithmetic shift, so the field is biased first.
+#[inline(always)]
 pub(crate) fn exponent<M: Machine64>(m: &mut M, field: M::I) -> M::F {
     let bias = m.int(0x4000_0000_0000_0000);
     let biased = m.iadd(field, bias);
@@ -30,6 +31,7 @@ pub(crate) fn exponent<M: Machine64>(m: &mut M, field: M::I) -> M::F {
 /// `e ln 2 + log(1 + f)` for f in [-1/4, 1/2].
 ///
 /// log((1 + s) / (1 - s)) = 2 s + s^3 p(s^2), degree 17 on [-0.2, 0.2], error below 2^-61.6 |s|.
+#[inline(always)]
 fn assemble<M: Machine64>(m: &mut M, e: M::F, f: M::F) -> M::F {
     let two = m.float(2.0);
     let denominator = m.add(f, two);
@@ -64,6 +66,7 @@ fn assemble<M: Machine64>(m: &mut M, e: M::F, f: M::F) -> M::F {
 }
 
 /// `log x` of f64 lanes, at most 2 ULP, with the special cases of f32.
+#[inline(always)]
 pub fn log_f64<M: Machine64>(m: &mut M, x: M::F) -> M::F {
     let least = m.float(f64::MIN_POSITIVE);
     let subnormal = m.lt(x, least);
@@ -91,6 +94,7 @@ pub fn log_f64<M: Machine64>(m: &mut M, x: M::F) -> M::F {
 
 /// Puts the special cases of a logarithm around `usual`: `x` if it is +inf or NaN, -inf at the pole,
 /// NaN below it.
+#[inline(always)]
 fn special<M: Machine64>(m: &mut M, x: M::F, pole: M::F, usual: M::F) -> M::F {
     let infinity = m.float(f64::INFINITY);
     let finite = m.lt(x, infinity);
@@ -104,6 +108,7 @@ fn special<M: Machine64>(m: &mut M, x: M::F, pole: M::F, usual: M::F) -> M::F {
 }
 
 /// `log(1 + x)` of f64 lanes, at most 2 ULP, with the method and special cases of f32.
+#[inline(always)]
 pub fn log1p_f64<M: Machine64>(m: &mut M, x: M::F) -> M::F {
     let one = m.float(1.0);
     let sum = m.add(x, one);
@@ -132,6 +137,7 @@ pub fn log1p_f64<M: Machine64>(m: &mut M, x: M::F) -> M::F {
 }
 
 /// `log(1 + x)` for x in [0, 1]; NaN stays NaN. Above 1/2 it is ln 2 + log1p((x - 1) / 2).
+#[inline(always)]
 pub(crate) fn log1p_unit<M: Machine64>(m: &mut M, x: M::F) -> M::F {
     let half = m.float(0.5);
     let upper = m.lt(half, x);

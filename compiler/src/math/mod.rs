@@ -2,7 +2,8 @@
 //!
 //! A recipe is a generic function over a [`Machine`]. The emitter's machine appends Cranelift
 //! instructions, so the recipe becomes an inlined polynomial in a kernel; [`Host32`] and [`Host64`]
-//! run it on one lane, for constant folding and for the exhaustive tests. Every method of
+//! run it on one lane, for constant folding and for the exhaustive tests; the machines of [`wide`]
+//! on the widest registers, over whole strips of memory. Every method of
 //! [`Machine`] is exact or correctly rounded by IEEE 754, so all machines give the same bits.
 //!
 //! Rules that every recipe keeps:
@@ -41,6 +42,7 @@ pub mod pow64;
 pub mod root;
 pub mod trig;
 pub mod trig64;
+pub mod wide;
 
 pub use host::{Host32, Host64};
 
@@ -153,6 +155,7 @@ pub trait Machine64: Machine<Scalar = f64, Word = i64> {}
 impl<T: Machine<Scalar = f64, Word = i64>> Machine64 for T {}
 
 /// The polynomial in `x` by Horner's rule; coefficients from the highest degree down to degree 0.
+#[inline(always)]
 pub(crate) fn horner<M: Machine>(m: &mut M, x: M::F, coefficients: &[M::Scalar]) -> M::F {
     let (first, rest) = coefficients
         .split_first()
@@ -166,6 +169,7 @@ pub(crate) fn horner<M: Machine>(m: &mut M, x: M::F, coefficients: &[M::Scalar])
 }
 
 /// The smaller of `x` and the constant `bound`; NaN stays NaN.
+#[inline(always)]
 pub(crate) fn at_most<M: Machine>(m: &mut M, x: M::F, bound: M::Scalar) -> M::F {
     let bound = m.float(bound);
     let over = m.lt(bound, x);
@@ -173,6 +177,7 @@ pub(crate) fn at_most<M: Machine>(m: &mut M, x: M::F, bound: M::Scalar) -> M::F 
 }
 
 /// The larger of `x` and the constant `bound`; NaN stays NaN.
+#[inline(always)]
 pub(crate) fn at_least<M: Machine>(m: &mut M, x: M::F, bound: M::Scalar) -> M::F {
     let bound = m.float(bound);
     let under = m.lt(x, bound);
@@ -181,6 +186,7 @@ pub(crate) fn at_least<M: Machine>(m: &mut M, x: M::F, bound: M::Scalar) -> M::F
 
 /// `magnitude` (whose sign bit must be clear, or agree) with the sign bit of `sign`; `mask` is the
 /// word with only the sign bit set.
+#[inline(always)]
 pub(crate) fn with_sign<M: Machine>(m: &mut M, magnitude: M::F, sign: M::F, mask: M::Word) -> M::F {
     let mask = m.int(mask);
     let sign = m.bits(sign);

@@ -9,6 +9,7 @@ use super::{Machine32, at_least, at_most, horner, with_sign};
 /// c = 2 / ln 2, in pairs of floats (Dekker 1971) where rounding would be multiplied by y: the
 /// exponent y log2 |x| is good to about 2^-27. The series' tail is a fit of degree 4 in s^2 with
 /// error below 2^-35.8 on |s| at most 0.2; 2^r has degree 6 and a relative error below 2^-27.8.
+#[inline(always)]
 pub fn pow_f32<M: Machine32>(m: &mut M, x: M::F, y: M::F) -> M::F {
     let zero = m.float(0.0);
     let one = m.float(1.0);
@@ -58,6 +59,7 @@ pub fn pow_f32<M: Machine32>(m: &mut M, x: M::F, y: M::F) -> M::F {
 }
 
 /// Whether `v`, which is not negative, is an integer; true for infinity, any for NaN.
+#[inline(always)]
 fn integral<M: Machine32>(m: &mut M, v: M::F) -> M::M {
     let border = m.float(8_388_608.0);
     let large = m.le(border, v);
@@ -68,6 +70,7 @@ fn integral<M: Machine32>(m: &mut M, v: M::F) -> M::M {
 }
 
 /// `log2 a` as an unevaluated sum, for positive finite `a`.
+#[inline(always)]
 fn log2<M: Machine32>(m: &mut M, a: M::F) -> (M::F, M::F) {
     let one = m.float(1.0);
     let least = m.float(f32::MIN_POSITIVE);
@@ -141,6 +144,7 @@ fn log2<M: Machine32>(m: &mut M, a: M::F) -> (M::F, M::F) {
 }
 
 /// `2^(x + low)`; overflows and underflows as it must, NaN stays NaN.
+#[inline(always)]
 fn exp2<M: Machine32>(m: &mut M, x: M::F, low: M::F) -> M::F {
     let x = at_most(m, x, 128.5);
     let x = at_least(m, x, -151.0);

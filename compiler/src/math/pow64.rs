@@ -9,6 +9,7 @@ use super::{Machine64, at_least, at_most, horner, with_sign};
 /// The method is that of f32 in pairs of f64; the exponent y log2 |x| is good to about 2^-55.
 /// The series' tail is a fit of degree 16 in s with error below 2^-70.5; 2^r has degree 12 and a
 /// relative error below 2^-59.1.
+#[inline(always)]
 pub fn pow_f64<M: Machine64>(m: &mut M, x: M::F, y: M::F) -> M::F {
     let zero = m.float(0.0);
     let one = m.float(1.0);
@@ -58,6 +59,7 @@ pub fn pow_f64<M: Machine64>(m: &mut M, x: M::F, y: M::F) -> M::F {
 }
 
 /// Whether `v`, which is not negative, is an integer; true for infinity, any for NaN.
+#[inline(always)]
 fn integral<M: Machine64>(m: &mut M, v: M::F) -> M::M {
     let border = m.float(4_503_599_627_370_496.0);
     let large = m.le(border, v);
@@ -68,6 +70,7 @@ fn integral<M: Machine64>(m: &mut M, v: M::F) -> M::M {
 }
 
 /// `log2 a` as an unevaluated sum, for positive finite `a`.
+#[inline(always)]
 fn log2<M: Machine64>(m: &mut M, a: M::F) -> (M::F, M::F) {
     let one = m.float(1.0);
     let least = m.float(f64::MIN_POSITIVE);
@@ -150,6 +153,7 @@ fn log2<M: Machine64>(m: &mut M, a: M::F) -> (M::F, M::F) {
 }
 
 /// `2^(x + low)`; overflows and underflows as it must, NaN stays NaN.
+#[inline(always)]
 fn exp2<M: Machine64>(m: &mut M, x: M::F, low: M::F) -> M::F {
     let x = at_most(m, x, 1024.5);
     let x = at_least(m, x, -1076.0);

@@ -3,12 +3,14 @@
 use super::{Machine, Machine32, Machine64, horner, with_sign};
 
 /// `1 / x` of f32 lanes, correctly rounded. recip(±0) = ±inf, recip(±inf) = ±0.
+#[inline(always)]
 pub fn recip_f32<M: Machine32>(m: &mut M, x: M::F) -> M::F {
     let one = m.float(1.0);
     m.div(one, x)
 }
 
 /// `1 / x` of f64 lanes, correctly rounded. recip(±0) = ±inf, recip(±inf) = ±0.
+#[inline(always)]
 pub fn recip_f64<M: Machine64>(m: &mut M, x: M::F) -> M::F {
     let one = m.float(1.0);
     m.div(one, x)
@@ -17,6 +19,7 @@ pub fn recip_f64<M: Machine64>(m: &mut M, x: M::F) -> M::F {
 /// `1 / sqrt(x)` of f32 lanes, at most 1 ULP: two correctly rounded operations.
 ///
 /// rsqrt(±0) = ±inf, rsqrt(inf) = 0, rsqrt(x < 0) = NaN.
+#[inline(always)]
 pub fn rsqrt_f32<M: Machine32>(m: &mut M, x: M::F) -> M::F {
     let root = m.sqrt(x);
     let one = m.float(1.0);
@@ -24,6 +27,7 @@ pub fn rsqrt_f32<M: Machine32>(m: &mut M, x: M::F) -> M::F {
 }
 
 /// `1 / sqrt(x)` of f64 lanes, at most 1 ULP, with the special cases of [`rsqrt_f32`].
+#[inline(always)]
 pub fn rsqrt_f64<M: Machine64>(m: &mut M, x: M::F) -> M::F {
     let root = m.sqrt(x);
     let one = m.float(1.0);
@@ -33,6 +37,7 @@ pub fn rsqrt_f64<M: Machine64>(m: &mut M, x: M::F) -> M::F {
 /// The smaller magnitude over the larger, in [0, 1], and whether |y| is the larger one.
 ///
 /// Equal magnitudes give 0 if both are zero and 1 otherwise, infinities included; NaN gives NaN.
+#[inline(always)]
 fn ratio<M: Machine>(m: &mut M, y: M::F, x: M::F, zero: M::Scalar, one: M::Scalar) -> (M::F, M::M) {
     let (y, x) = (m.abs(y), m.abs(x));
     let steep = m.lt(x, y);
@@ -48,6 +53,7 @@ fn ratio<M: Machine>(m: &mut M, y: M::F, x: M::F, zero: M::Scalar, one: M::Scala
 
 /// From the arctangent `a` of the ratio to the angle: reflects at the diagonal and at the axis, then
 /// takes the sign of y. `high + low` is pi, `half_high + half_low` its half.
+#[inline(always)]
 fn unfold<M: Machine>(
     m: &mut M,
     a: M::F,
@@ -70,6 +76,7 @@ fn unfold<M: Machine>(
 /// The angle of the point (x, y), of f32 lanes, at most 2 ULP, with the special cases of C99.
 ///
 /// atan(q) = q + q^3 p(q^2) on [0, 1], degree 19, relative error below 2^-28.5.
+#[inline(always)]
 pub fn atan2_f32<M: Machine32>(m: &mut M, y: M::F, x: M::F) -> M::F {
     let (q, steep) = ratio(m, y, x, 0.0, 1.0);
     let square = m.mul(q, q);
@@ -112,6 +119,7 @@ pub fn atan2_f32<M: Machine32>(m: &mut M, y: M::F, x: M::F) -> M::F {
 /// The angle of the point (x, y), of f64 lanes, at most 2 ULP, with the special cases of C99.
 ///
 /// atan(q) = q + q^3 p(q^2) on [0, 1], degree 41, relative error below 2^-57.5.
+#[inline(always)]
 pub fn atan2_f64<M: Machine64>(m: &mut M, y: M::F, x: M::F) -> M::F {
     let (q, steep) = ratio(m, y, x, 0.0, 1.0);
     let square = m.mul(q, q);

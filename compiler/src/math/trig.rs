@@ -33,6 +33,7 @@ pub(crate) struct Reduced<M: Machine> {
 ///
 /// `x - n c0` is exact: both are multiples of an ULP of c0, and the difference is below 1.
 /// `n c1` and its subtraction are error-free, since the difference may cancel almost completely.
+#[inline(always)]
 pub(crate) fn reduce<M: Machine>(
     m: &mut M,
     x: M::F,
@@ -69,6 +70,7 @@ const REDUCTION: Reduction<f32> = Reduction {
 ///
 /// sin(r) = r + r^3 s(r^2), degree 7, relative error below 2^-27.6, and cos(r) = 1 - r^2/2 + r^4 c(r^2),
 /// degree 8, error below 2^-32.9, both on [-0.8, 0.8].
+#[inline(always)]
 fn kernel<M: Machine32>(m: &mut M, r: M::F, tail: M::F) -> (M::F, M::F) {
     let square = m.mul(r, r);
     let c = horner(
@@ -91,6 +93,7 @@ fn kernel<M: Machine32>(m: &mut M, r: M::F, tail: M::F) -> (M::F, M::F) {
 }
 
 /// `sin(x)` of f32 lanes, at most 1 ULP. sin(±0) = ±0, sin(±inf) = NaN.
+#[inline(always)]
 pub fn sin_f32<M: Machine32>(m: &mut M, x: M::F) -> M::F {
     let Reduced { n, r, tail } = reduce(m, x, &REDUCTION);
     let (sin, cos) = kernel(m, r, tail);
@@ -106,6 +109,7 @@ pub fn sin_f32<M: Machine32>(m: &mut M, x: M::F) -> M::F {
 }
 
 /// `cos(x)` of f32 lanes, at most 1 ULP. cos(±inf) = NaN.
+#[inline(always)]
 pub fn cos_f32<M: Machine32>(m: &mut M, x: M::F) -> M::F {
     let Reduced { n, r, tail } = reduce(m, x, &REDUCTION);
     let (sin, cos) = kernel(m, r, tail);
@@ -119,6 +123,7 @@ pub fn cos_f32<M: Machine32>(m: &mut M, x: M::F) -> M::F {
 }
 
 /// sin(r + n pi/2): the sine or cosine of r by the last bit of n, negated by the bit above.
+#[inline(always)]
 fn pick<M: Machine32>(m: &mut M, n: M::I, sin: M::F, cos: M::F) -> M::F {
     let is_odd = odd(m, n);
     let y = m.select(is_odd, cos, sin);
@@ -130,6 +135,7 @@ fn pick<M: Machine32>(m: &mut M, n: M::I, sin: M::F, cos: M::F) -> M::F {
     m.with_bits(bits)
 }
 
+#[inline(always)]
 fn odd<M: Machine32>(m: &mut M, n: M::I) -> M::M {
     let one = m.int(1);
     let last = m.iand(n, one);
@@ -140,6 +146,7 @@ fn odd<M: Machine32>(m: &mut M, n: M::I) -> M::M {
 ///
 /// tan(r) = r + r^3 t(r^2), degree 15, relative error below 2^-29.2 on [-0.79, 0.79].
 /// tan(±0) = ±0, tan(±inf) = NaN.
+#[inline(always)]
 pub fn tan_f32<M: Machine32>(m: &mut M, x: M::F) -> M::F {
     let Reduced { n, r, tail } = reduce(m, x, &REDUCTION);
     let square = m.mul(r, r);

@@ -20,6 +20,7 @@ const REDUCTION: Reduction<f64> = Reduction {
 ///
 /// sin(r) = r + r^3 s(r^2), degree 15, relative error below 2^-62.8, and cos(r) = 1 - r^2/2 + r^4 c(r^2),
 /// degree 16, error below 2^-68, both on [-0.8, 0.8].
+#[inline(always)]
 pub(crate) fn kernel<M: Machine64>(m: &mut M, r: M::F, tail: M::F) -> (M::F, M::F) {
     let square = m.mul(r, r);
     let c = horner(
@@ -63,6 +64,7 @@ pub(crate) fn kernel<M: Machine64>(m: &mut M, r: M::F, tail: M::F) -> (M::F, M::
 }
 
 /// The tangent of r + tail.
+#[inline(always)]
 pub(crate) fn tan_kernel<M: Machine64>(m: &mut M, r: M::F, tail: M::F) -> M::F {
     let square = m.mul(r, r);
     let t = horner(
@@ -98,6 +100,7 @@ pub(crate) fn tan_kernel<M: Machine64>(m: &mut M, r: M::F, tail: M::F) -> M::F {
 }
 
 /// `sin(x)` of f64 lanes, at most 2 ULP. sin(±0) = ±0, sin(±inf) = NaN.
+#[inline(always)]
 pub fn sin_f64<M: Machine64>(m: &mut M, x: M::F) -> M::F {
     let Reduced { n, r, tail } = reduce(m, x, &REDUCTION);
     let (sin, cos) = kernel(m, r, tail);
@@ -107,6 +110,7 @@ pub fn sin_f64<M: Machine64>(m: &mut M, x: M::F) -> M::F {
 }
 
 /// `cos(x)` of f64 lanes, at most 2 ULP. cos(±inf) = NaN.
+#[inline(always)]
 pub fn cos_f64<M: Machine64>(m: &mut M, x: M::F) -> M::F {
     let Reduced { n, r, tail } = reduce(m, x, &REDUCTION);
     let (sin, cos) = kernel(m, r, tail);
@@ -120,6 +124,7 @@ pub fn cos_f64<M: Machine64>(m: &mut M, x: M::F) -> M::F {
 ///
 /// tan(r) = r + r^3 t(r^2), degree 33, relative error below 2^-62.6 on [-0.79, 0.79].
 /// tan(±0) = ±0, tan(±inf) = NaN.
+#[inline(always)]
 pub fn tan_f64<M: Machine64>(m: &mut M, x: M::F) -> M::F {
     let Reduced { n, r, tail } = reduce(m, x, &REDUCTION);
     let tan = tan_kernel(m, r, tail);
@@ -132,6 +137,7 @@ pub fn tan_f64<M: Machine64>(m: &mut M, x: M::F) -> M::F {
 }
 
 /// sin(r + n pi/2): the sine or cosine of r by the last bit of n, negated by the bit above.
+#[inline(always)]
 fn pick<M: Machine64>(m: &mut M, n: M::I, sin: M::F, cos: M::F) -> M::F {
     let is_odd = odd(m, n);
     let y = m.select(is_odd, cos, sin);
@@ -143,6 +149,7 @@ fn pick<M: Machine64>(m: &mut M, n: M::I, sin: M::F, cos: M::F) -> M::F {
     m.with_bits(bits)
 }
 
+#[inline(always)]
 fn odd<M: Machine64>(m: &mut M, n: M::I) -> M::M {
     let one = m.int(1);
     let last = m.iand(n, one);
@@ -150,6 +157,7 @@ fn odd<M: Machine64>(m: &mut M, n: M::I) -> M::M {
 }
 
 /// `x` itself where it is tiny: r^3 s would turn -0 into +0.
+#[inline(always)]
 fn keep_tiny<M: Machine64>(m: &mut M, x: M::F, y: M::F) -> M::F {
     let magnitude = m.abs(x);
     let tiny = m.float(1.0e-20);
@@ -157,6 +165,7 @@ fn keep_tiny<M: Machine64>(m: &mut M, x: M::F, y: M::F) -> M::F {
     m.select(is_tiny, x, y)
 }
 
+#[inline(always)]
 fn rare<M: Machine64>(m: &mut M, x: M::F, y: M::F, function: Rare) -> M::F {
     let magnitude = m.abs(x);
     let bound = m.float(BOUND);

@@ -1,6 +1,6 @@
 //! Whether a kernel may write a result over one of its operands.
 
-use crate::kernel::{Expr, Index, Kernel, LoopId, ParamId, Stmt};
+use crate::kernel::{Expr, Index, Kernel, LoopId, LoopKind, ParamId, Stmt};
 
 /// A place where a parameter is touched: the loops around it from the outermost, and its position in the kernel.
 struct Touch {
@@ -13,7 +13,8 @@ struct Touch {
 /// Whether every element of `from` is read, in the unit that writes it, before it is written as the same element of `to`.
 ///
 /// The loops of different sweeps over one unit count the same elements, so a load of an earlier sweep is compared with its counter
-/// renamed to that of the store.
+/// renamed to that of the store. So do the phases of strips: each touches an element in the strip that the element lies in, so that the
+/// order of the phases is the order in which the element is touched, and the strips themselves count for nothing.
 pub(super) fn may_alias(kernel: &Kernel, from: ParamId, to: ParamId) -> bool {
     let mut loads = Vec::new();
     let mut stores = Vec::new();
@@ -88,6 +89,23 @@ fn collect(
                 predicate,
                 ..
             } => touch(index, predicate.is_some(), *param, true),
+            Stmt::Loop(inner) if inner.kind == LoopKind::Strips => {
+                collect(&inner.body, loops, position, found);
+            }
+            Stmt::Apply(apply) => {
+                loops.push(apply.id);
+                let accesses = apply.operands.iter().map(|e| (e, false));
+                for (element, is_store) in accesses.chain([(&apply.target, true)]) {
+                    let touch = Touch {
+                        loops: loops.clone(),
+                        position: *position,
+                        index: element.index.clone(),
+                        masked: false,
+                    };
+                    found(touch, element.param, is_store);
+                }
+                loops.pop();
+            }
             Stmt::Loop(inner) => {
                 loops.push(inner.id);
                 collect(&inner.body, loops, position, found);

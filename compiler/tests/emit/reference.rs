@@ -3,8 +3,8 @@
 
 use crate::elementwise::{binary_reference, reference, unary_reference};
 use kiln_compiler::kernel::{
-    Accumulator, Atom, Expr, Fold, Index, Kernel, LANES_BLOCK, Loop, LoopId, LoopKind,
-    SERIAL_BLOCK, Stmt, ValueId,
+    Accumulator, Apply, Atom, Element, Expr, Fold, Function, Index, Kernel, LANES_BLOCK, Loop,
+    LoopId, LoopKind, SERIAL_BLOCK, STRIP, Stmt, ValueId,
 };
 use kiln_ir::ops::{Binary, Compare, Convert, Literal, ReduceKind, Select};
 use kiln_ir::philox::philox4x32;
@@ -73,7 +73,60 @@ impl Interpreter<'_> {
                     }
                 }
                 Stmt::Loop(inner) => self.nested(inner),
+                Stmt::Apply(_) => unreachable!("an application stands in strips"),
             }
+        }
+    }
+
+    /// The phases over one strip; calls `folded` behind each element of the last lanes loop.
+    fn strip(
+        &mut self,
+        strips: &Loop,
+        strip: std::ops::Range<i64>,
+        folded: &mut dyn FnMut(&mut Self),
+    ) {
+        self.counters.insert(strips.id, strip.start);
+        let last = strips.body.iter().rposition(|s| matches!(s, Stmt::Loop(_)));
+        for (position, stmt) in strips.body.iter().enumerate() {
+            for i in strip.clone() {
+                match stmt {
+                    Stmt::Loop(phase) => {
+                        self.counters.insert(phase.id, i);
+                        self.body(&phase.body);
+                        if Some(position) == last {
+                            folded(self);
+                        }
+                    }
+                    Stmt::Apply(apply) => {
+                        self.counters.insert(apply.id, i);
+                        self.apply(apply);
+                    }
+                    Stmt::Let { .. } | Stmt::Store { .. } => unreachable!("not in strips"),
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, apply: &Apply) {
+        let dtype = self.kernel.params[apply.target.param.index()].dtype;
+        let operands: Vec<Array> = apply
+            .operands
+            .iter()
+            .map(|Element { param, index }| {
+                let at = self.index(index) as usize;
+                match &self.memory[param.index()] {
+                    Values::Float(memory) => float(dtype, memory[at]),
+                    Values::Int(_) => unreachable!("strips are floats"),
+                }
+            })
+            .collect();
+        let result = match apply.function {
+            Function::Unary(op) => unary_reference(op, &operands[0]),
+            Function::Binary(op) => binary_reference(op, &operands[0], &operands[1]),
+        };
+        let at = self.index(&apply.target.index) as usize;
+        if let Values::Float(memory) = &mut self.memory[apply.target.param.index()] {
+            memory[at] = result.floats().unwrap()[0];
         }
     }
 
@@ -85,15 +138,25 @@ impl Interpreter<'_> {
             0..inner.extent.eval(self.bindings).unwrap()
         };
         let mut operands: Vec<Vec<(Array, i64)>> = vec![Vec::new(); inner.accumulators.len()];
-        for i in range {
-            self.counters.insert(inner.id, i);
-            self.body(&inner.body);
+        let mut fold = |this: &mut Self| {
             for (accumulator, operands) in inner.accumulators.iter().zip(&mut operands) {
                 let position = match accumulator.fold {
                     Fold::Reduce(_) => 0,
-                    Fold::ArgMax(p) | Fold::ArgMin(p) => self.values[&p].ints().unwrap()[0],
+                    Fold::ArgMax(p) | Fold::ArgMin(p) => this.values[&p].ints().unwrap()[0],
                 };
-                operands.push((self.values[&accumulator.operand].clone(), position));
+                operands.push((this.values[&accumulator.operand].clone(), position));
+            }
+        };
+        if inner.kind == LoopKind::Strips {
+            for first in range.clone().step_by(STRIP as usize) {
+                let strip = first..range.end.min(first + STRIP);
+                self.strip(inner, strip, &mut fold);
+            }
+        } else {
+            for i in range {
+                self.counters.insert(inner.id, i);
+                self.body(&inner.body);
+                fold(self);
             }
         }
         for (accumulator, operands) in inner.accumulators.iter().zip(&operands) {
@@ -206,7 +269,7 @@ fn folded(
     let elements: Vec<Array> = operands.iter().map(|(a, _)| a.clone()).collect();
     let add = |a: Array, b: &Array| reference(op, &[&a, b]);
     let blocks = match kind {
-        LoopKind::Lanes => elements.chunks(LANES_BLOCK as usize),
+        LoopKind::Lanes | LoopKind::Strips => elements.chunks(LANES_BLOCK as usize),
         LoopKind::Serial | LoopKind::Grid => elements.chunks(SERIAL_BLOCK as usize),
     };
     // A sum begins at +0, so that the sum of nothing is +0; its parts begin at -0, which leaves them as they are.
@@ -216,7 +279,7 @@ fn folded(
         identity.clone()
     };
     blocks.fold(start, |result, block| {
-        let folded = if kind == LoopKind::Lanes {
+        let folded = if kind != LoopKind::Serial {
             sixteen(block, &identity, &add)
         } else {
             block.iter().fold(identity.clone(), add)

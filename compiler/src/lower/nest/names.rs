@@ -71,46 +71,10 @@ impl Names {
     }
 
     pub(super) fn computed(&mut self, value: ValueId, expr: &Expr) -> Stmt {
-        let expr = map_expr(expr, &|v| self.value(v), &|i| self.index(i));
+        let expr = expr.map(&|v| self.value(v), &|i| self.index(i));
         Stmt::Let {
             value: self.fresh(value),
             expr,
         }
-    }
-}
-
-fn map_expr(
-    expr: &Expr,
-    value: &impl Fn(ValueId) -> ValueId,
-    index: &impl Fn(&Index) -> Index,
-) -> Expr {
-    match expr {
-        Expr::Load {
-            param,
-            index: at,
-            predicate,
-        } => Expr::Load {
-            param: *param,
-            index: index(at),
-            predicate: predicate.map(value),
-        },
-        Expr::Const(literal) => Expr::Const(*literal),
-        Expr::Index(at) => Expr::Index(index(at)),
-        Expr::Unary(op, a) => Expr::Unary(*op, value(*a)),
-        Expr::Binary(op, a, b) => Expr::Binary(*op, value(*a), value(*b)),
-        Expr::Compare(op, a, b) => Expr::Compare(*op, value(*a), value(*b)),
-        Expr::Select(a, b, c) => Expr::Select(value(*a), value(*b), value(*c)),
-        Expr::Fma(a, b, c) => Expr::Fma(value(*a), value(*b), value(*c)),
-        Expr::Convert(a) => Expr::Convert(value(*a)),
-        Expr::Bitcast(a) => Expr::Bitcast(value(*a)),
-        Expr::Philox {
-            key,
-            counter,
-            position,
-        } => Expr::Philox {
-            key: key.map(value),
-            counter: counter.map(value),
-            position: value(*position),
-        },
     }
 }

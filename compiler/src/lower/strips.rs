@@ -1,0 +1,632 @@
+//! Lanes loops with transcendental functions become strips in phases.
+//!
+//! A phase computes what it can up to the operands of the next functions, which it stores to strips in L1; the functions run over the
+//! strips at the full width of the machine ([`Apply`]); the next phase reads the results. What a later phase needs again is computed
+//! again if that is cheap, and kept in another strip if not. Folds stay in the last phase, whose order is that of the whole lanes loop, so
+//! no bit changes.
+//!
+//! It happens between lowering and planning: all stores come last, so what could be computed in place still can, and the planner's
+//! question is answered for the kernel that will run. A strip is per-thread scratch, shared by all loops of a kernel.
+//!
+//! Left as they are: loops known to be short, which a call would not pay for; loops around other loops (column reductions); and loops that
+//! load from what they store to.
+
+use super::{LoweredKernel, ParamSource};
+use crate::fusion::expr_is_cheap;
+use crate::kernel::{
+    Access, Apply, Element, Expr, Fold, Function, Index, Loop, LoopId, LoopKind, Param, ParamId,
+    STRIP, Stmt, ValueId,
+};
+use crate::math::wide;
+use kiln_ir::{DType, Dim};
+use std::collections::BTreeMap;
+
+/// The trip count, where it is known, from which a call pays.
+const LEAST: i64 = 64;
+
+/// Cuts the lanes loops of a kernel for which it pays.
+pub(super) fn cut(lowered: &mut LoweredKernel) {
+    let body = std::mem::take(&mut lowered.kernel.body);
+    let mut next = 0;
+    highest(&body, &mut next);
+    let mut cutter = Cutter {
+        lowered,
+        strips: Vec::new(),
+        next,
+    };
+    let body = cutter.body(body);
+    lowered.kernel.body = body;
+}
+
+/// Raises `next` above all loops of a body.
+fn highest(body: &[Stmt], next: &mut u32) {
+    for stmt in body {
+        match stmt {
+            Stmt::Loop(inner) => {
+                *next = (*next).max(inner.id.0 + 1);
+                highest(&inner.body, next);
+            }
+            Stmt::Apply(apply) => *next = (*next).max(apply.id.0 + 1),
+            Stmt::Let { .. } | Stmt::Store { .. } => {}
+        }
+    }
+}
+
+struct Cutter<'l> {
+    lowered: &'l mut LoweredKernel,
+    /// The strips of the kernel, which every loop uses anew.
+    strips: Vec<(DType, ParamId)>,
+    /// The next free loop.
+    next: u32,
+}
+
+impl Cutter<'_> {
+    fn body(&mut self, body: Vec<Stmt>) -> Vec<Stmt> {
+        let mut stmts = Vec::with_capacity(body.len());
+        for stmt in body {
+            stmts.push(match stmt {
+                Stmt::Loop(inner) if inner.kind == LoopKind::Lanes => {
+                    Stmt::Loop(match Phases::of(self, &inner) {
+                        Some(phases) => phases.build(self),
+                        None => inner,
+                    })
+                }
+                Stmt::Loop(mut inner) => {
+                    inner.body = self.body(inner.body);
+                    Stmt::Loop(inner)
+                }
+                Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Apply(_) => stmt,
+            });
+        }
+        stmts
+    }
+
+    fn fresh_loop(&mut self) -> LoopId {
+        self.next += 1;
+        LoopId(self.next - 1)
+    }
+
+    fn fresh_value(&mut self, like: ValueId) -> ValueId {
+        let dtype = self.dtype(like);
+        let values = &mut self.lowered.kernel.values;
+        values.push(dtype);
+        ValueId(values.len() as u32 - 1)
+    }
+
+    fn dtype(&self, value: ValueId) -> DType {
+        self.lowered.kernel.values[value.index()]
+    }
+
+    /// A strip that is not among those in use.
+    fn strip(&mut self, dtype: DType, used: &mut Vec<ParamId>) -> ParamId {
+        let free = self
+            .strips
+            .iter()
+            .find(|(d, p)| *d == dtype && !used.contains(p));
+        let param = match free {
+            Some((_, param)) => *param,
+            None => {
+                self.lowered.kernel.params.push(Param {
+                    dtype,
+                    access: Access::ReadWrite,
+                });
+                let source = ParamSource::Scratch(dtype, Dim::from(STRIP));
+                self.lowered.params.push(source);
+                let param = ParamId(self.lowered.kernel.params.len() as u32 - 1);
+                self.strips.push((dtype, param));
+                param
+            }
+        };
+        used.push(param);
+        param
+    }
+}
+
+/// Where the elements of a value lie from one phase to the next.
+#[derive(Clone, Debug, PartialEq)]
+enum Place {
+    /// In a strip, from its start.
+    Strip(ParamId),
+    /// Where the loop's counter says: an operand as it was loaded, or a result as it is stored.
+    Element(ParamId, Index),
+}
+
+/// What is known of a value of the loop.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    /// Its statement.
+    at: usize,
+    /// The phase from which it is known.
+    level: usize,
+    /// Whether it differs from lane to lane.
+    varies: bool,
+    /// The function that makes it, if it is one for strips.
+    function: Option<Function>,
+}
+
+/// A lanes loop, cut.
+struct Phases<'k> {
+    inner: &'k Loop,
+    known: BTreeMap<ValueId, Known>,
+    /// The last phase; there are as many applications one behind the other.
+    last: usize,
+    /// The values that each phase computes, and those that it reads back.
+    computed: Vec<Vec<ValueId>>,
+    reloaded: Vec<Vec<ValueId>>,
+    /// The values that lie in memory between phases, functions' results among them.
+    kept: Vec<ValueId>,
+    /// The functions that are needed, in order.
+    applied: Vec<ValueId>,
+    /// The results that are computed where they are stored.
+    direct: BTreeMap<ValueId, (ParamId, Index)>,
+}
+
+impl<'k> Phases<'k> {
+    /// The phases of a loop that is worth it.
+    fn of(cutter: &Cutter<'_>, inner: &'k Loop) -> Option<Phases<'k>> {
+        if inner.extent.constant().is_some_and(|n| n < LEAST) {
+            return None;
+        }
+        let (mut loaded, mut stored) = (Vec::new(), Vec::new());
+        for stmt in &inner.body {
+            match stmt {
+                Stmt::Let {
+                    expr: Expr::Load { param, .. },
+                    ..
+                } => loaded.push(*param),
+                Stmt::Let { .. } => {}
+                Stmt::Store { param, .. } => stored.push(*param),
+                Stmt::Loop(_) | Stmt::Apply(_) => return None,
+            }
+        }
+        if stored.iter().any(|p| loaded.contains(p)) {
+            return None;
+        }
+        let mut phases = Phases {
+            inner,
+            known: BTreeMap::new(),
+            last: 0,
+            computed: Vec::new(),
+            reloaded: Vec::new(),
+            kept: Vec::new(),
+            applied: Vec::new(),
+            direct: BTreeMap::new(),
+        };
+        phases.classify(cutter);
+        if phases.last == 0 {
+            return None;
+        }
+        phases.find_direct(cutter);
+        phases.distribute();
+        Some(phases)
+    }
+
+    fn classify(&mut self, cutter: &Cutter<'_>) {
+        for (at, stmt) in self.inner.body.iter().enumerate() {
+            let Stmt::Let { value, expr } = stmt else {
+                continue;
+            };
+            let (mut level, mut varies) = (0, false);
+            expr.visit_values(&mut |v| {
+                if let Some(known) = self.known.get(&v) {
+                    level = level.max(known.level);
+                    varies |= known.varies;
+                }
+            });
+            if let Expr::Load { index, .. } | Expr::Index(index) = expr {
+                index.visit_loops(&mut |id| varies |= id == self.inner.id);
+            }
+            if let Expr::Load { param, .. } = expr {
+                varies |= cutter.lowered.kernel.params[param.index()].access != Access::Read;
+            }
+            let function = match expr {
+                Expr::Unary(op, _) => Some(Function::Unary(*op)),
+                Expr::Binary(op, ..) => Some(Function::Binary(*op)),
+                _ => None,
+            };
+            let dtype = cutter.dtype(*value);
+            let function = function.filter(|f| varies && wide::position(*f, dtype).is_some());
+            let known = Known {
+                at,
+                level: level + usize::from(function.is_some()),
+                varies,
+                function,
+            };
+            self.last = self.last.max(known.level);
+            self.known.insert(*value, known);
+        }
+    }
+
+    fn expr(&self, value: ValueId) -> Option<&'k Expr> {
+        let known = self.known.get(&value)?;
+        match &self.inner.body[known.at] {
+            Stmt::Let { expr, .. } => Some(expr),
+            Stmt::Store { .. } | Stmt::Loop(_) | Stmt::Apply(_) => None,
+        }
+    }
+
+    /// Whether an index walks with the lanes from one element to the next.
+    fn is_adjacent(&self, index: &Index) -> bool {
+        self.step(index) == Some(1)
+    }
+
+    /// The distance of an index from lane to lane, where it is the same everywhere.
+    fn step(&self, index: &Index) -> Option<i64> {
+        let mut varies = false;
+        index.visit_values(&mut |v| varies |= self.known.get(&v).is_some_and(|k| k.varies));
+        index.step(self.inner.id).filter(|_| !varies)
+    }
+
+    /// Finds the results that need no strip: those that go to a scratch row, and, if no phase would follow, those that go elsewhere.
+    fn find_direct(&mut self, cutter: &Cutter<'_>) {
+        let mut elsewhere = BTreeMap::new();
+        let mut all = self.inner.accumulators.is_empty();
+        for stmt in &self.inner.body {
+            let Stmt::Store {
+                param,
+                index,
+                value,
+                predicate,
+            } = stmt
+            else {
+                continue;
+            };
+            let known = self.known.get(value);
+            let is_function = known.is_some_and(|k| k.function.is_some());
+            let fits = is_function && predicate.is_none() && self.is_adjacent(index);
+            let scratch = matches!(
+                cutter.lowered.params[param.index()],
+                ParamSource::Scratch(..)
+            );
+            if fits && scratch && !self.direct.contains_key(value) {
+                self.direct.insert(*value, (*param, index.clone()));
+                continue;
+            }
+            all &= fits && known.is_some_and(|k| k.level == self.last);
+            all &= elsewhere.insert(*value, (*param, index.clone())).is_none();
+        }
+        all &= !elsewhere.keys().any(|v| self.direct.contains_key(v));
+        if all {
+            self.direct.extend(elsewhere);
+        }
+    }
+
+    /// Whether a store is done by the application that computes its value.
+    fn is_direct(&self, param: ParamId, index: &Index, value: ValueId) -> bool {
+        let found = self.direct.get(&value);
+        found.is_some_and(|(p, i)| *p == param && i == index)
+    }
+
+    /// Decides what each phase does, from the last one to the first, since a later one may need what an earlier one must keep.
+    fn distribute(&mut self) {
+        let mut wanted: Vec<Vec<ValueId>> = vec![Vec::new(); self.last + 1];
+        let at_end = &mut wanted[self.last];
+        for stmt in &self.inner.body {
+            if let Stmt::Store {
+                param,
+                index,
+                value,
+                predicate,
+            } = stmt
+            {
+                if self.is_direct(*param, index, *value) {
+                    self.applied.push(*value);
+                    continue;
+                }
+                at_end.push(*value);
+                at_end.extend(predicate);
+                index.visit_values(&mut |v| at_end.push(v));
+            }
+        }
+        for accumulator in &self.inner.accumulators {
+            at_end.push(accumulator.operand);
+            if let Fold::ArgMax(position) | Fold::ArgMin(position) = accumulator.fold {
+                at_end.push(position);
+            }
+        }
+        self.computed = vec![Vec::new(); self.last + 1];
+        self.reloaded = vec![Vec::new(); self.last + 1];
+        for phase in (0..=self.last).rev() {
+            for value in std::mem::take(&mut wanted[phase]) {
+                self.need(value, phase, &mut wanted);
+            }
+            // What was asked for by now are all functions that run before this phase or a later one.
+            let functions: Vec<ValueId> = self
+                .applied
+                .iter()
+                .copied()
+                .filter(|v| self.known[v].level == phase)
+                .collect();
+            for function in functions {
+                for operand in self.operands_of(function) {
+                    if self.loaded(operand).is_none() {
+                        self.keep(operand, &mut wanted);
+                    }
+                }
+            }
+        }
+        let known = &self.known;
+        self.applied.sort_by_key(|v| known.get(v).map(|k| k.at));
+        self.applied.dedup();
+    }
+
+    fn need(&mut self, value: ValueId, phase: usize, wanted: &mut [Vec<ValueId>]) {
+        let (Some(known), Some(expr)) = (self.known.get(&value).copied(), self.expr(value)) else {
+            return;
+        };
+        if self.computed[phase].contains(&value) || self.reloaded[phase].contains(&value) {
+            return;
+        }
+        let again = known.level < phase && known.varies && !self.is_cheap(expr);
+        if known.function.is_some() || again {
+            self.keep(value, wanted);
+            self.reloaded[phase].push(value);
+            return;
+        }
+        self.computed[phase].push(value);
+        let mut uses = Vec::new();
+        expr.visit_values(&mut |v| uses.push(v));
+        for operand in uses {
+            self.need(operand, phase, wanted);
+        }
+    }
+
+    /// Sees to it that a value is in memory behind the phase, or the function, that makes it.
+    fn keep(&mut self, value: ValueId, wanted: &mut [Vec<ValueId>]) {
+        if self.kept.contains(&value) {
+            return;
+        }
+        self.kept.push(value);
+        match self.known.get(&value) {
+            Some(known) if known.function.is_some() => self.applied.push(value),
+            Some(known) => wanted[known.level].push(value),
+            // A value from outside of the loop is stored by the first phase.
+            None => wanted[0].push(value),
+        }
+    }
+
+    /// Whether a value is computed again rather than kept in a strip.
+    fn is_cheap(&self, expr: &Expr) -> bool {
+        match expr {
+            Expr::Load {
+                index, predicate, ..
+            } => {
+                let step = self.step(index);
+                predicate.is_none() && matches!(step, Some(0 | 1))
+            }
+            _ => expr_is_cheap(expr),
+        }
+    }
+
+    fn operands_of(&self, value: ValueId) -> Vec<ValueId> {
+        let mut found = Vec::new();
+        if let Some(expr) = self.expr(value) {
+            expr.visit_values(&mut |v| found.push(v));
+        }
+        found
+    }
+
+    /// Where a value was loaded from, if a function can read it there.
+    fn loaded(&self, value: ValueId) -> Option<(ParamId, Index)> {
+        match self.expr(value)? {
+            Expr::Load {
+                param,
+                index,
+                predicate: None,
+            } if self.is_adjacent(index) => Some((*param, index.clone())),
+            _ => None,
+        }
+    }
+
+    /// The memory of every value that is kept.
+    fn places(&self, cutter: &mut Cutter<'_>) -> BTreeMap<ValueId, Place> {
+        let mut places: BTreeMap<ValueId, Place> = BTreeMap::new();
+        let mut used = Vec::new();
+        for (value, (param, index)) in &self.direct {
+            places.insert(*value, Place::Element(*param, index.clone()));
+        }
+        for function in &self.applied {
+            let operands = self.operands_of(*function);
+            // An operand that nothing else reads from memory shares the place of the result.
+            let single = operands.iter().copied().find(|v| {
+                let mut readers = self.applied.iter().flat_map(|f| self.operands_of(*f));
+                let plain = self.known.get(v).is_none_or(|k| k.function.is_none());
+                self.kept.contains(v)
+                    && plain
+                    && !self.reloaded.iter().flatten().any(|r| r == v)
+                    && readers.by_ref().filter(|r| r == v).count() == 1
+            });
+            let place = match places.get(function) {
+                Some(place) => place.clone(),
+                None => Place::Strip(cutter.strip(cutter.dtype(*function), &mut used)),
+            };
+            for operand in operands {
+                if !self.kept.contains(&operand) || places.contains_key(&operand) {
+                    continue;
+                }
+                let shares = Some(operand) == single && self.is_scratch(cutter, &place);
+                let own = if shares {
+                    place.clone()
+                } else {
+                    Place::Strip(cutter.strip(cutter.dtype(operand), &mut used))
+                };
+                places.insert(operand, own);
+            }
+            places.insert(*function, place);
+        }
+        for value in &self.kept {
+            if !places.contains_key(value) {
+                let strip = cutter.strip(cutter.dtype(*value), &mut used);
+                places.insert(*value, Place::Strip(strip));
+            }
+        }
+        places
+    }
+
+    fn is_scratch(&self, cutter: &Cutter<'_>, place: &Place) -> bool {
+        let (Place::Strip(param) | Place::Element(param, _)) = place;
+        matches!(
+            cutter.lowered.params[param.index()],
+            ParamSource::Scratch(..)
+        )
+    }
+
+    fn build(&self, cutter: &mut Cutter<'_>) -> Loop {
+        let places = self.places(cutter);
+        let strips = cutter.fresh_loop();
+        let mut body = Vec::new();
+        for phase in 0..=self.last {
+            let functions = self.applied.iter().filter(|v| self.known[v].level == phase);
+            for value in functions {
+                body.extend(self.apply(cutter, *value, strips, &places));
+            }
+            body.extend(self.phase(cutter, phase, strips, &places));
+        }
+        Loop {
+            id: strips,
+            extent: self.inner.extent.clone(),
+            kind: LoopKind::Strips,
+            accumulators: self.inner.accumulators.clone(),
+            body,
+        }
+    }
+
+    fn apply(
+        &self,
+        cutter: &mut Cutter<'_>,
+        value: ValueId,
+        strips: LoopId,
+        places: &BTreeMap<ValueId, Place>,
+    ) -> Option<Stmt> {
+        let id = cutter.fresh_loop();
+        let operands = self.operands_of(value).into_iter().map(|operand| {
+            let place = match (places.get(&operand), self.loaded(operand)) {
+                (Some(place), _) => place.clone(),
+                (None, loaded) => {
+                    let (param, index) = loaded?;
+                    Place::Element(param, index)
+                }
+            };
+            Some(self.element(&place, id, strips))
+        });
+        Some(Stmt::Apply(Apply {
+            id,
+            function: self.known.get(&value)?.function?,
+            operands: operands.collect::<Option<_>>()?,
+            target: self.element(places.get(&value)?, id, strips),
+        }))
+    }
+
+    /// The element of a place, for a counter of the strip.
+    fn element(&self, place: &Place, id: LoopId, strips: LoopId) -> Element {
+        match place {
+            Place::Strip(param) => {
+                let start = Index::counter(strips).times(&Dim::from(-1));
+                Element {
+                    param: *param,
+                    index: Index::counter(id).plus(&start),
+                }
+            }
+            Place::Element(param, index) => Element {
+                param: *param,
+                index: self.recounted(index, id),
+            },
+        }
+    }
+
+    /// An index of the loop with another counter.
+    fn recounted(&self, index: &Index, id: LoopId) -> Index {
+        let own = self.inner.id;
+        index.substitute(&|l| Index::counter(if l == own { id } else { l }), &|_| {
+            None
+        })
+    }
+
+    /// The loop of a phase; nothing if it does nothing. The last phase keeps the names of values, which the accumulators mention.
+    fn phase(
+        &self,
+        cutter: &mut Cutter<'_>,
+        phase: usize,
+        strips: LoopId,
+        places: &BTreeMap<ValueId, Place>,
+    ) -> Option<Stmt> {
+        let id = cutter.fresh_loop();
+        let is_last = phase == self.last;
+        let mut names: BTreeMap<ValueId, ValueId> = BTreeMap::new();
+        let mut body = Vec::new();
+        let keeps = |value: ValueId| {
+            let level = self.known.get(&value).map_or(0, |k| k.level);
+            let is_function = self.known.get(&value).is_some_and(|k| k.function.is_some());
+            self.kept.contains(&value) && level == phase && !is_function
+        };
+        let keep = |value: ValueId, name: ValueId, body: &mut Vec<Stmt>| {
+            if let (true, Some(place)) = (keeps(value), places.get(&value)) {
+                let Element { param, index } = self.element(place, id, strips);
+                body.push(Stmt::Store {
+                    param,
+                    index,
+                    value: name,
+                    predicate: None,
+                });
+            }
+        };
+        for value in self.kept.iter().filter(|v| !self.known.contains_key(v)) {
+            keep(*value, *value, &mut body);
+        }
+        for stmt in &self.inner.body {
+            match stmt {
+                Stmt::Let { value, expr } => {
+                    let computed = self.computed[phase].contains(value);
+                    let back = self.reloaded[phase].contains(value);
+                    let expr = match places.get(value) {
+                        Some(place) if back => {
+                            let Element { param, index } = self.element(place, id, strips);
+                            Expr::Load {
+                                param,
+                                index,
+                                predicate: None,
+                            }
+                        }
+                        Some(_) | None if computed => expr
+                            .map(&|v| names.get(&v).copied().unwrap_or(v), &|i| {
+                                self.recounted(i, id)
+                            }),
+                        Some(_) | None => continue,
+                    };
+                    let name = if is_last {
+                        *value
+                    } else {
+                        cutter.fresh_value(*value)
+                    };
+                    names.insert(*value, name);
+                    body.push(Stmt::Let { value: name, expr });
+                    keep(*value, name, &mut body);
+                }
+                Stmt::Store {
+                    param,
+                    index,
+                    value,
+                    predicate,
+                } if is_last && !self.is_direct(*param, index, *value) => {
+                    body.push(Stmt::Store {
+                        param: *param,
+                        index: self.recounted(index, id),
+                        value: *value,
+                        predicate: *predicate,
+                    });
+                }
+                Stmt::Store { .. } | Stmt::Loop(_) | Stmt::Apply(_) => {}
+            }
+        }
+        let folds = is_last && !self.inner.accumulators.is_empty();
+        (folds || !body.is_empty()).then(|| {
+            Stmt::Loop(Loop {
+                id,
+                extent: self.inner.extent.clone(),
+                kind: LoopKind::Lanes,
+                accumulators: Vec::new(),
+                body,
+            })
+        })
+    }
+}
