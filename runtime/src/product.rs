@@ -279,7 +279,11 @@ impl Method {
         scratch: usize,
         walk: Walk,
     ) -> Option<Method> {
-        let units = form.m.div_ceil(panel).checked_mul(parts)?.checked_mul(batch)?;
+        let units = form
+            .m
+            .div_ceil(panel)
+            .checked_mul(parts)?
+            .checked_mul(batch)?;
         Some(Method {
             form,
             panel,
@@ -419,7 +423,14 @@ impl Method {
 /// The method in blocks for an instruction set.
 macro_rules! in_blocks {
     ($simd:ty, $form:ident, $batch:ident, $threads:ident) => {
-        blocks::<$simd>($form, $batch, $threads, <$simd>::multiply, <$simd>::fold, <$simd>::pack_whole)
+        blocks::<$simd>(
+            $form,
+            $batch,
+            $threads,
+            <$simd>::multiply,
+            <$simd>::fold,
+            <$simd>::pack_whole,
+        )
     };
 }
 use in_blocks;

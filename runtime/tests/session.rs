@@ -254,10 +254,12 @@ fn memory_is_known_before_and_refused_beyond_the_limit() {
         (64, 64, 64)
     );
     assert_eq!(report.outputs, 64 + 2 * 1216);
-    assert_eq!((report.inputs, report.scratch), (1600 + 1216, 64));
+    assert_eq!(report.inputs, 1600 + 1216);
+    // The epilogue's own line, and behind it what products pack, which the instruction set of the machine decides.
+    assert!(report.scratch >= 64 && report.scratch.is_multiple_of(64));
     // The flag and the gradient do not live at the same time.
     assert_eq!((report.arena, report.live_peak), (64, 64));
-    assert_eq!(report.total(), 192 + 2496 + 64 + 128);
+    assert_eq!(report.total(), 192 + 2496 + 64 + 2 * report.scratch);
 
     let limited = SessionOptions {
         memory_limit: Some(report.total()),
@@ -275,10 +277,15 @@ fn memory_is_known_before_and_refused_beyond_the_limit() {
     assert!(error.is_finite());
     let error = step(200).unwrap_err();
     assert!(matches!(error, StepError::OverLimit(_)));
+    let needed = executable
+        .memory_with(&Bindings::from([("b", 200)]), 2)
+        .unwrap();
     assert_eq!(
         error.to_string(),
-        "with b = 200, the session needs 5.2 KiB (params 64 B, state 64 B, constants 64 B, outputs 4.8 KiB, arena 64 B of which 64 B \
-         live at once, scratch 64 B x 2 threads); the limit is 2.8 KiB"
+        format!(
+            "with b = 200, the session needs {needed}; the limit is {}",
+            Bytes(report.total())
+        )
     );
     step(100).unwrap();
     assert_eq!(session.memory().total(), report.total());

@@ -184,8 +184,14 @@ unsafe fn transposed_f32(r: [__m256; 8]) -> [__m256; 8] {
 unsafe fn transposed_f64(r: [__m256d; 4]) -> [__m256d; 4] {
     // SAFETY: registers only; the caller has the instructions.
     unsafe {
-        let low = [_mm256_unpacklo_pd(r[0], r[1]), _mm256_unpacklo_pd(r[2], r[3])];
-        let high = [_mm256_unpackhi_pd(r[0], r[1]), _mm256_unpackhi_pd(r[2], r[3])];
+        let low = [
+            _mm256_unpacklo_pd(r[0], r[1]),
+            _mm256_unpacklo_pd(r[2], r[3]),
+        ];
+        let high = [
+            _mm256_unpackhi_pd(r[0], r[1]),
+            _mm256_unpackhi_pd(r[2], r[3]),
+        ];
         [
             _mm256_permute2f128_pd::<0x20>(low[0], low[1]),
             _mm256_permute2f128_pd::<0x20>(high[0], high[1]),

@@ -280,7 +280,15 @@ unsafe fn walk<S: Simd>(b: &Blocked, work: &Work, rows: Range<usize>) {
                     // SAFETY: as above; the tile fits into its room, from where it goes to the results.
                     unsafe {
                         kernel(&tile);
-                        spread::<S>(b, buffer(0), stride, range.len(), width, out, block.start > 0);
+                        spread::<S>(
+                            b,
+                            buffer(0),
+                            stride,
+                            range.len(),
+                            width,
+                            out,
+                            block.start > 0,
+                        );
                     }
                 }
             }

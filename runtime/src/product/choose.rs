@@ -170,14 +170,15 @@ impl Side {
             })
             .reduce(|best, next| {
                 let once = !lies_flat && tile(next).0 == 1 && tile(best).0 > 1;
-                if cycles(next) < 0.99 * cycles(best) || once && cycles(next) < 1.01 * cycles(best) {
+                if cycles(next) < 0.99 * cycles(best) || once && cycles(next) < 1.01 * cycles(best)
+                {
                     next
                 } else {
                     best
                 }
             })
             .unwrap_or(1);
-        let (strips, pack_rows, tile_rows) = tile(width);
+        let (_, pack_rows, tile_rows) = tile(width);
         let tiles = rows.div_ceil(tile_rows);
         let bytes = self
             .lanes
@@ -201,7 +202,8 @@ impl Side {
                 (_, _) => 2.0 * extent * depth,
             }
         };
-        let folds = self.rows == 1 && direct && !lanes_follow && self.lane.col == 1 && self.row.col == 1;
+        let folds =
+            self.rows == 1 && direct && !lanes_follow && self.lane.col == 1 && self.row.col == 1;
         let packing = if folds { Packing::None } else { packing };
         let mut cost = cycles(width) * depth;
         if pack_rows {

@@ -80,7 +80,11 @@ unsafe fn group<S: Simd, const G: usize>(
                 };
                 sums[index] = chain::<S>(&columns, S::LANES, row, sums[index]);
                 if ((square + 1) * S::LANES).is_multiple_of(DEPTH) {
-                    close::<S>(&mut totals[index], &mut sums[index], square * S::LANES < DEPTH);
+                    close::<S>(
+                        &mut totals[index],
+                        &mut sums[index],
+                        square * S::LANES < DEPTH,
+                    );
                 }
             }
         }

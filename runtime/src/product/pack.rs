@@ -52,7 +52,17 @@ pub(super) unsafe fn pack_lanes<S: Simd>(
     vectors: usize,
 ) {
     // SAFETY: the caller's promise is passed on.
-    unsafe { pack::<S>(to, vectors * S::LANES, from, width, b.lane, depth, b.lane_depth) }
+    unsafe {
+        pack::<S>(
+            to,
+            vectors * S::LANES,
+            from,
+            width,
+            b.lane,
+            depth,
+            b.lane_depth,
+        )
+    }
 }
 
 /// Writes `to[d * stride + i]` = element `i` of depth `d`, for `count` <= `stride` elements; those from `count` up to the next whole
@@ -146,10 +156,6 @@ unsafe fn transpose<S: Simd>(
 /// # Safety
 /// The machine has the instruction set; the scratch has [`TILE_BYTES`]; the results at `out` are writable (and readable if `add`).
 #[inline(always)]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "a tile is where it is, how large, and where it goes"
-)]
 pub(super) unsafe fn spread<S: Simd>(
     b: &Blocked,
     scratch: *mut S::Element,

@@ -90,12 +90,7 @@ pub(super) unsafe fn plain<A: Arithmetic>(
             }
             let to = offset(form.dst, row, col);
             // SAFETY: (row, col) is inside [m, n], which the caller promises for writing.
-            unsafe {
-                at.dst
-                    .cast::<A::Element>()
-                    .offset(to)
-                    .write(A::finish(sum))
-            }
+            unsafe { at.dst.cast::<A::Element>().offset(to).write(A::finish(sum)) }
         }
     }
 }
