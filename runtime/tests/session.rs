@@ -255,8 +255,8 @@ fn memory_is_known_before_and_refused_beyond_the_limit() {
     );
     assert_eq!(report.outputs, 64 + 2 * 1216);
     assert_eq!(report.inputs, 1600 + 1216);
-    // A row for the kernel, and behind it what the machine's micro-kernels pack products into.
-    assert!(report.scratch > 64 && report.scratch.is_multiple_of(64));
+    // The epilogue's own line, and behind it what products pack, which the instruction set of the machine decides.
+    assert!(report.scratch >= 64 && report.scratch.is_multiple_of(64));
     // The flag and the gradient do not live at the same time.
     assert_eq!((report.arena, report.live_peak), (64, 64));
     assert_eq!(report.total(), 192 + 2496 + 64 + 2 * report.scratch);
@@ -277,19 +277,16 @@ fn memory_is_known_before_and_refused_beyond_the_limit() {
     assert!(error.is_finite());
     let error = step(200).unwrap_err();
     assert!(matches!(error, StepError::OverLimit(_)));
-    // How much is packed depends on the machine.
-    let text = error.to_string();
-    assert!(
-        text.starts_with("with b = 200, the session needs "),
-        "{text}"
+    let needed = executable
+        .memory_with(&Bindings::from([("b", 200)]), 2)
+        .unwrap();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "with b = 200, the session needs {needed}; the limit is {}",
+            Bytes(report.total())
+        )
     );
-    assert!(
-        text.contains(
-            "(params 64 B, state 64 B, constants 64 B, outputs 4.8 KiB, arena 64 B of which 64 B live at once, scratch "
-        ),
-        "{text}"
-    );
-    assert!(text.contains(" x 2 threads); the limit is "), "{text}");
     step(100).unwrap();
     assert_eq!(session.memory().total(), report.total());
 

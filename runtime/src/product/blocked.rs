@@ -8,7 +8,7 @@
 //! For each block the rows are packed once into slivers of a tile's rows (they stay in L2); then each strip of lanes is packed (it stays
 //! in L1) and goes past all slivers. What lies well already is read in place.
 
-use super::pack::{cut, pack_lanes, pack_rows, prefetch_rows, spread};
+use super::pack::{cut, pack_lanes, pack_rows, spread};
 use super::simd::{Simd, Tile};
 use std::ops::Range;
 
@@ -53,8 +53,6 @@ pub(super) struct Blocked {
     pub(super) packing: Packing,
     /// The most rows of one call, which the room for slivers is made for.
     pub(super) most_rows: usize,
-    /// Whether rows that are read in place are fetched a tile ahead.
-    pub(super) prefetch: bool,
     /// Whether there is one row and its lanes are folded, as `fold` does it.
     pub(super) folds: bool,
     /// Whether a tile's rows are finished before the next tile's are begun, all lanes and depths of them: for rows that are read in place
@@ -241,11 +239,6 @@ unsafe fn walk<S: Simd>(b: &Blocked, work: &Work, rows: Range<usize>) {
                     let first = range.start as isize * b.row;
                     (rows_at.wrapping_offset(first), b.row_depth)
                 };
-                if b.prefetch && lane == work.lanes.start {
-                    let next = from.wrapping_offset(range.len() as isize * b.row);
-                    // SAFETY: a hint; nothing is read.
-                    unsafe { prefetch_rows::<S>(b, next, range.len(), depth) }
-                }
                 let mut kernel = S::kernel(range.len(), vectors, flat);
                 let mut next_strip = (strip, strip_depth);
                 if pack {

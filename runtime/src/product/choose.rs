@@ -7,19 +7,20 @@
 use super::blocked::{Blocked, DEPTH, Packing, Room};
 use super::simd::Simd;
 use super::{Form, Strides};
-
-/// The most rows of the result in a panel: the packed rows of a block take up some 300 KiB of f32 then, which fits in an L2 of 512 KiB
-/// and more.
-const PANEL_ROWS: usize = 256;
+use std::ops::Range;
 
 /// The bytes of the result's panel that stay in L2 until its epilogue has read them.
-const PANEL_BYTES: usize = 256 * 1024;
+const PANEL_BYTES: usize = 384 * 1024;
+
+/// The rows of such a panel.
+const HOT_ROWS: Range<usize> = 128..256;
+
+/// The rows of a panel that is too wide for L2: the more, the seldomer the lanes are packed again. Their own packed form, some 600 KiB of
+/// f32, is in L2 then.
+const COLD_ROWS: usize = 512;
 
 /// The most bytes of lanes that are packed whole: they share L2 with the panel.
 const WHOLE_BYTES: usize = 512 * 1024;
-
-/// Rows of more bytes than this come from far away: asked for ahead.
-const FAR_BYTES: usize = 8 * 1024 * 1024;
 
 /// The most columns of a result whose columns may give the rows of tiles: all of them are rows of one panel.
 const FEW_COLUMNS: usize = 64;
@@ -110,7 +111,12 @@ pub(super) fn choose<S: Simd>(form: &Form, batch: usize, threads: usize) -> Choi
 /// Rows of the result in a panel, such that the panels of all matrices are shared out evenly.
 fn panel<S: Simd>(form: &Form, batch: usize, threads: usize) -> usize {
     let row = form.n.saturating_mul(size_of::<S::Element>()).max(1);
-    let most = (PANEL_BYTES / row).clamp(PANEL_ROWS / 2, PANEL_ROWS);
+    let hot = PANEL_BYTES / row;
+    let most = if hot >= HOT_ROWS.start {
+        hot.min(HOT_ROWS.end)
+    } else {
+        COLD_ROWS
+    };
     let least = 2 * S::most_rows(S::WIDE, true);
     let fewest = form.m.div_ceil(most);
     let even = |panels: usize| batch.saturating_mul(panels).is_multiple_of(threads);
@@ -156,18 +162,23 @@ impl Side {
             .filter(|width| {
                 let most = tile(*width).2;
                 let fits = *width <= vectors || *width == 1;
-                // A strip wider than the best tile would fall out of L1 between tiles; it is for one tile.
-                fits && most > 0 && (*width <= S::WIDE || (lanes_follow && rows <= most))
+                // A strip wider than the best tile falls out of L1 between tiles, so it is for one tile, or where it spares a second
+                // reading of rows in place.
+                let worth = lanes_follow && rows <= most
+                    || !lies_flat && *width <= 2 * S::WIDE && tile(*width).0 == 1;
+                fits && most > 0 && (*width <= S::WIDE || worth)
             })
             .reduce(|best, next| {
-                if cycles(next) < 0.99 * cycles(best) {
+                let once = !lies_flat && tile(next).0 == 1 && tile(best).0 > 1;
+                if cycles(next) < 0.99 * cycles(best) || once && cycles(next) < 1.01 * cycles(best)
+                {
                     next
                 } else {
                     best
                 }
             })
             .unwrap_or(1);
-        let (strips, pack_rows, tile_rows) = tile(width);
+        let (_, pack_rows, tile_rows) = tile(width);
         let tiles = rows.div_ceil(tile_rows);
         let bytes = self
             .lanes
@@ -181,10 +192,6 @@ impl Side {
         } else {
             Packing::Strip
         };
-        let row_bytes = self
-            .rows
-            .saturating_mul(self.depth)
-            .saturating_mul(size_of::<S::Element>());
         let direct = self.out.col_is_one(self.lanes);
         let (rows_f, depth) = (rows as f64, self.depth as f64);
         let square = |step: isize, depth_step: isize, extent: f64| {
@@ -227,9 +234,8 @@ impl Side {
             pack_rows,
             packing,
             most_rows: rows,
-            prefetch: !pack_rows && !lies_flat && self.row.col == 1 && row_bytes >= FAR_BYTES,
             folds,
-            by_tile: !pack_rows && !lies_flat && packing == Packing::Whole,
+            by_tile: !pack_rows && !lies_flat && packing == Packing::Whole && self.depth > DEPTH,
             room: Room::default(),
         };
         (blocked, cost / (rows_f * lanes as f64))

@@ -150,37 +150,12 @@ unsafe fn transpose<S: Simd>(
     }
 }
 
-/// Asks for the rows of the tile to come, where depths follow one another.
-///
-/// # Safety
-/// The machine has the instruction set.
-#[inline(always)]
-pub(super) unsafe fn prefetch_rows<S: Simd>(
-    b: &Blocked,
-    rows: *const S::Element,
-    count: usize,
-    depth: usize,
-) {
-    let line = 64 / size_of::<S::Element>();
-    for row in 0..count {
-        let at = rows.wrapping_offset(row as isize * b.row);
-        for depth in (0..depth).step_by(line) {
-            // SAFETY: a hint; any address will do.
-            unsafe { S::prefetch(at.wrapping_add(depth)) }
-        }
-    }
-}
-
 /// Takes the tile at the start of the scratch, whose rows are `stride` apart, to `rows` x `width` results whose lanes do not follow one
 /// another.
 ///
 /// # Safety
 /// The machine has the instruction set; the scratch has [`TILE_BYTES`]; the results at `out` are writable (and readable if `add`).
 #[inline(always)]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "a tile is where it is, how large, and where it goes"
-)]
 pub(super) unsafe fn spread<S: Simd>(
     b: &Blocked,
     scratch: *mut S::Element,

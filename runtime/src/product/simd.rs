@@ -128,7 +128,7 @@ pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, cons
                 .wrapping_offset(row as isize * t.out_row)
                 .wrapping_add(vector * S::LANES)
         };
-        if t.depth >= PREFETCH_DEPTH {
+        if t.add && t.depth >= PREFETCH_DEPTH {
             for row in 0..ROWS {
                 for vector in 0..VECTORS {
                     S::prefetch(out(row, vector));
