@@ -22,6 +22,7 @@ use kiln_ir::DType;
 mod address;
 mod analysis;
 mod arithmetic;
+mod columns;
 mod convert;
 mod emitter;
 mod expr;

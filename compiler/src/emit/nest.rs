@@ -7,6 +7,7 @@
 
 use super::EmitError;
 use super::analysis::cost;
+use super::columns::Columns;
 use super::emitter::{Counters, Emitter, Lanes, Point, Slot, Trips};
 use super::fold::State;
 use crate::kernel::{
@@ -21,7 +22,8 @@ const GROUPS: usize = 4;
 const LONG: usize = 60;
 
 /// What is done for a group behind the last statement of a body.
-type Behind<'a, 'k, 'f> = &'a mut dyn FnMut(&mut Emitter<'k, 'f>, usize) -> Result<(), EmitError>;
+pub(super) type Behind<'a, 'k, 'f> =
+    &'a mut dyn FnMut(&mut Emitter<'k, 'f>, usize) -> Result<(), EmitError>;
 
 impl<'k, 'f> Emitter<'k, 'f> {
     /// Emits statements outside of the lanes.
@@ -79,7 +81,7 @@ impl<'k, 'f> Emitter<'k, 'f> {
     }
 
     /// One iteration of a grid or serial loop, for the groups of the lanes loop around it if there is one.
-    fn iteration(
+    pub(super) fn iteration(
         &mut self,
         inner: &'k Loop,
         counter: Value,
@@ -213,6 +215,11 @@ impl<'k, 'f> Emitter<'k, 'f> {
     ) -> Result<Vec<Value>, EmitError> {
         self.depth += 1;
         self.once(inner)?;
+        if let Some(columns) = Columns::of(inner) {
+            self.columns(columns, range, trips)?;
+            self.depth -= 1;
+            return Ok(Vec::new());
+        }
         let accumulators = &inner.accumulators;
         let results = if accumulators.is_empty() {
             self.block(inner, range, trips, Vec::new())?
@@ -508,7 +515,7 @@ impl<'k, 'f> Emitter<'k, 'f> {
         self.facts.depth(&crate::kernel::Atom::Loop(id))
     }
 
-    fn straight(&mut self, straight: &'k [Stmt], group: usize) -> Result<(), EmitError> {
+    pub(super) fn straight(&mut self, straight: &'k [Stmt], group: usize) -> Result<(), EmitError> {
         for stmt in straight {
             match stmt {
                 Stmt::Let { value, expr } => {

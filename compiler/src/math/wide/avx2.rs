@@ -55,8 +55,8 @@ impl Machine for Narrow {
         add(a: F, b: F) = _mm256_add_ps;
         sub(a: F, b: F) = _mm256_sub_ps;
         mul(a: F, b: F) = _mm256_mul_ps;
-        div(a: F, b: F) = _mm256_div_ps;
         fma(a: F, b: F, c: F) = _mm256_fmadd_ps;
+        div(a: F, b: F) = _mm256_div_ps;
         sqrt(a: F) = _mm256_sqrt_ps;
         with_bits(a: I) = _mm256_castsi256_ps;
         int_to_float(a: I) = _mm256_cvtepi32_ps;
@@ -196,8 +196,8 @@ impl Machine for Wide {
         add(a: F, b: F) = _mm256_add_pd;
         sub(a: F, b: F) = _mm256_sub_pd;
         mul(a: F, b: F) = _mm256_mul_pd;
-        div(a: F, b: F) = _mm256_div_pd;
         fma(a: F, b: F, c: F) = _mm256_fmadd_pd;
+        div(a: F, b: F) = _mm256_div_pd;
         sqrt(a: F) = _mm256_sqrt_pd;
         with_bits(a: I) = _mm256_castsi256_pd;
     }

@@ -12,15 +12,17 @@ use super::{COUNT, Vector, WideFn, exact, functions, joined, rows, staged};
 use std::arch::x86_64::*;
 
 /// The registers that an operation is done on.
-const COPIES: usize = 2;
-const OFFSETS: [usize; COPIES] = [0, 1];
+const COPIES: usize = 4;
+const OFFSETS: [usize; COPIES] = [0, 1, 2, 3];
 
 /// An expression for each of the copies of some lanes.
 macro_rules! each {
     ($($lane:ident),+ => $result:expr) => {
         [
             { $(let $lane = $lane[0];)+ $result },
-            { $(let $lane = $lane[1];)+ $result }
+            { $(let $lane = $lane[1];)+ $result },
+            { $(let $lane = $lane[2];)+ $result },
+            { $(let $lane = $lane[3];)+ $result }
         ]
     };
 }
@@ -40,7 +42,7 @@ macro_rules! intrinsics {
 
 rows!(functions! target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl"););
 
-/// 2 registers of 16 f32 lanes.
+/// 4 registers of 16 f32 lanes.
 #[derive(Clone, Copy, Default)]
 struct Narrow;
 
@@ -55,8 +57,8 @@ impl Machine for Narrow {
         add(a: F, b: F) = _mm512_add_ps;
         sub(a: F, b: F) = _mm512_sub_ps;
         mul(a: F, b: F) = _mm512_mul_ps;
-        div(a: F, b: F) = _mm512_div_ps;
         fma(a: F, b: F, c: F) = _mm512_fmadd_ps;
+        div(a: F, b: F) = _mm512_div_ps;
         sqrt(a: F) = _mm512_sqrt_ps;
         with_bits(a: I) = _mm512_castsi512_ps;
         int_to_float(a: I) = _mm512_cvtepi32_ps;
@@ -176,7 +178,7 @@ impl Vector for Narrow {
     }
 }
 
-/// 2 registers of 8 f64 lanes.
+/// 4 registers of 8 f64 lanes.
 #[derive(Clone, Copy, Default)]
 struct Wide;
 
@@ -191,8 +193,8 @@ impl Machine for Wide {
         add(a: F, b: F) = _mm512_add_pd;
         sub(a: F, b: F) = _mm512_sub_pd;
         mul(a: F, b: F) = _mm512_mul_pd;
-        div(a: F, b: F) = _mm512_div_pd;
         fma(a: F, b: F, c: F) = _mm512_fmadd_pd;
+        div(a: F, b: F) = _mm512_div_pd;
         sqrt(a: F) = _mm512_sqrt_pd;
         with_bits(a: I) = _mm512_castsi512_pd;
         int_to_float(a: I) = _mm512_cvtepi64_pd;

@@ -1,0 +1,341 @@
+//! Column reductions over many columns: rows outside, columns inside.
+//!
+//! A lanes loop around a fold in order would walk down sixteen columns at a time, a cache line of each row: memory is then fetched line by
+//! line from far apart. Instead the columns are taken in tiles of [`TILE`], whose partial results lie on the stack, and the rows of a tile
+//! are read from left to right, [`ROWS`] of them for each pass over the partial results, or one at a time where they come from DRAM. Each column still folds its rows in order and in
+//! the blocks that the language defines, so no bit changes.
+
+use super::EmitError;
+use super::emitter::{Counters, Emitter, Lanes, Point, Trips, memory};
+use super::fold::State;
+use crate::kernel::{Expr, Loop, LoopId, LoopKind, SERIAL_BLOCK, Stmt};
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::I64;
+use cranelift_codegen::ir::{InstBuilder, StackSlotData, StackSlotKind, Type, Value};
+
+/// The columns of a tile, whose partial results should stay in L1.
+const TILE: i64 = 2048;
+/// The rows for each pass over the partial results: a divisor of [`SERIAL_BLOCK`].
+const ROWS: i64 = 4;
+/// The bytes of one operand from which rows are read one at a time: memory is fastest when it is read as one stream, while what is in cache
+/// would be held up by the loads and stores of the partial results.
+const STREAM: i64 = 16 << 20;
+/// The groups of an iteration.
+const GROUPS: usize = 4;
+/// The trip counts, where they are known, from which it pays.
+const LEAST: (i64, i64) = (64, 16);
+/// The accumulators that share the registers.
+const MOST: usize = 2;
+
+/// A lanes loop that reduces columns.
+#[derive(Clone, Copy)]
+pub(super) struct Columns<'k> {
+    lanes: &'k Loop,
+    /// What comes before the fold.
+    before: &'k [Stmt],
+    rows: &'k Loop,
+    /// What comes behind it.
+    behind: &'k [Stmt],
+}
+
+impl<'k> Columns<'k> {
+    /// The lanes loop as a column reduction whose rows are worth reading from left to right.
+    pub(super) fn of(lanes: &'k Loop) -> Option<Columns<'k>> {
+        let mut loops = lanes.body.iter().enumerate().filter_map(|(i, s)| match s {
+            Stmt::Loop(inner) => Some((i, inner)),
+            Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Apply(_) => None,
+        });
+        let (at, rows) = loops.next()?;
+        let alone = loops.next().is_none() && lanes.accumulators.is_empty();
+        let folds = rows.kind == LoopKind::Serial && (1..=MOST).contains(&rows.accumulators.len());
+        let known = |l: &Loop| l.extent.constant().unwrap_or(i64::MAX);
+        let large = known(lanes) >= LEAST.0 && known(rows) >= LEAST.1;
+        let values = |body: &[Stmt]| body.iter().all(|s| matches!(s, Stmt::Let { .. }));
+        let (before, behind) = (&lanes.body[..at], &lanes.body[at + 1..]);
+        let fits = alone && folds && large && values(before) && values(&rows.body);
+        (fits && walks(&rows.body, lanes.id, rows.id)).then_some(Columns {
+            lanes,
+            before,
+            rows,
+            behind,
+        })
+    }
+}
+
+/// Whether all loads are of adjacent columns, or the same for all, and some differ from row to row.
+fn walks(body: &[Stmt], lanes: LoopId, rows: LoopId) -> bool {
+    let mut streams = false;
+    let mut plain = true;
+    for stmt in body {
+        if let Stmt::Let {
+            expr: Expr::Load {
+                index, predicate, ..
+            },
+            ..
+        } = stmt
+        {
+            let step = index.step(lanes);
+            let mut values = false;
+            index.visit_values(&mut |_| values = true);
+            plain &= matches!(step, Some(0 | 1)) && !values && predicate.is_none();
+            index.visit_loops(&mut |id| streams |= id == rows && step == Some(1));
+        }
+    }
+    plain && streams
+}
+
+/// Where the states of a tile lie: registers of all accumulators, group by group.
+#[derive(Clone)]
+struct Tile {
+    partial: Value,
+    result: Value,
+    /// All ones for rows in cache, zero for rows that are a stream.
+    cached: Value,
+    /// The registers of one group.
+    registers: Vec<Type>,
+    first: Value,
+}
+
+impl<'k> Emitter<'k, '_> {
+    /// Emits the loop over a range that has at least one column.
+    pub(super) fn columns(
+        &mut self,
+        columns: Columns<'k>,
+        [from, to]: [Value; 2],
+        trips: Trips,
+    ) -> Result<(), EmitError> {
+        let (tiles, width) = match trips {
+            Trips::Exactly(n) => (Trips::Exactly((n + TILE - 1) / TILE), n.min(TILE)),
+            Trips::Unknown | Trips::AtLeastOne => (trips, TILE),
+        };
+        let starts = self.starts(&columns.rows.accumulators, 1)?;
+        let identities = self.identities(&columns.rows.accumulators, 1)?;
+        let registers: Vec<Type> = starts
+            .iter()
+            .map(|r| self.b.func.dfg.value_type(*r))
+            .collect();
+        // One iteration more than whole ones, for the tail.
+        let groups = width as usize / 4 + GROUPS;
+        let bytes = (groups * 16 * registers.len()) as u32;
+        let mut slot = || {
+            let data = StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 4);
+            self.b.create_sized_stack_slot(data)
+        };
+        let slots = [slot(), slot()];
+        let extent = self.size(&columns.rows.extent, 1);
+        let last = self.b.ins().iadd_imm_s(to, -1);
+        let all = self.size(&columns.lanes.extent, 4);
+        let all = self.b.ins().imul(all, extent);
+        let small = self.b.ins().icmp_imm_s(IntCC::SignedLessThan, all, STREAM);
+        let (ones, zero) = (self.int(-1), self.int(0));
+        let cached = self.b.ins().select(small, ones, zero);
+        self.counted([from, to], TILE, tiles, Vec::new(), &mut |e, first, _| {
+            let next = e.b.ins().iadd_imm_s(first, TILE);
+            let end = e.b.ins().smin(next, to);
+            let [partial, result] = slots.map(|s| e.b.ins().stack_addr(I64, s, 0));
+            let tile = Tile {
+                partial,
+                result,
+                cached,
+                registers: registers.clone(),
+                first,
+            };
+            e.tile_sweep(&columns, &tile, end, last, &mut |e, groups, at| {
+                for g in 0..groups {
+                    e.keep(&tile, tile.partial, at, g, &identities);
+                    e.keep(&tile, tile.result, at, g, &starts);
+                }
+                Ok(())
+            })?;
+            let zero = e.int(0);
+            e.counted(
+                [zero, extent],
+                SERIAL_BLOCK,
+                Trips::Unknown,
+                Vec::new(),
+                &mut |e, block, _| {
+                    let next = e.b.ins().iadd_imm_s(block, SERIAL_BLOCK);
+                    let stop = e.b.ins().smin(next, extent);
+                    e.rows(&columns, &tile, [block, stop], [end, last])?;
+                    // The block joins the result, and the next one begins with the identity.
+                    e.tile_sweep(&columns, &tile, end, last, &mut |e, groups, at| {
+                        for g in 0..groups {
+                            let accumulators = &columns.rows.accumulators;
+                            let result = e.kept(&tile, tile.result, at, g);
+                            let partial = e.kept(&tile, tile.partial, at, g);
+                            let joined = e.fold_all(accumulators, 1, &result, &partial);
+                            e.keep(&tile, tile.result, at, g, &joined);
+                            e.keep(&tile, tile.partial, at, g, &identities);
+                        }
+                        Ok(())
+                    })?;
+                    Ok(Vec::new())
+                },
+            )?;
+            e.tile_sweep(&columns, &tile, end, last, &mut |e, groups, at| {
+                e.finish_columns(&columns, &tile, groups, at)
+            })?;
+            Ok(Vec::new())
+        })?;
+        Ok(())
+    }
+
+    /// The rows of a block, several at a time and then one at a time.
+    fn rows(
+        &mut self,
+        columns: &Columns<'k>,
+        tile: &Tile,
+        [start, stop]: [Value; 2],
+        [end, last]: [Value; 2],
+    ) -> Result<(), EmitError> {
+        let count = self.b.ins().isub(stop, start);
+        let whole = self.b.ins().band_imm_s(count, -ROWS);
+        let whole = self.b.ins().band(whole, tile.cached);
+        let middle = self.b.ins().iadd(start, whole);
+        for (range, rows) in [([start, middle], ROWS), ([middle, stop], 1)] {
+            self.counted(range, rows, Trips::Unknown, Vec::new(), &mut |e, row, _| {
+                e.tile_sweep(columns, tile, end, last, &mut |e, groups, at| {
+                    e.fold_rows(columns, tile, groups, at, row, rows)
+                })?;
+                Ok(Vec::new())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Folds some rows onto the partial results of an iteration's groups.
+    fn fold_rows(
+        &mut self,
+        columns: &Columns<'k>,
+        tile: &Tile,
+        groups: usize,
+        at: Value,
+        row: Value,
+        rows: i64,
+    ) -> Result<(), EmitError> {
+        let accumulators = &columns.rows.accumulators;
+        self.before_rows(columns, groups)?;
+        let mut states: Vec<Vec<Value>> = (0..groups)
+            .map(|g| self.kept(tile, tile.partial, at, g))
+            .collect();
+        for r in 0..rows {
+            let counter = self.b.ins().iadd_imm_s(row, r);
+            let mark = self.memo.mark();
+            let mut next = Vec::with_capacity(groups);
+            self.iteration(columns.rows, counter, &mut |e, group| {
+                let mut unpacked = State::unpack(e, accumulators, 1, &states[group]);
+                for (accumulator, state) in accumulators.iter().zip(&mut unpacked) {
+                    let operand = e.operand(accumulator, Point::Group(group));
+                    state[0] = e.fold(accumulator, state[0], operand);
+                }
+                next.push(State::pack(&unpacked));
+                Ok(())
+            })?;
+            states = next;
+            self.memo.reset(mark);
+        }
+        for (g, state) in states.iter().enumerate() {
+            self.keep(tile, tile.partial, at, g, state);
+        }
+        Ok(())
+    }
+
+    /// What stands before the fold is computed again wherever it is needed.
+    fn before_rows(&mut self, columns: &Columns<'k>, groups: usize) -> Result<(), EmitError> {
+        for group in 0..groups {
+            self.straight(columns.before, group)?;
+        }
+        Ok(())
+    }
+
+    /// The results of an iteration's groups, and what stands behind the fold.
+    fn finish_columns(
+        &mut self,
+        columns: &Columns<'k>,
+        tile: &Tile,
+        groups: usize,
+        at: Value,
+    ) -> Result<(), EmitError> {
+        self.before_rows(columns, groups)?;
+        let accumulators = &columns.rows.accumulators;
+        for g in 0..groups {
+            let registers = self.kept(tile, tile.result, at, g);
+            let states = State::unpack(self, accumulators, 1, &registers);
+            for (accumulator, state) in accumulators.iter().zip(states) {
+                let form = self.result(state[0]);
+                self.set(accumulator.value, Point::Group(g), form);
+            }
+        }
+        for g in 0..groups {
+            self.straight(columns.behind, g)?;
+        }
+        Ok(())
+    }
+
+    /// Runs `body` for all columns of a tile: its groups, and the number of bytes from the tile's first state to the iteration's.
+    fn tile_sweep(
+        &mut self,
+        columns: &Columns<'k>,
+        tile: &Tile,
+        end: Value,
+        last: Value,
+        body: &mut dyn FnMut(&mut Self, usize, Value) -> Result<(), EmitError>,
+    ) -> Result<(), EmitError> {
+        let step = 4 * GROUPS as i64;
+        let count = self.b.ins().isub(end, tile.first);
+        let whole = self.b.ins().band_imm_s(count, -step);
+        let main_end = self.b.ins().iadd(tile.first, whole);
+        let bytes = 4 * tile.registers.len() as i64;
+        for (range, groups) in [
+            ([tile.first, main_end], GROUPS),
+            // Four at a time; lanes behind the last column repeat it, and so do their states.
+            ([main_end, end], 1),
+        ] {
+            let step = 4 * groups as i64;
+            self.counted(
+                range,
+                step,
+                Trips::Unknown,
+                Vec::new(),
+                &mut |e, first, _| {
+                    let counters = if groups == 1 {
+                        Counters::Tail { first, last }
+                    } else {
+                        Counters::Full { first }
+                    };
+                    e.counters.insert(columns.lanes.id, first);
+                    e.lanes = Some(Lanes {
+                        id: columns.lanes.id,
+                        groups,
+                        counters,
+                    });
+                    let column = e.b.ins().isub(first, tile.first);
+                    let at = e.b.ins().imul_imm_s(column, bytes);
+                    body(e, groups, at)?;
+                    e.lanes = None;
+                    Ok(Vec::new())
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Writes the registers of a group's states.
+    fn keep(&mut self, tile: &Tile, base: Value, at: Value, group: usize, registers: &[Value]) {
+        let address = self.b.ins().iadd(base, at);
+        for (i, register) in registers.iter().enumerate() {
+            let offset = 16 * (group * tile.registers.len() + i) as i32;
+            self.b.ins().store(memory(), *register, address, offset);
+        }
+    }
+
+    /// Reads the registers of a group's states.
+    fn kept(&mut self, tile: &Tile, base: Value, at: Value, group: usize) -> Vec<Value> {
+        let address = self.b.ins().iadd(base, at);
+        let load = |(i, ty): (usize, &Type)| {
+            let offset = 16 * (group * tile.registers.len() + i) as i32;
+            self.b.ins().load(*ty, memory(), address, offset)
+        };
+        tile.registers.iter().enumerate().map(load).collect()
+    }
+}
