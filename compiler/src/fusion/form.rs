@@ -5,6 +5,7 @@
 //! consumers where it is read at its own place, or else begins a group. A cheap producer may be computed in several groups. A product
 //! takes the group of a consumer as its epilogue. No join may make a group depend on itself.
 
+use super::limits::{Inlined, Views, views};
 use super::merge::merge;
 use super::nodes::{is_free, is_given, is_leaf, scalars};
 use super::place::{Place, fixed_at};
@@ -12,6 +13,7 @@ use super::relation::Relation;
 use super::{FusionRefusal, Group, GroupId, Groups, Level, Space, as_fold};
 use kiln_ir::ops::Op;
 use kiln_ir::{Graph, Node, NodeId};
+use std::collections::BTreeMap;
 
 /// A group never has more members, so that no kernel grows beyond what compiles in linear time.
 pub(super) const MOST_MEMBERS: usize = 200;
@@ -19,6 +21,8 @@ pub(super) const MOST_MEMBERS: usize = 200;
 pub(super) struct Use {
     pub(super) consumer: NodeId,
     pub(super) relation: Relation,
+    /// The views between the two.
+    pub(super) views: Views,
 }
 
 pub(super) struct Former<'g> {
@@ -37,6 +41,10 @@ pub(super) struct Former<'g> {
     pub(super) conditions: Vec<bool>,
     /// Scalars that take a few ops from sources and constants: a kernel computes them once a call, so a launch or a load is never worth it.
     pub(super) scalars: Vec<bool>,
+    /// For each node that is free, the views from it down to what is anchored.
+    pub(super) views: Vec<Views>,
+    /// What it takes to evaluate the members that are inline.
+    pub(super) inlined: BTreeMap<(GroupId, NodeId), Inlined>,
     refusals: Vec<FusionRefusal>,
 }
 
@@ -69,6 +77,8 @@ impl<'g> Former<'g> {
             sinks: vec![false; n],
             conditions: vec![false; n],
             scalars: scalars(graph),
+            views: Vec::new(),
+            inlined: BTreeMap::new(),
             refusals: Vec::new(),
         };
         let results = graph.outputs().iter().map(|o| o.node);
@@ -96,6 +106,12 @@ impl<'g> Former<'g> {
             former.stored[condition.index()] = true;
             former.sinks[condition.index()] = true;
             former.conditions[condition.index()] = true;
+        }
+        let (views, ends) = views(graph, &former.anchored);
+        former.views = views;
+        for end in ends {
+            former.anchored[end.index()] = true;
+            former.stored[end.index()] = true;
         }
         former.anchor_product_operands();
         former.collect_uses();
@@ -230,6 +246,9 @@ impl<'g> Former<'g> {
         }
         joined.space = place.space;
         joined.members.push((id, place.level));
+        if place.level == Level::Inline {
+            self.inlined.insert((group, id), place.inlined);
+        }
         self.membership[id.index()].push(group);
     }
 

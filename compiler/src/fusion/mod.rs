@@ -10,6 +10,7 @@ use std::fmt;
 
 mod cost;
 mod form;
+mod limits;
 mod merge;
 mod nodes;
 mod place;

@@ -2,6 +2,7 @@
 
 use super::cost::is_cheap;
 use super::form::{Former, MOST_MEMBERS};
+use super::limits::Inlined;
 use super::nodes::is_given;
 use super::relation::Relation;
 use super::{GroupId, Level, Space, as_fold, squeezed};
@@ -17,6 +18,8 @@ pub(super) struct Place {
     pub(super) space: Space,
     /// Whether the members so far move from points to units.
     pub(super) promote: bool,
+    /// What it takes to evaluate the node, if its level is inline.
+    pub(super) inlined: Inlined,
 }
 
 impl Former<'_> {
@@ -99,6 +102,7 @@ impl Former<'_> {
         let fold = as_fold(self.graph, node).map(|f| f.space(self.shape(node.operands[0])));
         let mut levels: Vec<(Level, Option<usize>)> = Vec::new();
         let mut replicated = false;
+        let mut inlined = Inlined::default();
         for user in &self.users[id.index()] {
             let Some(level) = joined.level(user.consumer) else {
                 continue;
@@ -116,6 +120,8 @@ impl Former<'_> {
                 cheap && !stored,
             );
             if level == Level::Inline {
+                let by = self.inlined.get(&(group, user.consumer));
+                inlined = inlined.read(by.copied(), user.views);
                 replicated |= !matches!(
                     user.relation,
                     Relation::Same | Relation::Other { replicates: false }
@@ -137,6 +143,12 @@ impl Former<'_> {
         }
         if inline && (!cheap && (replicated || level != Level::Inline)) {
             return Err("it would be computed more than once for each element".into());
+        }
+        if inline
+            && !self.scalars[id.index()]
+            && let Some(reason) = inlined.excess()
+        {
+            return Err(reason);
         }
         if inline && stored {
             return Err("it is read away from its own place and stored".into());
@@ -172,6 +184,7 @@ impl Former<'_> {
             level,
             space,
             promote,
+            inlined,
         })
     }
 }

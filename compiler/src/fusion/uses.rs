@@ -52,6 +52,7 @@ impl<'g> Former<'g> {
                 self.users[producer.index()].push(Use {
                     consumer: id,
                     relation,
+                    views: self.views[operand.index()],
                 });
             }
         }

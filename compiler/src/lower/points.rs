@@ -77,6 +77,10 @@ struct Evaluator<'g> {
     exprs: HashMap<(DType, Expr), ValueId>,
 }
 
+/// A group of more members than this is evaluated member by member. Otherwise evaluation begins at the roots and descends, so that a value
+/// is computed right before it is needed; but each member takes a level of the stack.
+const MOST_LEVELS: usize = 64;
+
 /// Evaluates the roots of a group.
 pub(super) fn evaluate(
     graph: &Graph,
@@ -84,6 +88,14 @@ pub(super) fn evaluate(
     group: &Group,
 ) -> Result<Points, LowerError> {
     let mut evaluator = Evaluator::new(graph, stored, group, axes(&group.space));
+    if group.members.len() > MOST_LEVELS {
+        for (id, level) in &group.members {
+            if *level != Level::Inline && group.product != Some(*id) {
+                let index = own_index(&group.space, &evaluator.node(*id)?.ty.shape, *level);
+                evaluator.compute(*id, &index, None)?;
+            }
+        }
+    }
     for root in group.roots.iter().filter(|r| group.product != Some(**r)) {
         evaluator.root(*root)?;
     }
