@@ -12,10 +12,12 @@ use crate::kernel::Kernel;
 use crate::lower::lower;
 use crate::math::wide::Width;
 use crate::options::Options;
+use crate::passes::live_part;
 use crate::plan::{Planned, plan, requirements, separate_sinks};
 use crate::stage::Stage;
-use kiln_ir::Graph;
-use kiln_ir::program::Program;
+use kiln_ir::ops::Op;
+use kiln_ir::program::{Program, Step};
+use kiln_ir::{DType, Graph, Node};
 use std::time::{Duration, Instant};
 
 /// What one phase took.
@@ -71,6 +73,9 @@ pub fn compile(graph: &Graph, options: &Options) -> Result<Compiled, CompileErro
 pub fn compile_in(graph: &Graph, cx: &mut Context<'_>) -> Result<Compiled, CompileError> {
     let mut phases = Vec::new();
     let Planned { program, kernels } = planned(graph, cx, &mut phases)?;
+    if let Some(dtype) = without_code(&program, &kernels) {
+        return Err(located(graph, dtype));
+    }
     let target = Target::native()?;
     let mut failed = None;
     for (stage, text) in [
@@ -93,6 +98,48 @@ pub fn compile_in(graph: &Graph, cx: &mut Context<'_>) -> Result<Compiled, Compi
         code,
         phases,
     })
+}
+
+/// The first element type in a program that kernels and products cannot compute.
+fn without_code(program: &Program, kernels: &[Kernel]) -> Option<DType> {
+    let values = kernels.iter().flat_map(|k| {
+        let params = k.params.iter().map(|p| p.dtype);
+        params.chain(k.values.iter().copied())
+    });
+    let products = program.steps.iter().filter_map(|step| match step {
+        Step::Product(product) => Some(product.dtype),
+        Step::Kernel(_) | Step::Guard(_) => None,
+    });
+    values
+        .chain(products)
+        .find(|dtype| matches!(dtype, DType::F16 | DType::BF16))
+}
+
+/// The refusal of an element type, at the first node that computes with it.
+fn located(graph: &Graph, dtype: DType) -> CompileError {
+    let live = live_part(graph);
+    let touches = |node: &&Node| {
+        let operands = node.operands.iter().filter_map(|o| live.node(*o));
+        node.ty.dtype == dtype || operands.into_iter().any(|o| o.ty.dtype == dtype)
+    };
+    let nodes = || live.nodes().map(|(_, node)| node).filter(touches);
+    let computes = nodes().find(|n| !matches!(n.op, Op::Source(_)));
+    let (op, provenance) = match computes.or_else(|| nodes().next()) {
+        Some(Node { op, provenance, .. }) => {
+            let at = &provenance.location;
+            let place = match &*provenance.scope {
+                "" => at.to_string(),
+                scope => format!("{at} in \"{scope}\""),
+            };
+            (op.rules().name(), place)
+        }
+        None => ("a node", "an unknown place".into()),
+    };
+    CompileError::ElementType {
+        op,
+        dtype,
+        provenance,
+    }
 }
 
 /// The program of a graph, without machine code: enough to know its steps and its memory.

@@ -5,6 +5,7 @@ use crate::lower::LowerError;
 use crate::options::OptionsError;
 use crate::passes::PassError;
 use crate::stage::Stage;
+use kiln_ir::DType;
 use std::path::PathBuf;
 
 /// Why a compilation ended without a result.
@@ -54,6 +55,18 @@ pub enum CompileError {
     /// A node that no kernel can express; a defect of the compiler.
     #[error(transparent)]
     Lower(#[from] LowerError),
+    /// An element type for which there is no machine code.
+    #[error(
+        "`{op}` at {provenance} computes with {dtype}, for which there is no machine code yet; keep the whole graph in f32 or f64"
+    )]
+    ElementType {
+        /// The op.
+        op: &'static str,
+        /// The element type.
+        dtype: DType,
+        /// The user's line, and the scope.
+        provenance: String,
+    },
     /// No machine code could be made.
     #[error(transparent)]
     Emit(#[from] EmitError),

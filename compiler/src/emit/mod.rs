@@ -49,7 +49,7 @@ pub enum EmitError {
         source: KernelError,
     },
     /// An element type without machine code.
-    #[error("`{op}` of {dtype} has no machine code; convert to f32 first")]
+    #[error("`{op}` of {dtype} has no machine code")]
     Unsupported {
         /// The element type.
         dtype: DType,
