@@ -6,7 +6,7 @@
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Kind, Refusal};
 use crate::dim::Dim;
-use crate::dtype::DType;
+use crate::dtype::{Class, DType};
 use crate::graph::{Graph, Node, Output, Role, Slot, Update};
 use crate::ids::NodeId;
 use crate::init::Init;
@@ -97,7 +97,7 @@ impl Builder {
         self.slot(name, Role::State(init), TensorType::new(dtype, shape))
     }
 
-    /// A tensor whose every element is `value`.
+    /// A tensor whose every element is `value`, converted to the element type as [`Tensor::convert`] does: an integer saturates.
     #[track_caller]
     pub fn splat(&self, dtype: DType, shape: impl Into<Shape>, value: f64) -> Tensor<'_> {
         self.push(Constant::splat(TensorType::new(dtype, shape), value), &[])
@@ -199,6 +199,18 @@ impl Builder {
         }
     }
 
+    /// A literal beside a tensor, which must be a number that the element type has: `counts * 0.5` would be zeros in silence.
+    #[track_caller]
+    fn literal(&self, dtype: DType, shape: Shape, value: f64) -> Tensor<'_> {
+        if holds(dtype, value) {
+            return self.splat(dtype, shape, value);
+        }
+        let refusal = Refusal::new(Kind::Type, format!("the literal {value:?} is no {dtype}"));
+        let help = "convert the tensor first, or give a whole number in the range of the type";
+        self.report(refusal.help(help), Vec::new());
+        self.poison()
+    }
+
     /// Appends a node, or records why it does not fit. Poisoned operands give a poisoned result without a further message.
     #[track_caller]
     pub fn push<'g>(&'g self, op: impl Into<Op>, operands: &[Tensor<'g>]) -> Tensor<'g> {
@@ -219,7 +231,8 @@ impl Builder {
         let inferred = {
             let inner = self.inner.borrow();
             let types: Vec<TensorType> = ids.iter().map(|id| inner.ty(*id)).collect();
-            op.rules().infer(&types.iter().collect::<Vec<_>>())
+            let ty = op.rules().infer(&types.iter().collect::<Vec<_>>());
+            ty.and_then(|ty| possible(op.rules().name(), ty))
         };
         match inferred {
             Ok(ty) => {
@@ -324,6 +337,19 @@ impl Builder {
             );
             return self.poison();
         }
+        let init = match &role {
+            Role::Input => None,
+            Role::Param(init) | Role::State(init) => init.trouble(),
+        };
+        let refusal = match (possible(&name, ty.clone()), init) {
+            (Err(refusal), _) => Some(refusal),
+            (Ok(_), Some(why)) => Some(Refusal::new(Kind::Attribute, format!("`{name}`: {why}"))),
+            (Ok(_), None) => None,
+        };
+        if let Some(refusal) = refusal {
+            self.report(refusal, Vec::new());
+            return self.poison();
+        }
         let source = self.push(Source { ty }, &[]);
         if let Some(node) = source.id {
             self.inner
@@ -352,6 +378,29 @@ impl Builder {
             ))
         };
         operands.iter().enumerate().filter_map(describe).collect()
+    }
+}
+
+/// The type, unless no tensor has it.
+fn possible(what: &str, ty: TensorType) -> Result<TensorType, Refusal> {
+    match ty.trouble() {
+        None => Ok(ty),
+        Some(why) => Err(Refusal::new(
+            Kind::Shape,
+            format!("`{what}` of type {ty}: {why}"),
+        )),
+    }
+}
+
+/// Whether an element type has a number: for integers it is whole and within their range.
+fn holds(dtype: DType, value: f64) -> bool {
+    let bits = 8 * dtype.size() as i32;
+    let within = |low: f64, end: f64| value.fract() == 0.0 && (low..end).contains(&value);
+    match dtype.class() {
+        Class::Float => true,
+        Class::Signed => within(-f64::from(2).powi(bits - 1), f64::from(2).powi(bits - 1)),
+        Class::Unsigned => within(0.0, f64::from(2).powi(bits)),
+        Class::Bool => within(0.0, 2.0),
     }
 }
 

@@ -138,3 +138,38 @@ fn a_missing_path_is_reported_where_the_gradient_is_asked_for() {
     assert_eq!(found.0[0].location.line, line);
     assert_eq!(&*found.0[0].location.file, "ir/tests/diagnostics.rs");
 }
+
+#[test]
+fn literals_types_and_initialisers_that_do_not_exist_are_mistakes() {
+    let g = Builder::new("m");
+    let i = g.input("i", DType::I32, [2]);
+    let u = g.input("u", DType::U8, [2]);
+    let _ = i * 0.5;
+    let _ = u + 300.0;
+    let _ = u - -1.0;
+    let _ = g.splat(DType::F32, [-3], 1.0);
+    let _ = g.splat(DType::F32, [i64::MAX, 2], 1.0);
+    let _ = i.broadcast_to(vec![kiln_ir::Dim::from(2); 40]);
+    let _ = g.input("x", DType::F32, (g.dim("not a name"),));
+    let _ = g.param("w", [2], Init::normal(f64::NAN));
+    let first = line!() - 8;
+    // Whole numbers in range are what the type has.
+    let _ = u + 255.0;
+    let _ = i - -1.0;
+    let found = mistakes(g);
+    let lines: Vec<u32> = found.0.iter().map(|d| d.location.line).collect();
+    assert_eq!(lines, (first..first + 8).collect::<Vec<_>>(), "{found}");
+    let text = found.to_string();
+    for words in [
+        "the literal 0.5 is no i32",
+        "the literal 300.0 is no u8",
+        "the literal -1.0 is no u8",
+        "`const` of type f32[-3]: the extent -3 is negative",
+        "it is larger than 2^63 bytes",
+        "40 axes are more than 32",
+        "a symbol is not a name of letters, digits and `_`",
+        "`w`: normal needs a finite mean",
+    ] {
+        assert!(text.contains(words), "{words} is not in\n{text}");
+    }
+}

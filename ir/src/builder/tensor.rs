@@ -65,7 +65,7 @@ impl<'g> Operand<'g> for f64 {
     #[track_caller]
     fn against(self, lhs: Tensor<'g>) -> Tensor<'g> {
         match lhs.ty() {
-            Some(ty) => lhs.builder.splat(ty.dtype, ty.shape, self),
+            Some(ty) => lhs.builder.literal(ty.dtype, ty.shape, self),
             None => lhs,
         }
     }
@@ -73,7 +73,7 @@ impl<'g> Operand<'g> for f64 {
     #[track_caller]
     fn scalar(self, like: Tensor<'g>) -> Tensor<'g> {
         match like.ty() {
-            Some(ty) => like.builder.splat(ty.dtype, (), self),
+            Some(ty) => like.builder.literal(ty.dtype, ().into(), self),
             None => like,
         }
     }
