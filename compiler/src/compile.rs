@@ -123,7 +123,7 @@ fn located(graph: &Graph, dtype: DType) -> CompileError {
         node.ty.dtype == dtype || operands.into_iter().any(|o| o.ty.dtype == dtype)
     };
     let nodes = || live.nodes().map(|(_, node)| node).filter(touches);
-    let computes = nodes().find(|n| !matches!(n.op, Op::Source(_)));
+    let computes = nodes().find(|n| !matches!(n.op, Op::Source(_) | Op::Constant(_)));
     let (op, provenance) = match computes.or_else(|| nodes().next()) {
         Some(Node { op, provenance, .. }) => {
             let at = &provenance.location;
