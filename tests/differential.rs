@@ -15,9 +15,7 @@ use common::data::{Fed, Kind, random};
 use common::generate::{SIZES, graph};
 use common::jit::{Results, VARIANTS, executable, inputs, residents, session, states, step};
 use kiln_ir::ops::Op;
-use kiln_ir::{
-    Array, Bindings, EvalError, Graph, NodeId, Output, Slot, TensorType, eval,
-};
+use kiln_ir::{Array, Bindings, EvalError, Graph, NodeId, Output, Slot, TensorType, eval};
 use kiln_runtime::{Session, StepError};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -104,7 +102,15 @@ fn check(seed: u64, steps: usize) -> Result<(), String> {
     let mut numbers = Numbers::new(seed ^ 0xFEED);
     let sequence: Vec<Feeds> = (0..3).map(|i| feeds(&graph, &mut numbers, i)).collect();
     let initial: Vec<Array> = residents(&graph)
-        .map(|slot| value(&graph, slot, &mut numbers, &sequence[0].bindings, Kind::Plain))
+        .map(|slot| {
+            value(
+                &graph,
+                slot,
+                &mut numbers,
+                &sequence[0].bindings,
+                Kind::Plain,
+            )
+        })
         .collect();
     let mut expected: Option<Vec<Result<Results, StepError>>> = None;
     for variant in VARIANTS {
@@ -230,7 +236,10 @@ fn updates_are_outputs(
     graph.nodes().for_each(|(_, n)| {
         shown.push(n.clone());
     });
-    graph.slots().iter().for_each(|s| shown.push_slot(s.clone()));
+    graph
+        .slots()
+        .iter()
+        .for_each(|s| shown.push_slot(s.clone()));
     graph
         .outputs()
         .iter()
@@ -273,7 +282,10 @@ fn each_op(
     graph.nodes().for_each(|(_, n)| {
         shown.push(n.clone());
     });
-    graph.slots().iter().for_each(|s| shown.push_slot(s.clone()));
+    graph
+        .slots()
+        .iter()
+        .for_each(|s| shown.push_slot(s.clone()));
     for (id, _) in graph.nodes() {
         shown.push_output(Output {
             name: id.to_string(),
@@ -342,7 +354,12 @@ fn interpreter_refuses(
         }
     };
     match eval(graph, &mut given) {
-        Err(e) if matches!(e.cause(), EvalError::Required { .. } | EvalError::Index { .. }) => {
+        Err(e)
+            if matches!(
+                e.cause(),
+                EvalError::Required { .. } | EvalError::Index { .. }
+            ) =>
+        {
             Ok(())
         }
         Err(e) => Err(format!("the interpreter refuses otherwise: {e}")),

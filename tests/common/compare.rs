@@ -222,7 +222,11 @@ fn overflowed(reference: f64) -> bool {
 /// The distance in units in the last place; 0 for two NaN and for zeros of any sign.
 pub fn distance(dtype: DType, x: f64, y: f64) -> u64 {
     if x.is_nan() || y.is_nan() {
-        return if x.is_nan() && y.is_nan() { 0 } else { u64::MAX };
+        return if x.is_nan() && y.is_nan() {
+            0
+        } else {
+            u64::MAX
+        };
     }
     let order = |x: f64| -> i128 {
         let (magnitude, negative) = if dtype == DType::F64 {

@@ -42,7 +42,8 @@ impl Fed {
     pub fn feed(&self) -> Feed<'_> {
         let Bytes { words, start, len } = &self.bytes;
         // SAFETY: the words are initialised memory, and any byte is a u8.
-        let all = unsafe { std::slice::from_raw_parts(words.as_ptr().cast::<u8>(), words.len() * 8) };
+        let all =
+            unsafe { std::slice::from_raw_parts(words.as_ptr().cast::<u8>(), words.len() * 8) };
         Feed::from_bytes(self.dtype, &self.shape, &all[*start..start + len]).expect("a feed")
     }
 }

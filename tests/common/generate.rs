@@ -133,14 +133,19 @@ impl<'g> Making<'g> {
         }
         let last = self.pool.len();
         for i in 0..1 + self.numbers.below(4) {
-            let from = if i == 0 { last - 1 } else { self.numbers.below(last) };
+            let from = if i == 0 {
+                last - 1
+            } else {
+                self.numbers.below(last)
+            };
             g.output(&format!("o{i}"), self.pool[from]);
         }
     }
 
     fn dtype(&mut self) -> DType {
         if self.numbers.one_in(2) {
-            self.numbers.pick(&[DType::F32, DType::F32, DType::F32, DType::I32, DType::Bool])
+            self.numbers
+                .pick(&[DType::F32, DType::F32, DType::F32, DType::I32, DType::Bool])
         } else {
             self.numbers.pick(&DTYPES)
         }
@@ -188,7 +193,9 @@ impl<'g> Making<'g> {
             .filter(|t| t.ty().is_some_and(|t| broadcasts(&t, ty)))
             .collect();
         if fits.is_empty() || self.numbers.one_in(6) {
-            let value = self.numbers.pick(&[0.0, -0.0, 1.0, 2.0, 0.5, -1.0, 3.0, -4.0, 1e9]);
+            let value = self
+                .numbers
+                .pick(&[0.0, -0.0, 1.0, 2.0, 0.5, -1.0, 3.0, -4.0, 1e9]);
             return self.g.splat(ty.dtype, &ty.shape, value);
         }
         self.numbers.pick(&fits).broadcast_to(&ty.shape)
@@ -206,7 +213,11 @@ impl<'g> Making<'g> {
             4..=7 => {
                 let op = self.numbers.pick(Binary::ALL);
                 let y = self.partner(&ty);
-                let operands = if self.numbers.one_in(2) { [x, y] } else { [y, x] };
+                let operands = if self.numbers.one_in(2) {
+                    [x, y]
+                } else {
+                    [y, x]
+                };
                 self.push(op, &operands)
             }
             8 => {
@@ -217,7 +228,11 @@ impl<'g> Making<'g> {
             9 | 10 => {
                 let condition = self.partner(&TensorType::new(DType::Bool, &ty.shape));
                 let y = self.partner(&ty);
-                let operands = if self.numbers.one_in(2) { [x, y] } else { [y, x] };
+                let operands = if self.numbers.one_in(2) {
+                    [x, y]
+                } else {
+                    [y, x]
+                };
                 self.push(Select, &[condition, operands[0], operands[1]])
             }
             11 => {
@@ -377,9 +392,7 @@ impl<'g> Making<'g> {
     fn pad(&mut self, x: Tensor<'g>, ty: &TensorType) -> Option<Tensor<'g>> {
         let rank = ty.rank();
         let mut widths = |most: usize| -> Vec<i64> {
-            (0..rank)
-                .map(|_| self.numbers.below(most) as i64)
-                .collect()
+            (0..rank).map(|_| self.numbers.below(most) as i64).collect()
         };
         let pad = Pad {
             low: widths(3).into_iter().map(Dim::from).collect(),
@@ -466,7 +479,12 @@ impl<'g> Making<'g> {
         if ty.dtype == DType::F32 && self.numbers.one_in(5) {
             dot.accumulate = Some(DType::F64);
         }
-        let depth: Vec<Dim> = dot.contract.0.iter().map(|a| ty.shape[*a].clone()).collect();
+        let depth: Vec<Dim> = dot
+            .contract
+            .0
+            .iter()
+            .map(|a| ty.shape[*a].clone())
+            .collect();
         let result = dot_size(&dot, ty, &other);
         if result.saturating_mul(size(&depth).max(1)) > MOST_MULTIPLICATIONS {
             return None;

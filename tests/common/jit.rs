@@ -63,7 +63,9 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 /// The program alone, compiled as users do.
 pub fn program(graph: &Graph) -> Program {
-    compile(graph, &Options::default()).expect("it compiles").program
+    compile(graph, &Options::default())
+        .expect("it compiles")
+        .program
 }
 
 /// A session on `threads` threads.
