@@ -182,7 +182,7 @@ pub struct Matrix {
 
 /// `dst = lhs . rhs` for every matrix of a batch: `[batch.., m, k] x [batch.., k, n]`.
 ///
-/// Rows are computed in panels of a size that the runtime fixes once for all, so that the bits do not depend on the threads. The rows
+/// The bits of the result are defined by the operands alone, however the runtime cuts it into panels and shares these out. The rows
 /// that the epilogue counts are those of the whole batch: row `i` of matrix `j` is `j * m + i`, with `j` in row-major order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Product {

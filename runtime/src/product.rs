@@ -38,7 +38,7 @@ use simd::Simd;
 
 /// A product of no more multiplications than this is computed by the definition itself, one element after the other: it is done before
 /// blocks would be set up.
-const TINY: usize = 32;
+const TINY: usize = 16;
 
 /// A product of fewer multiplications than this stays on one thread: a fork and join costs about a microsecond, and a core takes five
 /// for as many.

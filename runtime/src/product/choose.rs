@@ -15,8 +15,7 @@ const PANEL_BYTES: usize = 384 * 1024;
 /// The rows of such a panel.
 const HOT_ROWS: Range<usize> = 128..256;
 
-/// The rows of a panel that is too wide for L2: the more, the seldomer the lanes are packed again. Their own packed form, some 600 KiB of
-/// f32, is in L2 then.
+/// The rows of a panel that is too wide for L2 anyway: the more, the seldomer the lanes are packed again.
 const COLD_ROWS: usize = 512;
 
 /// The most bytes of lanes that are packed whole: they share L2 with the panel.
@@ -27,6 +26,9 @@ const FEW_COLUMNS: usize = 64;
 
 /// Strips that read the rows in place before packing them pays.
 const STRIPS_IN_PLACE: usize = 2;
+
+/// The same for rows that lie one element apart, of which a tile reads a line or two for each depth.
+const STRIPS_IN_PLACE_FLAT: usize = 8;
 
 /// Tiles that read the lanes in place before packing them pays.
 const TILES_IN_PLACE: usize = 2;
@@ -144,7 +146,12 @@ impl Side {
         let lanes_follow = self.lane.row == 1 || self.lanes == 1;
         let tile = |width: usize| {
             let strips = vectors.div_ceil(width);
-            let pack = !lies_flat && strips > STRIPS_IN_PLACE;
+            let in_place = if lies_flat {
+                STRIPS_IN_PLACE_FLAT
+            } else {
+                STRIPS_IN_PLACE
+            };
+            let pack = self.rows > 1 && strips > in_place;
             let most = S::most_rows(width, lies_flat || pack);
             (strips, pack, most)
         };
