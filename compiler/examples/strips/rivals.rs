@@ -103,15 +103,27 @@ macro_rules! map {
         let n = $n;
         let mut i = 0;
         while i + 16 <= n {
-            let $load = |p: *mut f32| unsafe { _mm512_loadu_ps(p.add(i)) };
-            let $store = |p: *mut f32, v: V| unsafe { _mm512_storeu_ps(p.add(i), v) };
+            let $load = |p: *mut f32| {
+                // SAFETY: the buffers have `n` elements.
+                unsafe { _mm512_loadu_ps(p.add(i)) }
+            };
+            let $store = |p: *mut f32, v: V| {
+                // SAFETY: the buffers have `n` elements.
+                unsafe { _mm512_storeu_ps(p.add(i), v) }
+            };
             $body;
             i += 16;
         }
         if i < n {
             let mask = (1_u16 << (n - i)) - 1;
-            let $load = |p: *mut f32| unsafe { _mm512_maskz_loadu_ps(mask, p.add(i)) };
-            let $store = |p: *mut f32, v: V| unsafe { _mm512_mask_storeu_ps(p.add(i), mask, v) };
+            let $load = |p: *mut f32| {
+                // SAFETY: the buffers have `n` elements.
+                unsafe { _mm512_maskz_loadu_ps(mask, p.add(i)) }
+            };
+            let $store = |p: *mut f32, v: V| {
+                // SAFETY: the buffers have `n` elements.
+                unsafe { _mm512_mask_storeu_ps(p.add(i), mask, v) }
+            };
             $body;
         }
     }};
@@ -223,7 +235,7 @@ pub(crate) unsafe fn norm_back(b: &[*mut f32], n: usize) {
             let scale = splat(1.0 / (variance + 1e-5).sqrt());
             let normal = |i| _mm512_mul_ps(_mm512_sub_ps(at(x, i), mean), scale);
             let cotangent = |i| _mm512_mul_ps(at(dy, i), at(gamma, i));
-            let first = splat(summed(&cotangent) / NORM as f32);
+            let first = splat(summed(cotangent) / NORM as f32);
             let second = splat(summed(|i| _mm512_mul_ps(cotangent(i), normal(i))) / NORM as f32);
             for i in (0..NORM).step_by(16) {
                 let v = _mm512_sub_ps(cotangent(i), first);
@@ -254,10 +266,7 @@ pub(crate) unsafe fn adam(b: &[*mut f32], n: usize) {
 #[target_feature(enable = "avx512f,avx512dq")]
 pub(crate) unsafe fn add(b: &[*mut f32], n: usize) {
     let [x, y, z] = [0, 1, 2].map(|i| b[i]);
-    // SAFETY: the buffers have `n` elements.
-    map!(n, load, store, unsafe {
-        store(z, _mm512_add_ps(load(x), load(y)))
-    });
+    map!(n, load, store, store(z, _mm512_add_ps(load(x), load(y))));
 }
 
 #[target_feature(enable = "avx512f,avx512dq")]

@@ -416,7 +416,7 @@ fn collect<'s>(body: &'s [Stmt], accesses: &mut Vec<(ParamId, &'s Index)>) {
             Stmt::Let { .. } => {}
             Stmt::Loop(inner) => collect(&inner.body, accesses),
             Stmt::Apply(apply) => {
-                for element in apply.operands.iter().chain([&apply.target]) {
+                for element in apply.elements() {
                     accesses.push((element.param, &element.index));
                 }
             }

@@ -13,7 +13,8 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{InstBuilder, StackSlotData, StackSlotKind, Type, Value};
 
-/// The columns of a tile, whose partial results should stay in L1.
+/// The columns of a tile whose states are one register for a group: partial results and results are then 8 KiB each, on the stack, which
+/// also bounds the frame. Larger states make the tile narrower.
 const TILE: i64 = 2048;
 /// The rows for each pass over the partial results: a divisor of [`SERIAL_BLOCK`].
 const ROWS: i64 = 4;
@@ -104,16 +105,17 @@ impl<'k> Emitter<'k, '_> {
         [from, to]: [Value; 2],
         trips: Trips,
     ) -> Result<(), EmitError> {
-        let (tiles, width) = match trips {
-            Trips::Exactly(n) => (Trips::Exactly((n + TILE - 1) / TILE), n.min(TILE)),
-            Trips::Unknown | Trips::AtLeastOne => (trips, TILE),
-        };
         let starts = self.starts(&columns.rows.accumulators, 1)?;
         let identities = self.identities(&columns.rows.accumulators, 1)?;
         let registers: Vec<Type> = starts
             .iter()
             .map(|r| self.b.func.dfg.value_type(*r))
             .collect();
+        let tile = TILE / registers.len() as i64 / 16 * 16;
+        let (tiles, width) = match trips {
+            Trips::Exactly(n) => (Trips::Exactly((n + tile - 1) / tile), n.min(tile)),
+            Trips::Unknown | Trips::AtLeastOne => (trips, tile),
+        };
         // One iteration more than whole ones, for the tail.
         let groups = width as usize / 4 + GROUPS;
         let bytes = (groups * 16 * registers.len()) as u32;
@@ -129,8 +131,8 @@ impl<'k> Emitter<'k, '_> {
         let small = self.b.ins().icmp_imm_s(IntCC::SignedLessThan, all, STREAM);
         let (ones, zero) = (self.int(-1), self.int(0));
         let cached = self.b.ins().select(small, ones, zero);
-        self.counted([from, to], TILE, tiles, Vec::new(), &mut |e, first, _| {
-            let next = e.b.ins().iadd_imm_s(first, TILE);
+        self.counted([from, to], tile, tiles, Vec::new(), &mut |e, first, _| {
+            let next = e.b.ins().iadd_imm_s(first, tile);
             let end = e.b.ins().smin(next, to);
             let [partial, result] = slots.map(|s| e.b.ins().stack_addr(I64, s, 0));
             let tile = Tile {

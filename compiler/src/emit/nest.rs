@@ -11,9 +11,11 @@ use super::columns::Columns;
 use super::emitter::{Counters, Emitter, Lanes, Point, Slot, Trips};
 use super::fold::State;
 use crate::kernel::{
-    Accumulator, Apply, Index, LANES_BLOCK, Loop, LoopId, LoopKind, SERIAL_BLOCK, STRIP, Stmt,
+    Accumulator, Apply, Index, LANES_BLOCK, Loop, LoopId, LoopKind, Operand, SERIAL_BLOCK, STRIP,
+    Stmt,
 };
 use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{InstBuilder, Value};
 
 /// The groups of an iteration of the main loop.
@@ -322,23 +324,38 @@ impl<'k, 'f> Emitter<'k, 'f> {
     /// The call of a full-width function over the strip that begins at the counter of `strips`.
     fn apply(&mut self, apply: &'k Apply, strips: LoopId, count: Value) -> Result<(), EmitError> {
         let first = |id| Index::counter(if id == apply.id { strips } else { id });
-        let elements = apply.operands.iter().chain([&apply.target]);
-        let pointers: Vec<Value> = elements
-            .map(|e| self.uniform(Some(e.param), &e.index.substitute(&first, &|_| None)))
-            .collect();
         let dtype = self.kernel.params[apply.target.param.index()].dtype;
-        let position = super::helper::wide_position(apply.function, dtype);
-        let (Some((target, operands)), Some(position)) = (pointers.split_last(), position) else {
+        let Some(position) = super::helper::wide_position(apply.function, dtype) else {
             return Err(EmitError::Unsupported {
                 dtype,
                 op: apply.function.to_string(),
             });
         };
+        let target = &apply.target;
+        let at = target.index.substitute(&first, &|_| None);
+        let target = self.uniform(Some(target.param), &at);
         // A function of one operand does not look at the second.
-        let second = operands.last().copied().unwrap_or(*target);
+        let mut operands = [target; 2];
+        let mut walking = 0;
+        for (i, operand) in apply.operands.iter().enumerate().take(2) {
+            operands[i] = match operand {
+                Operand::Element(element) => {
+                    walking |= 1 << i;
+                    let at = element.index.substitute(&first, &|_| None);
+                    self.uniform(Some(element.param), &at)
+                }
+                Operand::Value(value) => {
+                    let register = self.form(*value, Point::Uniform).one();
+                    let (slot, offset) = (self.scratch_slot(), 16 * i as i32);
+                    self.b.ins().stack_store(I64, register, slot, offset);
+                    self.b.ins().stack_addr(I64, slot, offset)
+                }
+            };
+        }
+        let walking = self.int(walking);
         let callee = self.helper(position);
         let signature = self.wide_signature();
-        let arguments = [*target, operands[0], second, count];
+        let arguments = [target, operands[0], operands[1], count, walking];
         self.b.ins().call_indirect(signature, callee, &arguments);
         Ok(())
     }

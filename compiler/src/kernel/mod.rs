@@ -118,7 +118,7 @@ pub enum Stmt {
 /// `target = function(operands)` for every element of the strip around it, from memory to memory, at the full width of the machine: what a
 /// lanes loop over the strip would do that loads the operands, computes and stores, to the bit.
 ///
-/// All elements are adjacent: each index walks with the counter of the application in steps of 1. The target is an operand's element or
+/// Elements are adjacent: each index walks with the counter of the application in steps of 1. The target is an operand's element or
 /// overlaps none.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Apply {
@@ -129,7 +129,16 @@ pub struct Apply {
     /// Where to.
     pub target: Element,
     /// As many as the function takes.
-    pub operands: Vec<Element>,
+    pub operands: Vec<Operand>,
+}
+
+/// An operand of a function over a strip.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Operand {
+    /// An element for each of the strip.
+    Element(Element),
+    /// One number for all.
+    Value(ValueId),
 }
 
 /// A function that runs over strips.
@@ -218,7 +227,7 @@ pub enum Fold {
 /// The block of a fold over lanes, in iterations.
 pub const LANES_BLOCK: i64 = 4096;
 /// The elements of a strip: a multiple of every group of lanes, and a divisor of [`LANES_BLOCK`], so that folds keep their order.
-pub const STRIP: i64 = 512;
+pub const STRIP: i64 = 1024;
 /// The block of a fold in order, in iterations.
 pub const SERIAL_BLOCK: i64 = 128;
 
@@ -337,6 +346,17 @@ impl Expr {
     }
 }
 
+impl Apply {
+    /// The elements that are read, then the one that is written.
+    pub fn elements(&self) -> impl Iterator<Item = &Element> {
+        let read = self.operands.iter().filter_map(|operand| match operand {
+            Operand::Element(element) => Some(element),
+            Operand::Value(_) => None,
+        });
+        read.chain([&self.target])
+    }
+}
+
 impl Kernel {
     /// The symbolic sizes that the code is called with, each once, in the order of first mention.
     pub fn sizes(&self) -> Vec<Dim> {
@@ -383,7 +403,7 @@ fn visit_dims(body: &[Stmt], visit: &mut impl FnMut(&Dim)) {
                 visit_dims(&inner.body, visit);
             }
             Stmt::Apply(apply) => {
-                for element in apply.operands.iter().chain([&apply.target]) {
+                for element in apply.elements() {
                     element.index.visit_dims(visit);
                 }
             }

@@ -1,8 +1,8 @@
 //! The text of kernels: one statement a line, loops as blocks. It is for people and snapshots and is never parsed.
 
 use super::{
-    Accumulator, Apply, Atom, Element, Expr, Fold, Function, Index, Kernel, Loop, LoopKind, Stmt,
-    ValueId,
+    Accumulator, Apply, Atom, Element, Expr, Fold, Function, Index, Kernel, Loop, LoopKind,
+    Operand, Stmt, ValueId,
 };
 use kiln_ir::Dim;
 use kiln_ir::ops::{ReduceKind, Rules};
@@ -111,6 +111,15 @@ impl fmt::Display for Function {
 impl fmt::Display for Element {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{}[{}]", self.param, self.index)
+    }
+}
+
+impl fmt::Display for Operand {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Operand::Element(element) => write!(f, "{element}"),
+            Operand::Value(value) => write!(f, "{value}"),
+        }
     }
 }
 

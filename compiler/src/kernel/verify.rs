@@ -10,14 +10,14 @@
 //! 8. Strips are within grid and serial loops only. They hold applications and lanes loops, which have the extent of the strips and fold
 //!    nothing; what the strips fold is computed by the last lanes loop.
 //! 9. An application stands directly in strips. It has a full-width function for the type of its elements, and the number of operands
-//!    that this takes; all its indices walk with its counter in steps of 1.
+//!    that this takes, of their type; all its indices walk with its counter in steps of 1.
 //!
 //! Whether indices stay within their buffers is not decided here: it depends on sizes.
 
 use super::print::reduction;
 use super::{
     Access, Accumulator, Apply, Atom, Expr, Fold, Function, Index, Kernel, Loop, LoopId, LoopKind,
-    ParamId, Stmt, ValueId,
+    Operand, ParamId, Stmt, ValueId,
 };
 use crate::math::wide;
 use kiln_ir::ops::{Binary, Compare, Literal, ReduceKind, Rules, Unary};
@@ -209,13 +209,16 @@ impl Verifier<'_> {
             return Err(format!("`{}` takes {takes} operands", apply.function));
         }
         for operand in &apply.operands {
-            let found = self.param(operand.param, Access::Read)?;
+            let found = match operand {
+                Operand::Element(element) => self.param(element.param, Access::Read)?,
+                Operand::Value(value) => self.operand(*value)?,
+            };
             if found != dtype {
                 return Err(format!("{operand} is {found}, not {dtype}"));
             }
         }
         self.open.push((apply.id, LoopKind::Lanes));
-        for element in apply.operands.iter().chain([&apply.target]) {
+        for element in apply.elements() {
             self.index(&element.index)?;
             if element.index.step(apply.id) != Some(1) {
                 return Err(format!(

@@ -8,21 +8,30 @@
 //! It happens between lowering and planning: all stores come last, so what could be computed in place still can, and the planner's
 //! question is answered for the kernel that will run. A strip is per-thread scratch, shared by all loops of a kernel.
 //!
+//! Divisions and square roots take as long in 128 bits as in 512. They are functions too, but only where their operands are in memory
+//! anyway: to store them first costs what is gained, as does every instruction that a phase repeats. A sum or product of operands in
+//! memory joins the functions if it serves nothing but longer ones.
+//!
 //! Left as they are: loops known to be short, which a call would not pay for; loops around other loops (column reductions); and loops that
 //! load from what they store to.
 
 use super::{LoweredKernel, ParamSource};
 use crate::fusion::expr_is_cheap;
 use crate::kernel::{
-    Access, Apply, Element, Expr, Fold, Function, Index, Loop, LoopId, LoopKind, Param, ParamId,
-    STRIP, Stmt, ValueId,
+    Access, Apply, Element, Expr, Fold, Function, Index, Loop, LoopId, LoopKind, Operand, Param,
+    ParamId, STRIP, Stmt, ValueId,
 };
 use crate::math::wide;
+use kiln_ir::ops::{Binary, Unary};
 use kiln_ir::{DType, Dim};
 use std::collections::BTreeMap;
 
 /// The trip count, where it is known, from which a call pays.
 const LEAST: i64 = 64;
+
+/// The short functions for each long one up to which a loop becomes functions only. Each costs the trip through L1 that a phase makes once
+/// for all that it does.
+const SHORT: usize = 5;
 
 /// Cuts the lanes loops of a kernel for which it pays.
 pub(super) fn cut(lowered: &mut LoweredKernel) {
@@ -144,6 +153,74 @@ struct Known {
     function: Option<Function>,
 }
 
+/// What a function costs in line, in 128-bit registers.
+enum Cost {
+    /// Dozens of instructions.
+    Long,
+    /// One that takes as long for four lanes as it takes for sixteen.
+    Slow,
+    /// One or few.
+    Short,
+}
+
+fn cost(function: Function) -> Cost {
+    match function {
+        Function::Unary(op) => match op {
+            Unary::Exp
+            | Unary::Expm1
+            | Unary::Log
+            | Unary::Log1p
+            | Unary::Sin
+            | Unary::Cos
+            | Unary::Tan
+            | Unary::Tanh
+            | Unary::Logistic
+            | Unary::Erf
+            | Unary::Erfc => Cost::Long,
+            Unary::Sqrt | Unary::Rsqrt | Unary::Recip => Cost::Slow,
+            Unary::Neg
+            | Unary::Abs
+            | Unary::Sign
+            | Unary::Floor
+            | Unary::Ceil
+            | Unary::Round
+            | Unary::Not
+            | Unary::IsFinite => Cost::Short,
+        },
+        Function::Binary(op) => match op {
+            Binary::Pow | Binary::Atan2 => Cost::Long,
+            Binary::Div => Cost::Slow,
+            Binary::Add
+            | Binary::Sub
+            | Binary::Mul
+            | Binary::Rem
+            | Binary::Max
+            | Binary::Min
+            | Binary::And
+            | Binary::Or
+            | Binary::Xor
+            | Binary::Shl
+            | Binary::Shr => Cost::Short,
+        },
+    }
+}
+
+fn function_of(expr: &Expr) -> Option<Function> {
+    match expr {
+        Expr::Unary(op, _) => Some(Function::Unary(*op)),
+        Expr::Binary(op, ..) => Some(Function::Binary(*op)),
+        Expr::Load { .. }
+        | Expr::Const(_)
+        | Expr::Index(_)
+        | Expr::Compare(..)
+        | Expr::Select(..)
+        | Expr::Fma(..)
+        | Expr::Convert(_)
+        | Expr::Bitcast(_)
+        | Expr::Philox { .. } => None,
+    }
+}
+
 /// A lanes loop, cut.
 struct Phases<'k> {
     inner: &'k Loop,
@@ -202,6 +279,7 @@ impl<'k> Phases<'k> {
     }
 
     fn classify(&mut self, cutter: &Cutter<'_>) {
+        let whole = self.is_whole(cutter);
         for (at, stmt) in self.inner.body.iter().enumerate() {
             let Stmt::Let { value, expr } = stmt else {
                 continue;
@@ -219,13 +297,19 @@ impl<'k> Phases<'k> {
             if let Expr::Load { param, .. } = expr {
                 varies |= cutter.lowered.kernel.params[param.index()].access != Access::Read;
             }
-            let function = match expr {
-                Expr::Unary(op, _) => Some(Function::Unary(*op)),
-                Expr::Binary(op, ..) => Some(Function::Binary(*op)),
-                _ => None,
-            };
             let dtype = cutter.dtype(*value);
-            let function = function.filter(|f| varies && wide::position(*f, dtype).is_some());
+            let function = function_of(expr).filter(|f| {
+                varies
+                    && wide::position(*f, dtype).is_some()
+                    && match cost(*f) {
+                        Cost::Long => true,
+                        Cost::Slow => self.is_at_hand(expr, true),
+                        Cost::Short if whole => self.is_at_hand(expr, true),
+                        Cost::Short => {
+                            self.is_at_hand(expr, false) && self.only_for_functions(*value)
+                        }
+                    }
+            });
             let known = Known {
                 at,
                 level: level + usize::from(function.is_some()),
@@ -235,6 +319,74 @@ impl<'k> Phases<'k> {
             self.last = self.last.max(known.level);
             self.known.insert(*value, known);
         }
+    }
+
+    /// Whether functions can do all that the loop does, and few short ones beside the long: no phase is then needed at all.
+    fn is_whole(&self, cutter: &Cutter<'_>) -> bool {
+        let (mut long, mut short) = (0, 0);
+        let mut whole = self.inner.accumulators.is_empty();
+        for stmt in &self.inner.body {
+            match stmt {
+                Stmt::Let { value, expr } => {
+                    let dtype = cutter.dtype(*value);
+                    let function = function_of(expr);
+                    match function
+                        .filter(|f| wide::position(*f, dtype).is_some())
+                        .map(cost)
+                    {
+                        Some(Cost::Long) => long += 1,
+                        Some(Cost::Slow | Cost::Short) => short += 1,
+                        None => whole &= self.is_adjacent_load(expr),
+                    }
+                }
+                Stmt::Store {
+                    index, predicate, ..
+                } => whole &= predicate.is_none() && self.is_adjacent(index),
+                Stmt::Loop(_) | Stmt::Apply(_) => whole = false,
+            }
+        }
+        whole && short <= SHORT * long
+    }
+
+    /// Whether all operands are in memory, with an element for each lane, or numbers from outside of the loop.
+    fn is_at_hand(&self, expr: &Expr, results: bool) -> bool {
+        let mut at_hand = true;
+        expr.visit_values(&mut |v| {
+            let is_result = self.known.get(&v).is_some_and(|k| k.function.is_some());
+            at_hand &=
+                !self.known.contains_key(&v) || self.loaded(v).is_some() || (results && is_result);
+        });
+        at_hand
+    }
+
+    /// Whether a value is used, and by long functions only: then it is cheaper where they are, than in a phase of its own.
+    fn only_for_functions(&self, value: ValueId) -> bool {
+        let (mut used, mut otherwise) = (false, false);
+        for stmt in &self.inner.body {
+            match stmt {
+                Stmt::Let { expr, .. } => {
+                    let long = function_of(expr).is_some_and(|f| matches!(cost(f), Cost::Long));
+                    expr.visit_values(&mut |v| {
+                        used |= v == value;
+                        otherwise |= v == value && !long;
+                    });
+                }
+                Stmt::Store {
+                    index,
+                    value: stored,
+                    predicate,
+                    ..
+                } => {
+                    otherwise |= *stored == value || *predicate == Some(value);
+                    index.visit_values(&mut |v| otherwise |= v == value);
+                }
+                Stmt::Loop(_) | Stmt::Apply(_) => {}
+            }
+        }
+        for accumulator in &self.inner.accumulators {
+            otherwise |= accumulator.operand == value;
+        }
+        used && !otherwise
     }
 
     fn expr(&self, value: ValueId) -> Option<&'k Expr> {
@@ -339,7 +491,7 @@ impl<'k> Phases<'k> {
                 .collect();
             for function in functions {
                 for operand in self.operands_of(function) {
-                    if self.loaded(operand).is_none() {
+                    if self.known.contains_key(&operand) && self.loaded(operand).is_none() {
                         self.keep(operand, &mut wanted);
                     }
                 }
@@ -380,8 +532,8 @@ impl<'k> Phases<'k> {
         match self.known.get(&value) {
             Some(known) if known.function.is_some() => self.applied.push(value),
             Some(known) => wanted[known.level].push(value),
-            // A value from outside of the loop is stored by the first phase.
-            None => wanted[0].push(value),
+            // A value from outside of the loop is there in every phase.
+            None => {}
         }
     }
 
@@ -409,12 +561,21 @@ impl<'k> Phases<'k> {
     /// Where a value was loaded from, if a function can read it there.
     fn loaded(&self, value: ValueId) -> Option<(ParamId, Index)> {
         match self.expr(value)? {
+            Expr::Load { param, index, .. } if self.is_adjacent_load(self.expr(value)?) => {
+                Some((*param, index.clone()))
+            }
+            _ => None,
+        }
+    }
+
+    fn is_adjacent_load(&self, expr: &Expr) -> bool {
+        match expr {
             Expr::Load {
-                param,
                 index,
                 predicate: None,
-            } if self.is_adjacent(index) => Some((*param, index.clone())),
-            _ => None,
+                ..
+            } => self.is_adjacent(index),
+            _ => false,
         }
     }
 
@@ -500,6 +661,9 @@ impl<'k> Phases<'k> {
     ) -> Option<Stmt> {
         let id = cutter.fresh_loop();
         let operands = self.operands_of(value).into_iter().map(|operand| {
+            if !self.known.contains_key(&operand) {
+                return Some(Operand::Value(operand));
+            }
             let place = match (places.get(&operand), self.loaded(operand)) {
                 (Some(place), _) => place.clone(),
                 (None, loaded) => {
@@ -507,7 +671,7 @@ impl<'k> Phases<'k> {
                     Place::Element(param, index)
                 }
             };
-            Some(self.element(&place, id, strips))
+            Some(Operand::Element(self.element(&place, id, strips)))
         });
         Some(Stmt::Apply(Apply {
             id,
@@ -570,9 +734,6 @@ impl<'k> Phases<'k> {
                 });
             }
         };
-        for value in self.kept.iter().filter(|v| !self.known.contains_key(v)) {
-            keep(*value, *value, &mut body);
-        }
         for stmt in &self.inner.body {
             match stmt {
                 Stmt::Let { value, expr } => {

@@ -94,8 +94,8 @@ fn collect(
             }
             Stmt::Apply(apply) => {
                 loops.push(apply.id);
-                let accesses = apply.operands.iter().map(|e| (e, false));
-                for (element, is_store) in accesses.chain([(&apply.target, true)]) {
+                for element in apply.elements() {
+                    let is_store = std::ptr::eq(element, &apply.target);
                     let touch = Touch {
                         loops: loops.clone(),
                         position: *position,

@@ -10,4 +10,5 @@ mod language;
 mod nests;
 mod random;
 mod reference;
+mod strips;
 mod support;

@@ -3,8 +3,8 @@
 
 use crate::elementwise::{binary_reference, reference, unary_reference};
 use kiln_compiler::kernel::{
-    Accumulator, Apply, Atom, Element, Expr, Fold, Function, Index, Kernel, LANES_BLOCK, Loop,
-    LoopId, LoopKind, SERIAL_BLOCK, STRIP, Stmt, ValueId,
+    Accumulator, Apply, Atom, Expr, Fold, Function, Index, Kernel, LANES_BLOCK, Loop, LoopId,
+    LoopKind, Operand, SERIAL_BLOCK, STRIP, Stmt, ValueId,
 };
 use kiln_ir::ops::{Binary, Compare, Convert, Literal, ReduceKind, Select};
 use kiln_ir::philox::philox4x32;
@@ -112,12 +112,15 @@ impl Interpreter<'_> {
         let operands: Vec<Array> = apply
             .operands
             .iter()
-            .map(|Element { param, index }| {
-                let at = self.index(index) as usize;
-                match &self.memory[param.index()] {
-                    Values::Float(memory) => float(dtype, memory[at]),
-                    Values::Int(_) => unreachable!("strips are floats"),
+            .map(|operand| match operand {
+                Operand::Element(element) => {
+                    let at = self.index(&element.index) as usize;
+                    match &self.memory[element.param.index()] {
+                        Values::Float(memory) => float(dtype, memory[at]),
+                        Values::Int(_) => unreachable!("strips are floats"),
+                    }
                 }
+                Operand::Value(value) => self.values[value].clone(),
             })
             .collect();
         let result = match apply.function {

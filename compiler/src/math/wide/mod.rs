@@ -18,13 +18,19 @@ mod avx2;
 mod avx512;
 mod portable;
 
-/// `target[i] = f(first[i], second[i])` for `count` elements of the function's type; a function of one operand ignores `second`.
+/// `target[i] = f(first[i], second[i])` for `count` elements of the function's type; a function of one operand ignores `second`. Bit 0 of
+/// `walking` says whether the first operand has an element for each, or one for all; bit 1 the same of the second.
 ///
 /// # Safety
-/// The pointers are of `count` elements each, aligned to their size. The target may be one of the operands, but not overlap it otherwise.
+/// The pointers are of `count` elements, or one, aligned to their size. The target may be one of the operands, but not overlap it otherwise.
 /// The machine has the instructions of the function's [`Width`].
-pub type WideFn =
-    unsafe extern "C" fn(target: *mut u8, first: *const u8, second: *const u8, count: usize);
+pub type WideFn = unsafe extern "C" fn(
+    target: *mut u8,
+    first: *const u8,
+    second: *const u8,
+    count: usize,
+    walking: usize,
+);
 
 /// A set of instructions that strips are computed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +91,7 @@ impl Width {
     }
 }
 
-/// The place of a function in [`ROWS`]; `None` for what is no recipe, or as short as a call.
+/// The place of a function in [`ROWS`]; `None` for what has no full-width form.
 pub fn position(function: Function, dtype: DType) -> Option<usize> {
     ROWS.iter().position(|row| *row == (function, dtype))
 }
@@ -107,6 +113,13 @@ macro_rules! rows {
             erfc_32 = Unary Erfc F32 unary Narrow erfc::erfc_f32;
             pow_32 = Binary Pow F32 binary Narrow pow::pow_f32;
             atan2_32 = Binary Atan2 F32 binary Narrow root::atan2_f32;
+            sqrt_32 = Unary Sqrt F32 unary Narrow Machine::sqrt;
+            rsqrt_32 = Unary Rsqrt F32 unary Narrow root::rsqrt_f32;
+            recip_32 = Unary Recip F32 unary Narrow root::recip_f32;
+            add_32 = Binary Add F32 binary Narrow Machine::add;
+            sub_32 = Binary Sub F32 binary Narrow Machine::sub;
+            mul_32 = Binary Mul F32 binary Narrow Machine::mul;
+            div_32 = Binary Div F32 binary Narrow Machine::div;
             exp_64 = Unary Exp F64 unary Wide exp64::exp_f64;
             expm1_64 = Unary Expm1 F64 unary Wide exp64::expm1_f64;
             log_64 = Unary Log F64 unary Wide log64::log_f64;
@@ -120,6 +133,13 @@ macro_rules! rows {
             erfc_64 = Unary Erfc F64 unary Wide erf64::erfc_f64;
             pow_64 = Binary Pow F64 binary Wide pow64::pow_f64;
             atan2_64 = Binary Atan2 F64 binary Wide root::atan2_f64;
+            sqrt_64 = Unary Sqrt F64 unary Wide Machine::sqrt;
+            rsqrt_64 = Unary Rsqrt F64 unary Wide root::rsqrt_f64;
+            recip_64 = Unary Recip F64 unary Wide root::recip_f64;
+            add_64 = Binary Add F64 binary Wide Machine::add;
+            sub_64 = Binary Sub F64 binary Wide Machine::sub;
+            mul_64 = Binary Mul F64 binary Wide Machine::mul;
+            div_64 = Binary Div F64 binary Wide Machine::div;
         }
     };
 }
@@ -139,8 +159,8 @@ rows!(row_table!);
 /// The functions of a width, each compiled with an attribute; `Narrow` and `Wide` are its machines for f32 and f64.
 ///
 /// The loop is a macro rather than a function that is given the recipe, since a closure in between would be compiled on its own, for the
-/// instructions that every machine has. The elements behind the last whole register go through blocks of their own, so that no lane is
-/// outside of the caller's memory.
+/// instructions that every machine has. The elements behind the last whole registers go through blocks of their own, so that no lane is
+/// outside of the caller's memory; for these the function calls itself, so that there is one copy of the recipe.
 macro_rules! functions {
     ($attribute:meta; $($name:ident = $kind:ident $op:ident $dtype:ident $arity:ident $machine:ident $recipe:path;)+) => {
         $(
@@ -150,51 +170,68 @@ macro_rules! functions {
                 first: *const u8,
                 second: *const u8,
                 count: usize,
+                walking: usize,
             ) {
                 type Scalar = <$machine as Machine>::Scalar;
                 const LANES: usize = <$machine as Vector>::LANES;
                 let machine = &mut <$machine>::default();
                 let mut blocks = [[Scalar::default(); LANES]; 2];
+                // What is the same for all elements is read from a block of its own, again and again.
+                let mut same = [[Scalar::default(); LANES]; 2];
+                let mut operands = [first, second].map(|p| p.cast::<Scalar>());
+                let steps = [walking & 1, walking >> 1 & 1];
+                for i in 0..functions!(@count $arity) {
+                    if steps[i] == 0 {
+                        // SAFETY: the operand is one element.
+                        same[i] = [unsafe { operands[i].read() }; LANES];
+                        operands[i] = same[i].as_ptr();
+                    }
+                }
+                let ([first, second], [step, other]) = (operands, steps);
+                let target = target.cast::<Scalar>();
                 let mut at = 0;
-                while at < count {
-                    let left = count - at;
-                    // SAFETY: the caller's memory has `left` elements from `at` on, and a block has room for all lanes.
+                while count - at >= LANES {
+                    // SAFETY: all lanes from `at` on are the caller's.
                     unsafe {
-                        let all = [first, second, target.cast_const()];
-                        let mut places = all.map(|p| p.cast::<Scalar>().add(at));
-                        if left < LANES {
-                            functions!(@stage $arity places, blocks, left);
-                        }
-                        let result = functions!(@call $arity $recipe, machine, places);
-                        machine.store(places[2].cast_mut(), result);
-                        if left < LANES {
-                            let to = target.cast::<Scalar>().add(at);
-                            std::ptr::copy_nonoverlapping(places[2], to, left);
-                        }
+                        let (x, y) = (first.add(at * step), second.wrapping_add(at * other));
+                        let result = functions!(@call $arity $recipe, machine, x, y);
+                        machine.store(target.add(at), result);
                     }
                     at += LANES;
+                }
+                let left = count - at;
+                if left > 0 {
+                    // SAFETY: `left` elements from `at` on are the caller's, and a block has room for all lanes.
+                    unsafe {
+                        let mut blocks = [[Scalar::default(); LANES]; 2];
+                        staged(first.add(at * step), &mut blocks[0], left);
+                        functions!(@stage $arity second.add(at * other), &mut blocks[1], left);
+                        let [x, y] = [0, 1].map(|i| blocks[i].as_ptr().cast());
+                        $name(blocks[0].as_mut_ptr().cast(), x, y, LANES, 3);
+                        std::ptr::copy_nonoverlapping(blocks[0].as_ptr(), target.add(at), left);
+                    }
                 }
             }
         )+
 
         pub(super) static FUNCTIONS: [WideFn; COUNT] = [$($name),+];
     };
-    (@stage unary $places:ident, $blocks:ident, $left:ident) => {
-        $places[0] = staged($places[0], &mut $blocks[0], $left);
-        $places[2] = $places[0];
+    (@count unary) => {
+        1
     };
-    (@stage binary $places:ident, $blocks:ident, $left:ident) => {
-        $places[0] = staged($places[0], &mut $blocks[0], $left);
-        $places[1] = staged($places[1], &mut $blocks[1], $left);
-        $places[2] = $places[0];
+    (@count binary) => {
+        2
     };
-    (@call unary $recipe:path, $machine:ident, $places:ident) => {{
-        let x = $machine.load($places[0]);
+    (@stage unary $second:expr, $block:expr, $left:ident) => {};
+    (@stage binary $second:expr, $block:expr, $left:ident) => {
+        staged($second, $block, $left)
+    };
+    (@call unary $recipe:path, $machine:ident, $x:ident, $y:ident) => {{
+        let x = $machine.load($x);
         $recipe($machine, x)
     }};
-    (@call binary $recipe:path, $machine:ident, $places:ident) => {{
-        let x = $machine.load($places[0]);
-        let y = $machine.load($places[1]);
+    (@call binary $recipe:path, $machine:ident, $x:ident, $y:ident) => {{
+        let (x, y) = ($machine.load($x), $machine.load($y));
         $recipe($machine, x, y)
     }};
 }
@@ -215,20 +252,14 @@ trait Vector: Machine<Scalar: Default> + Default {
     unsafe fn store(&mut self, to: *mut Self::Scalar, lanes: Self::F);
 }
 
-/// Copies elements to a block, whose other lanes stay as they are, and says where it is.
+/// Copies elements to the start of a block.
 ///
 /// # Safety
 /// `from` points to `count` elements, `N` at most.
 #[inline(always)]
-unsafe fn staged<T: Copy, const N: usize>(
-    from: *const T,
-    block: &mut [T; N],
-    count: usize,
-) -> *const T {
-    let to = block.as_mut_ptr();
+unsafe fn staged<T: Copy, const N: usize>(from: *const T, block: &mut [T; N], count: usize) {
     // SAFETY: as the caller promises; the block is on the stack.
-    unsafe { std::ptr::copy_nonoverlapping(from, to, count) };
-    to.cast_const()
+    unsafe { std::ptr::copy_nonoverlapping(from, block.as_mut_ptr(), count) };
 }
 
 /// The masks of several registers as one, that of the first in the lowest bits.
