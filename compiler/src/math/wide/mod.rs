@@ -175,7 +175,6 @@ macro_rules! functions {
                 type Scalar = <$machine as Machine>::Scalar;
                 const LANES: usize = <$machine as Vector>::LANES;
                 let machine = &mut <$machine>::default();
-                let mut blocks = [[Scalar::default(); LANES]; 2];
                 // What is the same for all elements is read from a block of its own, again and again.
                 let mut same = [[Scalar::default(); LANES]; 2];
                 let mut operands = [first, second].map(|p| p.cast::<Scalar>());
@@ -227,6 +226,7 @@ macro_rules! functions {
         staged($second, $block, $left)
     };
     (@call unary $recipe:path, $machine:ident, $x:ident, $y:ident) => {{
+        let _ = $y;
         let x = $machine.load($x);
         $recipe($machine, x)
     }};
