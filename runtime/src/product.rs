@@ -288,9 +288,9 @@ impl Method {
             form,
             panel,
             parts,
-            // Parts begin where strips do, however wide these are.
+            // Parts begin where strips and lines do.
             part: if parts > 1 {
-                form.n.div_ceil(parts).next_multiple_of(128)
+                form.n.div_ceil(parts).next_multiple_of(32)
             } else {
                 form.n
             },

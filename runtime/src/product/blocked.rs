@@ -1,7 +1,7 @@
 //! The walk over a product: blocks of the contracted axis, strips of lanes, tiles of rows, and the packing between them.
 //!
 //! One side of a product gives the rows of tiles, whose elements are broadcast; the other the lanes, which are read as vectors. Either
-//! operand may play either part: [`Blocked`] is made by [`choose`](super::choose), which looks at the shape, and this file does what it
+//! operand may play either part: [`Blocked`] is made by [`choose`](super::choose::choose), which looks at the shape, and this file does what it
 //! says. Nothing here can change a bit: whatever the cuts, each sum is one chain for each block of [`DEPTH`], and the blocks are added
 //! in order, in the result itself.
 //!
@@ -88,7 +88,7 @@ pub(super) struct Work {
     /// The lanes to compute. Where lanes are packed whole these are all, and otherwise they begin at a multiple of a strip or run
     /// through strips of their own.
     pub(super) lanes: Range<usize>,
-    /// As many bytes as [`Blocked::scratch`] says, aligned to 64.
+    /// As many bytes as [`Blocked::room`] says, aligned to 64.
     pub(super) scratch: *mut u8,
 }
 

@@ -33,6 +33,15 @@ const STRIPS_IN_PLACE_FLAT: usize = 8;
 /// Tiles that read the lanes in place before packing them pays.
 const TILES_IN_PLACE: usize = 2;
 
+/// Rows for each thread, up to which the columns are shared out in place of the rows.
+const FEW_ROWS: usize = 16;
+
+/// The same for products that contract at least [`DEEP`]: with 128 rows on two threads these were measured to gain a twentieth.
+const FEW_ROWS_DEEP: usize = 64;
+
+/// See [`FEW_ROWS_DEEP`].
+const DEEP: usize = 256;
+
 /// A product in blocks, and how its result is cut.
 pub(super) struct Choice {
     pub(super) blocked: Blocked,
@@ -60,10 +69,17 @@ pub(super) fn choose<S: Simd>(form: &Form, batch: usize, threads: usize) -> Choi
         },
         out: form.dst,
     };
-    // Few rows are not cut: each cut would pack the lanes again. The columns are.
-    let narrow = threads > 1 && batch < threads && form.m <= 16 * threads;
-    let parts = if narrow {
-        form.n.div_ceil(4 * S::LANES).min(threads)
+    // Few rows are not cut where the columns can be: each cut would pack the lanes again. The epilogue then waits for all columns, which a
+    // deep product makes up for.
+    let few = if form.k >= DEEP {
+        FEW_ROWS_DEEP
+    } else {
+        FEW_ROWS
+    };
+    let narrow = batch < threads && form.m <= few.saturating_mul(threads);
+    let wide = form.n.div_ceil(4 * S::LANES).min(threads);
+    let parts = if narrow && wide >= panels.min(threads) {
+        wide
     } else {
         1
     };

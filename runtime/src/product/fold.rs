@@ -11,7 +11,7 @@ pub(super) const GROUP: usize = 4;
 
 /// Squares by which each of them lags behind the one before: where rows lie a multiple of a page apart, lines that are fetched ahead for
 /// all of them at the same depth would drive each other out of L1.
-const LAG: usize = 4;
+const LAG: usize = 2;
 
 /// Computes the share of `work` where there is one row, depths lie one element apart on both sides, and results follow one another.
 ///
