@@ -164,9 +164,10 @@ impl Emitter<'_, '_> {
         } else {
             self.b.ins().bor(one, other)
         };
-        let sum = self.b.ins().fadd(a, b);
+        // A mask of all ones is a NaN.
         let unordered = self.b.ins().fcmp(FloatCC::Unordered, a, b);
-        self.choose(unordered, sum, ordered)
+        let unordered = self.bitcast(self.type_of(a), unordered);
+        self.b.ins().bor(ordered, unordered)
     }
 
     pub(super) fn compare(&mut self, op: Compare, dtype: DType, a: Form, b: Form) -> Value {
