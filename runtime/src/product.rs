@@ -36,8 +36,8 @@ use choose::{Choice, choose};
 use plain::{F32InF64, plain};
 use simd::Simd;
 
-/// A product of no more multiplications than this is computed by the definition itself, one element after the other: it is done before
-/// blocks would be set up.
+/// A product of no more multiplications than this is computed by the definition itself, one element after the other, as is a single
+/// element: it is done before blocks would be set up.
 const TINY: usize = 16;
 
 /// A product of fewer multiplications than this stays on one thread: a fork and join costs about a microsecond, and a core takes five
@@ -242,7 +242,7 @@ impl Method {
         };
         let single = matches!(form.dtype, ProductType::F32);
         let floating = single || matches!(form.dtype, ProductType::F64);
-        if !floating || size == 0 || size.saturating_mul(form.k) <= TINY {
+        if !floating || size <= 1 || size.saturating_mul(form.k) <= TINY {
             let walk = match (floating, single) {
                 (true, true) => Walk::Chain(chain::f32(isa)),
                 (true, false) => Walk::Chain(chain::f64(isa)),
