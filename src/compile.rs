@@ -84,7 +84,12 @@ pub fn compile(graph: &Graph, options: &Options) -> Result<Executable, Error> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn ir_text(graph: &Graph, stage: Stage) -> Result<String, CompileError> {
-    stage_text(graph, stage, &Options::default())
+    // Strips are for machines with wide registers only; a snapshot is for all.
+    let options = Options {
+        strips: stage >= Stage::Clif,
+        ..Options::default()
+    };
+    stage_text(graph, stage, &options)
 }
 
 /// Adds kernels to the file that `perf` reads for this process. Where it looks for it is fixed.

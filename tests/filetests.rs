@@ -30,6 +30,14 @@ const STAGES: &[(&str, Stage)] = &[
     ("program", program),
 ];
 
+/// The default options without strips, which only some machines have: snapshots are for all.
+fn options() -> Options {
+    Options {
+        strips: false,
+        ..Options::default()
+    }
+}
+
 /// The canonical text, which must read back to itself.
 fn parse(text: &str) -> Result<String, String> {
     let graph = Graph::parse(text).map_err(|e| e.to_string())?;
@@ -78,13 +86,13 @@ fn kernels(text: &str) -> Result<String, String> {
 /// The dump of a stage of the compiler, with its default options.
 fn dump(text: &str, stage: kiln_compiler::Stage) -> Result<String, String> {
     let graph = verified(text)?;
-    stage_text(&graph, stage, &Options::default()).map_err(|e| e.to_string())
+    stage_text(&graph, stage, &options()).map_err(|e| e.to_string())
 }
 
 /// The program, and where its buffers lie under each binding that a directive `; bind: b = 32, t = 5` asks for.
 fn program(text: &str) -> Result<String, String> {
     let graph = verified(text)?;
-    let compiled = compile(&graph, &Options::default()).map_err(|e| e.to_string())?;
+    let compiled = compile(&graph, &options()).map_err(|e| e.to_string())?;
     let mut dump = compiled.program.to_string();
     for directive in text.lines().filter_map(|l| l.strip_prefix("; bind:")) {
         let mut bindings = Bindings::new();

@@ -197,8 +197,7 @@ fn planned(
     Ok(Planned { program, kernels })
 }
 
-/// The text of a graph at a stage, as the snapshot tests of a model want it: up to the program it is the same on every machine, so it
-/// leaves out strips, which only some have.
+/// The text of a graph at a stage. Up to the program it is the same on every machine if [`Options::strips`] is off.
 ///
 /// # Errors
 /// As [`compile`].
@@ -207,7 +206,6 @@ pub fn stage_text(graph: &Graph, stage: Stage, options: &Options) -> Result<Stri
         dump: vec![stage],
         dump_dir: None,
         stop_after: Some(stage),
-        strips: options.strips && stage >= Stage::Clif,
         ..options.clone()
     };
     let mut found = String::new();
