@@ -5,7 +5,7 @@
 //! computed. Neither knows of buffers: parameters of a kernel name nodes, and the planner gives them memory. `strips.rs` then cuts lanes
 //! loops with transcendental functions into phases, before the planner asks what a kernel may do in place.
 
-use crate::fusion::{Group, Groups, Space, is_given};
+use crate::fusion::{Group, Groups, is_given};
 use crate::kernel::Kernel;
 use kiln_ir::ops::Op;
 use kiln_ir::{DType, Dim, Graph, NodeId};
@@ -114,10 +114,4 @@ fn lower_group(graph: &Graph, stored: &[bool], group: &Group) -> Result<LoweredG
 /// The trip count of axes taken as one.
 pub(crate) fn count(dims: &[Dim]) -> Dim {
     dims.iter().fold(Dim::from(1), |n, d| &n * d)
-}
-
-/// The axes of a space, one counter each, in the order in which `points.rs` numbers them: the units', then those within a unit, except
-/// that the space of a column reduction keeps the order of the operand.
-pub(crate) fn axes(space: &Space) -> Vec<Dim> {
-    space.point()
 }

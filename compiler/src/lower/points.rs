@@ -3,7 +3,7 @@
 //! Every root is evaluated at its own place, and what it reads at the place where it reads it: movement ops become index arithmetic, pads
 //! and concatenations become predicates, reductions become folds over the counters of a unit. Equal values are computed once.
 
-use super::{LowerError, ParamSource, axes};
+use super::{LowerError, ParamSource};
 use crate::access::{counters, linear, through};
 use crate::fusion::{Group, Level, Space, as_fold, single_axis_index};
 use crate::kernel::{Access, Expr, Fold, Index, LoopId, Param, ParamId, ValueId};
@@ -87,7 +87,7 @@ pub(super) fn evaluate(
     stored: &[bool],
     group: &Group,
 ) -> Result<Points, LowerError> {
-    let mut evaluator = Evaluator::new(graph, stored, group, axes(&group.space));
+    let mut evaluator = Evaluator::new(graph, stored, group, group.space.point());
     if group.members.len() > MOST_LEVELS {
         for (id, level) in &group.members {
             if *level != Level::Inline && group.product != Some(*id) {
@@ -410,7 +410,8 @@ fn reduced_counters(space: &Space) -> Vec<Index> {
 
 /// Where a member at points or units stands: the space's counters on its axes of other sizes than 1.
 fn own_index(space: &Space, shape: &[Dim], level: Level) -> Vec<Index> {
-    let all = counters(axes(space).len());
+    // One counter an axis, in the order of the space's points.
+    let all = counters(space.point().len());
     let own: Vec<Index> = match (level, space) {
         (Level::Point | Level::Inline, _) => all,
         (Level::Unit, Space::Rows { rows, .. }) => all[..rows.len()].to_vec(),

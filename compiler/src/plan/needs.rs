@@ -14,6 +14,16 @@ pub(super) struct Traffic {
     pub(super) writes: Vec<NodeId>,
 }
 
+impl Traffic {
+    /// What the group reads, by its kernel or its product, each once.
+    pub(super) fn reads(&self) -> Vec<NodeId> {
+        let mut reads = [&self.loads[..], &self.operands].concat();
+        reads.sort_unstable();
+        reads.dedup();
+        reads
+    }
+}
+
 /// Reads and writes of all groups.
 #[derive(Clone, Debug)]
 pub(super) struct Needs {
@@ -38,10 +48,9 @@ impl Needs {
             }
         }
         for (group, traffic) in needs.traffic.iter().enumerate() {
-            for node in traffic.loads.iter().chain(&traffic.operands) {
-                let readers = &mut needs.readers[node.index()];
-                if needs.writer[node.index()] != Some(group) && !readers.contains(&group) {
-                    readers.push(group);
+            for node in traffic.reads() {
+                if needs.writer[node.index()] != Some(group) {
+                    needs.readers[node.index()].push(group);
                 }
             }
         }

@@ -5,7 +5,7 @@
 //! every other reader of the old value can run before it, and no guard waits for what it computes.
 
 use super::alias::may_alias;
-use super::needs::Needs;
+use super::needs::{Needs, Traffic};
 use crate::kernel::ParamId;
 use crate::lower::{LoweredGroup, ParamSource};
 use crate::options::Order;
@@ -239,17 +239,14 @@ fn order(
         })
         .collect();
     let mut left: Vec<usize> = needs.readers.iter().map(Vec::len).collect();
-    let mut done = vec![false; count];
+    let reads: Vec<Vec<NodeId>> = needs.traffic.iter().map(Traffic::reads).collect();
     let mut order = Vec::with_capacity(count);
     let mut ready: Vec<usize> = (0..count).filter(|g| edges.before[*g] == 0).collect();
     while !ready.is_empty() {
         let growth = |group: &usize| {
             let traffic = &needs.traffic[*group];
             let made: i64 = traffic.writes.iter().map(|n| bytes[n.index()]).sum();
-            let mut read: Vec<NodeId> = [&traffic.loads[..], &traffic.operands].concat();
-            read.sort_unstable();
-            read.dedup();
-            let freed: i64 = read
+            let freed: i64 = reads[*group]
                 .iter()
                 .filter(|n| left[n.index()] == 1)
                 .map(|n| bytes[n.index()])
@@ -264,11 +261,11 @@ fn order(
             break;
         };
         let group = ready.swap_remove(at);
-        done[group] = true;
         order.push(group);
-        for (node, readers) in needs.readers.iter().enumerate() {
-            if readers.contains(&group) {
-                left[node] -= 1;
+        // A group is not among the readers of what it writes itself.
+        for node in &reads[group] {
+            if needs.writer[node.index()] != Some(group) {
+                left[node.index()] -= 1;
             }
         }
         for next in std::mem::take(&mut edges.after[group]) {
