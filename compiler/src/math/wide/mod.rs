@@ -281,12 +281,14 @@ unsafe fn staged<T: Copy, const N: usize>(from: *const T, block: &mut [T; N], co
 }
 
 /// The masks of several registers as one, that of the first in the lowest bits.
+#[cfg(target_arch = "x86_64")]
 fn joined<const N: usize>(masks: [u64; N], lanes: usize) -> u64 {
     let shifted = masks.iter().enumerate().map(|(i, m)| m << (i * lanes));
     shifted.fold(0, |all, mask| all | mask)
 }
 
 /// The exact results of a function in the lanes of a mask, bit `i` for lane `i`.
+#[cfg(target_arch = "x86_64")]
 #[cold]
 #[inline(never)]
 fn exact<T: Copy, const N: usize>(
