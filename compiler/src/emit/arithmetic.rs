@@ -22,7 +22,7 @@ impl Emitter<'_, '_> {
     /// The signature of a full-width function.
     pub(super) fn wide_signature(&mut self) -> SigRef {
         let mut signature = Signature::new(CallConv::triple_default(self.target.isa.triple()));
-        signature.params.extend([AbiParam::new(I64); 5]);
+        signature.params.extend([AbiParam::new(I64); 7]);
         self.b.import_signature(signature)
     }
 

@@ -35,6 +35,7 @@ mod memory;
 mod nest;
 mod philox;
 pub mod recipes;
+mod strips;
 
 /// Why there is no code for a kernel.
 #[derive(Debug, thiserror::Error)]

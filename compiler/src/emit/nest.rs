@@ -10,12 +10,8 @@ use super::analysis::cost;
 use super::columns::Columns;
 use super::emitter::{Counters, Emitter, Lanes, Point, Slot, Trips};
 use super::fold::State;
-use crate::kernel::{
-    Accumulator, Apply, Index, LANES_BLOCK, Loop, LoopId, LoopKind, Operand, SERIAL_BLOCK, STRIP,
-    Stmt,
-};
+use crate::kernel::{Accumulator, LANES_BLOCK, Loop, LoopKind, SERIAL_BLOCK, Stmt};
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{InstBuilder, Value};
 
 /// The groups of an iteration of the main loop.
@@ -169,7 +165,13 @@ impl<'k, 'f> Emitter<'k, 'f> {
     }
 
     /// Where a block ends that begins at `first`.
-    fn block_end(&mut self, first: Value, end: Value, block: i64, blocks: Trips) -> Value {
+    pub(super) fn block_end(
+        &mut self,
+        first: Value,
+        end: Value,
+        block: i64,
+        blocks: Trips,
+    ) -> Value {
         if blocks == Trips::Exactly(1) {
             return end;
         }
@@ -253,7 +255,7 @@ impl<'k, 'f> Emitter<'k, 'f> {
     }
 
     /// The values directly in a lanes loop that do not vary with the lanes.
-    fn once(&mut self, inner: &'k Loop) -> Result<(), EmitError> {
+    pub(super) fn once(&mut self, inner: &'k Loop) -> Result<(), EmitError> {
         for stmt in &inner.body {
             if let Stmt::Let { value, expr } = stmt
                 && !self.facts.varies(*value)
@@ -277,91 +279,11 @@ impl<'k, 'f> Emitter<'k, 'f> {
         if inner.kind != LoopKind::Strips {
             return self.sweep(inner, accumulators, range, trips, partial);
         }
-        let last = inner.body.iter().rposition(|s| matches!(s, Stmt::Loop(_)));
-        let (strips, within) = match trips {
-            Trips::Exactly(n) if n <= STRIP => (Trips::Exactly(n.min(1)), trips),
-            Trips::Exactly(n) => {
-                let whole = n % STRIP == 0;
-                let within = if whole {
-                    Trips::Exactly(STRIP)
-                } else {
-                    Trips::AtLeastOne
-                };
-                (Trips::Exactly((n + STRIP - 1) / STRIP), within)
-            }
-            Trips::Unknown | Trips::AtLeastOne => (trips, Trips::AtLeastOne),
-        };
-        self.counted(range, STRIP, strips, partial, &mut |e, first, partial| {
-            let end = e.block_end(first, range[1], STRIP, strips);
-            let mut partial = partial.to_vec();
-            e.counters.insert(inner.id, first);
-            for (position, stmt) in inner.body.iter().enumerate() {
-                match stmt {
-                    Stmt::Apply(apply) => {
-                        let count = e.b.ins().isub(end, first);
-                        e.apply(apply, inner.id, count)?;
-                    }
-                    Stmt::Loop(phase) => {
-                        e.hoist(phase);
-                        e.depth += 1;
-                        e.once(phase)?;
-                        if Some(position) == last {
-                            partial =
-                                e.sweep(phase, accumulators, [first, end], within, partial)?;
-                        } else {
-                            e.sweep(phase, &[], [first, end], within, Vec::new())?;
-                        }
-                        e.depth -= 1;
-                    }
-                    // Not directly in strips, as the verifier has seen to.
-                    Stmt::Let { .. } | Stmt::Store { .. } => {}
-                }
-            }
-            Ok(partial)
-        })
-    }
-
-    /// The call of a full-width function over the strip that begins at the counter of `strips`.
-    fn apply(&mut self, apply: &'k Apply, strips: LoopId, count: Value) -> Result<(), EmitError> {
-        let first = |id| Index::counter(if id == apply.id { strips } else { id });
-        let dtype = self.kernel.params[apply.target.param.index()].dtype;
-        let Some(position) = super::helper::wide_position(apply.function, dtype) else {
-            return Err(EmitError::Unsupported {
-                dtype,
-                op: apply.function.to_string(),
-            });
-        };
-        let target = &apply.target;
-        let at = target.index.substitute(&first, &|_| None);
-        let target = self.uniform(Some(target.param), &at);
-        // A function of one operand does not look at the second.
-        let mut operands = [target; 2];
-        let mut walking = 0;
-        for (i, operand) in apply.operands.iter().enumerate().take(2) {
-            operands[i] = match operand {
-                Operand::Element(element) => {
-                    walking |= 1 << i;
-                    let at = element.index.substitute(&first, &|_| None);
-                    self.uniform(Some(element.param), &at)
-                }
-                Operand::Value(value) => {
-                    let register = self.form(*value, Point::Uniform).one();
-                    let (slot, offset) = (self.scratch_slot(), 16 * i as i32);
-                    self.b.ins().stack_store(I64, register, slot, offset);
-                    self.b.ins().stack_addr(I64, slot, offset)
-                }
-            };
-        }
-        let walking = self.int(walking);
-        let callee = self.helper(position);
-        let signature = self.wide_signature();
-        let arguments = [target, operands[0], operands[1], count, walking];
-        self.b.ins().call_indirect(signature, callee, &arguments);
-        Ok(())
+        self.strips(inner, range, trips, partial)
     }
 
     /// The main loop and the tail; carries the sixteen partial results of each accumulator.
-    fn sweep(
+    pub(super) fn sweep(
         &mut self,
         inner: &'k Loop,
         accumulators: &'k [Accumulator],

@@ -130,6 +130,10 @@ pub struct Apply {
     pub target: Element,
     /// As many as the function takes.
     pub operands: Vec<Operand>,
+    /// What the phases of the next strip will touch, at most [`AHEAD`] of them: the elements that lie [`STRIP`] behind these are asked for
+    /// while this strip is computed, so that memory does not wait for the functions. It is a hint: nothing is read or written, and they
+    /// need not exist.
+    pub ahead: Vec<Element>,
 }
 
 /// An operand of a function over a strip.
@@ -228,6 +232,8 @@ pub enum Fold {
 pub const LANES_BLOCK: i64 = 4096;
 /// The elements of a strip: a multiple of every group of lanes, and a divisor of [`LANES_BLOCK`], so that folds keep their order.
 pub const STRIP: i64 = 1024;
+/// The streams that an application can ask for ahead.
+pub const AHEAD: usize = 2;
 /// The block of a fold in order, in iterations.
 pub const SERIAL_BLOCK: i64 = 128;
 
@@ -403,7 +409,7 @@ fn visit_dims(body: &[Stmt], visit: &mut impl FnMut(&Dim)) {
                 visit_dims(&inner.body, visit);
             }
             Stmt::Apply(apply) => {
-                for element in apply.elements() {
+                for element in apply.elements().chain(&apply.ahead) {
                     element.index.visit_dims(visit);
                 }
             }

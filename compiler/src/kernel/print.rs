@@ -129,6 +129,9 @@ impl fmt::Display for Apply {
         for (i, operand) in self.operands.iter().enumerate() {
             write!(f, "{}{operand}", if i > 0 { ", " } else { " " })?;
         }
+        for (i, element) in self.ahead.iter().enumerate() {
+            write!(f, "{}{element}", if i > 0 { ", " } else { " ahead " })?;
+        }
         Ok(())
     }
 }

@@ -10,14 +10,15 @@
 //! 8. Strips are within grid and serial loops only. They hold applications and lanes loops, which have the extent of the strips and fold
 //!    nothing; what the strips fold is computed by the last lanes loop.
 //! 9. An application stands directly in strips. It has a full-width function for the type of its elements, and the number of operands
-//!    that this takes, of their type; all its indices walk with its counter in steps of 1.
+//!    that this takes, of their type; all its indices walk with its counter in steps of 1, those
+//!    of the streams asked for ahead too, which are two at most.
 //!
 //! Whether indices stay within their buffers is not decided here: it depends on sizes.
 
 use super::print::reduction;
 use super::{
-    Access, Accumulator, Apply, Atom, Expr, Fold, Function, Index, Kernel, Loop, LoopId, LoopKind,
-    Operand, ParamId, Stmt, ValueId,
+    AHEAD, Access, Accumulator, Apply, Atom, Expr, Fold, Function, Index, Kernel, Loop, LoopId,
+    LoopKind, Operand, ParamId, Stmt, ValueId,
 };
 use crate::math::wide;
 use kiln_ir::ops::{Binary, Compare, Literal, ReduceKind, Rules, Unary};
@@ -218,7 +219,18 @@ impl Verifier<'_> {
             }
         }
         self.open.push((apply.id, LoopKind::Lanes));
-        for element in apply.elements() {
+        if apply.ahead.len() > AHEAD {
+            return Err(format!("no more than {AHEAD} streams are asked for ahead"));
+        }
+        for element in &apply.ahead {
+            if element.param.index() >= self.kernel.params.len() {
+                return Err(format!(
+                    "{} is not in the table of parameters",
+                    element.param
+                ));
+            }
+        }
+        for element in apply.elements().chain(&apply.ahead) {
             self.index(&element.index)?;
             if element.index.step(apply.id) != Some(1) {
                 return Err(format!(

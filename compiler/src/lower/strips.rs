@@ -1,16 +1,16 @@
 //! Lanes loops with transcendental functions become strips in phases.
 //!
 //! A phase computes what it can up to the operands of the next functions, which it stores to strips in L1; the functions run over the
-//! strips at the full width of the machine ([`Apply`]); the next phase reads the results. What a later phase needs again is computed
-//! again if that is cheap, and kept in another strip if not. Folds stay in the last phase, whose order is that of the whole lanes loop, so
-//! no bit changes.
+//! strips at the full width of the machine ([`Apply`](crate::kernel::Apply)); the next phase reads the results. What a later phase needs
+//! again is computed again if that is cheap, and kept in another strip if not. Folds stay in the last phase, whose order is that of the
+//! whole lanes loop, so no bit changes.
 //!
 //! It happens between lowering and planning: all stores come last, so what could be computed in place still can, and the planner's
 //! question is answered for the kernel that will run. A strip is per-thread scratch, shared by all loops of a kernel.
 //!
 //! Divisions and square roots take as long in 128 bits as in 512. They are functions too, but only where their operands are in memory
 //! anyway: to store them first costs what is gained, as does every instruction that a phase repeats. A sum or product of operands in
-//! memory joins the functions if it serves nothing but longer ones.
+//! memory joins the functions if it serves nothing but longer ones, or if functions can then do all that the loop does.
 //!
 //! Left as they are: loops known to be short, which a call would not pay for; loops around other loops (column reductions); and loops that
 //! load from what they store to.
@@ -18,13 +18,17 @@
 use super::{LoweredKernel, ParamSource};
 use crate::fusion::expr_is_cheap;
 use crate::kernel::{
-    Access, Apply, Element, Expr, Fold, Function, Index, Loop, LoopId, LoopKind, Operand, Param,
-    ParamId, STRIP, Stmt, ValueId,
+    Access, Expr, Fold, Function, Index, Loop, LoopId, LoopKind, Param, ParamId, STRIP, Stmt,
+    ValueId,
 };
 use crate::math::wide;
-use kiln_ir::ops::{Binary, Unary};
 use kiln_ir::{DType, Dim};
 use std::collections::BTreeMap;
+
+mod build;
+mod cost;
+
+use cost::{Cost, cost, function_of};
 
 /// The trip count, where it is known, from which a call pays.
 const LEAST: i64 = 64;
@@ -151,74 +155,6 @@ struct Known {
     varies: bool,
     /// The function that makes it, if it is one for strips.
     function: Option<Function>,
-}
-
-/// What a function costs in line, in 128-bit registers.
-enum Cost {
-    /// Dozens of instructions.
-    Long,
-    /// One that takes as long for four lanes as it takes for sixteen.
-    Slow,
-    /// One or few.
-    Short,
-}
-
-fn cost(function: Function) -> Cost {
-    match function {
-        Function::Unary(op) => match op {
-            Unary::Exp
-            | Unary::Expm1
-            | Unary::Log
-            | Unary::Log1p
-            | Unary::Sin
-            | Unary::Cos
-            | Unary::Tan
-            | Unary::Tanh
-            | Unary::Logistic
-            | Unary::Erf
-            | Unary::Erfc => Cost::Long,
-            Unary::Sqrt | Unary::Rsqrt | Unary::Recip => Cost::Slow,
-            Unary::Neg
-            | Unary::Abs
-            | Unary::Sign
-            | Unary::Floor
-            | Unary::Ceil
-            | Unary::Round
-            | Unary::Not
-            | Unary::IsFinite => Cost::Short,
-        },
-        Function::Binary(op) => match op {
-            Binary::Pow | Binary::Atan2 => Cost::Long,
-            Binary::Div => Cost::Slow,
-            Binary::Add
-            | Binary::Sub
-            | Binary::Mul
-            | Binary::Rem
-            | Binary::Max
-            | Binary::Min
-            | Binary::And
-            | Binary::Or
-            | Binary::Xor
-            | Binary::Shl
-            | Binary::Shr => Cost::Short,
-        },
-    }
-}
-
-fn function_of(expr: &Expr) -> Option<Function> {
-    match expr {
-        Expr::Unary(op, _) => Some(Function::Unary(*op)),
-        Expr::Binary(op, ..) => Some(Function::Binary(*op)),
-        Expr::Load { .. }
-        | Expr::Const(_)
-        | Expr::Index(_)
-        | Expr::Compare(..)
-        | Expr::Select(..)
-        | Expr::Fma(..)
-        | Expr::Convert(_)
-        | Expr::Bitcast(_)
-        | Expr::Philox { .. } => None,
-    }
 }
 
 /// A lanes loop, cut.
@@ -577,217 +513,5 @@ impl<'k> Phases<'k> {
             } => self.is_adjacent(index),
             _ => false,
         }
-    }
-
-    /// The memory of every value that is kept.
-    fn places(&self, cutter: &mut Cutter<'_>) -> BTreeMap<ValueId, Place> {
-        let mut places: BTreeMap<ValueId, Place> = BTreeMap::new();
-        let mut used = Vec::new();
-        for (value, (param, index)) in &self.direct {
-            places.insert(*value, Place::Element(*param, index.clone()));
-        }
-        for function in &self.applied {
-            let operands = self.operands_of(*function);
-            // An operand that nothing else reads from memory shares the place of the result.
-            let single = operands.iter().copied().find(|v| {
-                let mut readers = self.applied.iter().flat_map(|f| self.operands_of(*f));
-                let plain = self.known.get(v).is_none_or(|k| k.function.is_none());
-                self.kept.contains(v)
-                    && plain
-                    && !self.reloaded.iter().flatten().any(|r| r == v)
-                    && readers.by_ref().filter(|r| r == v).count() == 1
-            });
-            let place = match places.get(function) {
-                Some(place) => place.clone(),
-                None => Place::Strip(cutter.strip(cutter.dtype(*function), &mut used)),
-            };
-            for operand in operands {
-                if !self.kept.contains(&operand) || places.contains_key(&operand) {
-                    continue;
-                }
-                let shares = Some(operand) == single && self.is_scratch(cutter, &place);
-                let own = if shares {
-                    place.clone()
-                } else {
-                    Place::Strip(cutter.strip(cutter.dtype(operand), &mut used))
-                };
-                places.insert(operand, own);
-            }
-            places.insert(*function, place);
-        }
-        for value in &self.kept {
-            if !places.contains_key(value) {
-                let strip = cutter.strip(cutter.dtype(*value), &mut used);
-                places.insert(*value, Place::Strip(strip));
-            }
-        }
-        places
-    }
-
-    fn is_scratch(&self, cutter: &Cutter<'_>, place: &Place) -> bool {
-        let (Place::Strip(param) | Place::Element(param, _)) = place;
-        matches!(
-            cutter.lowered.params[param.index()],
-            ParamSource::Scratch(..)
-        )
-    }
-
-    fn build(&self, cutter: &mut Cutter<'_>) -> Loop {
-        let places = self.places(cutter);
-        let strips = cutter.fresh_loop();
-        let mut body = Vec::new();
-        for phase in 0..=self.last {
-            let functions = self.applied.iter().filter(|v| self.known[v].level == phase);
-            for value in functions {
-                body.extend(self.apply(cutter, *value, strips, &places));
-            }
-            body.extend(self.phase(cutter, phase, strips, &places));
-        }
-        Loop {
-            id: strips,
-            extent: self.inner.extent.clone(),
-            kind: LoopKind::Strips,
-            accumulators: self.inner.accumulators.clone(),
-            body,
-        }
-    }
-
-    fn apply(
-        &self,
-        cutter: &mut Cutter<'_>,
-        value: ValueId,
-        strips: LoopId,
-        places: &BTreeMap<ValueId, Place>,
-    ) -> Option<Stmt> {
-        let id = cutter.fresh_loop();
-        let operands = self.operands_of(value).into_iter().map(|operand| {
-            if !self.known.contains_key(&operand) {
-                return Some(Operand::Value(operand));
-            }
-            let place = match (places.get(&operand), self.loaded(operand)) {
-                (Some(place), _) => place.clone(),
-                (None, loaded) => {
-                    let (param, index) = loaded?;
-                    Place::Element(param, index)
-                }
-            };
-            Some(Operand::Element(self.element(&place, id, strips)))
-        });
-        Some(Stmt::Apply(Apply {
-            id,
-            function: self.known.get(&value)?.function?,
-            operands: operands.collect::<Option<_>>()?,
-            target: self.element(places.get(&value)?, id, strips),
-        }))
-    }
-
-    /// The element of a place, for a counter of the strip.
-    fn element(&self, place: &Place, id: LoopId, strips: LoopId) -> Element {
-        match place {
-            Place::Strip(param) => {
-                let start = Index::counter(strips).times(&Dim::from(-1));
-                Element {
-                    param: *param,
-                    index: Index::counter(id).plus(&start),
-                }
-            }
-            Place::Element(param, index) => Element {
-                param: *param,
-                index: self.recounted(index, id),
-            },
-        }
-    }
-
-    /// An index of the loop with another counter.
-    fn recounted(&self, index: &Index, id: LoopId) -> Index {
-        let own = self.inner.id;
-        index.substitute(&|l| Index::counter(if l == own { id } else { l }), &|_| {
-            None
-        })
-    }
-
-    /// The loop of a phase; nothing if it does nothing. The last phase keeps the names of values, which the accumulators mention.
-    fn phase(
-        &self,
-        cutter: &mut Cutter<'_>,
-        phase: usize,
-        strips: LoopId,
-        places: &BTreeMap<ValueId, Place>,
-    ) -> Option<Stmt> {
-        let id = cutter.fresh_loop();
-        let is_last = phase == self.last;
-        let mut names: BTreeMap<ValueId, ValueId> = BTreeMap::new();
-        let mut body = Vec::new();
-        let keeps = |value: ValueId| {
-            let level = self.known.get(&value).map_or(0, |k| k.level);
-            let is_function = self.known.get(&value).is_some_and(|k| k.function.is_some());
-            self.kept.contains(&value) && level == phase && !is_function
-        };
-        let keep = |value: ValueId, name: ValueId, body: &mut Vec<Stmt>| {
-            if let (true, Some(place)) = (keeps(value), places.get(&value)) {
-                let Element { param, index } = self.element(place, id, strips);
-                body.push(Stmt::Store {
-                    param,
-                    index,
-                    value: name,
-                    predicate: None,
-                });
-            }
-        };
-        for stmt in &self.inner.body {
-            match stmt {
-                Stmt::Let { value, expr } => {
-                    let computed = self.computed[phase].contains(value);
-                    let back = self.reloaded[phase].contains(value);
-                    let expr = match places.get(value) {
-                        Some(place) if back => {
-                            let Element { param, index } = self.element(place, id, strips);
-                            Expr::Load {
-                                param,
-                                index,
-                                predicate: None,
-                            }
-                        }
-                        Some(_) | None if computed => expr
-                            .map(&|v| names.get(&v).copied().unwrap_or(v), &|i| {
-                                self.recounted(i, id)
-                            }),
-                        Some(_) | None => continue,
-                    };
-                    let name = if is_last {
-                        *value
-                    } else {
-                        cutter.fresh_value(*value)
-                    };
-                    names.insert(*value, name);
-                    body.push(Stmt::Let { value: name, expr });
-                    keep(*value, name, &mut body);
-                }
-                Stmt::Store {
-                    param,
-                    index,
-                    value,
-                    predicate,
-                } if is_last && !self.is_direct(*param, index, *value) => {
-                    body.push(Stmt::Store {
-                        param: *param,
-                        index: self.recounted(index, id),
-                        value: *value,
-                        predicate: *predicate,
-                    });
-                }
-                Stmt::Store { .. } | Stmt::Loop(_) | Stmt::Apply(_) => {}
-            }
-        }
-        let folds = is_last && !self.inner.accumulators.is_empty();
-        (folds || !body.is_empty()).then(|| {
-            Stmt::Loop(Loop {
-                id,
-                extent: self.inner.extent.clone(),
-                kind: LoopKind::Lanes,
-                accumulators: Vec::new(),
-                body,
-            })
-        })
     }
 }

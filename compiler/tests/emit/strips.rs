@@ -9,6 +9,7 @@ use kiln_compiler::kernel::{
 use kiln_compiler::math::wide::{self, Width};
 use kiln_ir::ops::{Binary, ReduceKind, Unary};
 use kiln_ir::{Array, DType, Dim, Values};
+use std::ptr::null;
 
 /// Numbers of all magnitudes, the edges first.
 fn operands(dtype: DType, count: usize, seed: u64) -> Array {
@@ -34,7 +35,17 @@ fn run(width: Width, row: usize, x: &Array, y: &Array, in_place: bool) -> Array 
         target.pointer()
     };
     // SAFETY: the buffers have `count` elements, and the machine has the width.
-    unsafe { (width.functions()[row])(to, first.pointer(), second.pointer(), count, 3) };
+    unsafe {
+        (width.functions()[row])(
+            to,
+            first.pointer(),
+            second.pointer(),
+            count,
+            3,
+            null(),
+            null(),
+        )
+    };
     second.check_guards();
     first.check_guards();
     decode(x.dtype(), if in_place { &first } else { &target })
@@ -88,7 +99,9 @@ fn operands_that_are_the_same_for_all() {
                     let mut target = zeros(*dtype, 150);
                     let (to, first, second) = (target.pointer(), first.pointer(), second.pointer());
                     // SAFETY: the buffers have as many elements, and the machine has the width.
-                    unsafe { (width.functions()[row])(to, first, second, 150, walking) };
+                    unsafe {
+                        (width.functions()[row])(to, first, second, 150, walking, to, second)
+                    };
                     let what = format!("{function} of {dtype} at {width:?}, walking {walking}");
                     assert_same(&decode(*dtype, &target), &expected, &[&x, &y], &what);
                 }
@@ -144,6 +157,7 @@ fn apply(id: u32, function: Function, target: Element, operands: Vec<Element>) -
         function,
         target,
         operands,
+        ahead: Vec::new(),
     })
 }
 

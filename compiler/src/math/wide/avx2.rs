@@ -167,6 +167,12 @@ impl Vector for Narrow {
     const LANES: usize = 8 * COPIES;
 
     #[inline(always)]
+    fn fetch(&mut self, line: *const u8) {
+        // SAFETY: an instruction of every x86-64, which never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
+    }
+
+    #[inline(always)]
     unsafe fn load(&mut self, from: *const f32) -> Self::F {
         let at = OFFSETS;
         // SAFETY: as the caller promises.
@@ -315,6 +321,12 @@ impl Machine for Wide {
 
 impl Vector for Wide {
     const LANES: usize = 4 * COPIES;
+
+    #[inline(always)]
+    fn fetch(&mut self, line: *const u8) {
+        // SAFETY: an instruction of every x86-64, which never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
+    }
 
     #[inline(always)]
     unsafe fn load(&mut self, from: *const f64) -> Self::F {

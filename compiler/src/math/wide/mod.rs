@@ -19,7 +19,8 @@ mod avx512;
 mod portable;
 
 /// `target[i] = f(first[i], second[i])` for `count` elements of the function's type; a function of one operand ignores `second`. Bit 0 of
-/// `walking` says whether the first operand has an element for each, or one for all; bit 1 the same of the second.
+/// `walking` says whether the first operand has an element for each, or one for all; bit 1 the same of the second. Where `next` and `other`
+/// are not null, as much memory from there on is fetched into the cache meanwhile, if it exists.
 ///
 /// # Safety
 /// The pointers are of `count` elements, or one, aligned to their size. The target may be one of the operands, but not overlap it otherwise.
@@ -30,6 +31,8 @@ pub type WideFn = unsafe extern "C" fn(
     second: *const u8,
     count: usize,
     walking: usize,
+    next: *const u8,
+    other: *const u8,
 );
 
 /// A set of instructions that strips are computed with.
@@ -171,6 +174,8 @@ macro_rules! functions {
                 second: *const u8,
                 count: usize,
                 walking: usize,
+                next: *const u8,
+                other: *const u8,
             ) {
                 type Scalar = <$machine as Machine>::Scalar;
                 const LANES: usize = <$machine as Vector>::LANES;
@@ -186,15 +191,23 @@ macro_rules! functions {
                         operands[i] = same[i].as_ptr();
                     }
                 }
-                let ([first, second], [step, other]) = (operands, steps);
+                let ([first, second], [stride, pitch]) = (operands, steps);
                 let target = target.cast::<Scalar>();
                 let mut at = 0;
                 while count - at >= LANES {
                     // SAFETY: all lanes from `at` on are the caller's.
                     unsafe {
-                        let (x, y) = (first.add(at * step), second.wrapping_add(at * other));
+                        let (x, y) = (first.add(at * stride), second.wrapping_add(at * pitch));
                         let result = functions!(@call $arity $recipe, machine, x, y);
                         machine.store(target.add(at), result);
+                    }
+                    for stream in [next, other] {
+                        if !stream.is_null() {
+                            let bytes = LANES * size_of::<Scalar>();
+                            for line in (0..bytes).step_by(64) {
+                                machine.fetch(stream.wrapping_add(at * size_of::<Scalar>() + line));
+                            }
+                        }
                     }
                     at += LANES;
                 }
@@ -203,10 +216,11 @@ macro_rules! functions {
                     // SAFETY: `left` elements from `at` on are the caller's, and a block has room for all lanes.
                     unsafe {
                         let mut blocks = [[Scalar::default(); LANES]; 2];
-                        staged(first.add(at * step), &mut blocks[0], left);
-                        functions!(@stage $arity second.add(at * other), &mut blocks[1], left);
+                        staged(first.add(at * stride), &mut blocks[0], left);
+                        functions!(@stage $arity second.add(at * pitch), &mut blocks[1], left);
                         let [x, y] = [0, 1].map(|i| blocks[i].as_ptr().cast());
-                        $name(blocks[0].as_mut_ptr().cast(), x, y, LANES, 3);
+                        let to = blocks[0].as_mut_ptr().cast();
+                        $name(to, x, y, LANES, 3, std::ptr::null(), std::ptr::null());
                         std::ptr::copy_nonoverlapping(blocks[0].as_ptr(), target.add(at), left);
                     }
                 }
@@ -221,7 +235,9 @@ macro_rules! functions {
     (@count binary) => {
         2
     };
-    (@stage unary $second:expr, $block:expr, $left:ident) => {};
+    (@stage unary $second:expr, $block:expr, $left:ident) => {
+        let _ = $second;
+    };
     (@stage binary $second:expr, $block:expr, $left:ident) => {
         staged($second, $block, $left)
     };
@@ -250,6 +266,9 @@ trait Vector: Machine<Scalar: Default> + Default {
     /// # Safety
     /// `to` points to as many elements as there are lanes.
     unsafe fn store(&mut self, to: *mut Self::Scalar, lanes: Self::F);
+
+    /// Asks for a cache line, which need not exist.
+    fn fetch(&mut self, line: *const u8);
 }
 
 /// Copies elements to the start of a block.
@@ -263,12 +282,14 @@ unsafe fn staged<T: Copy, const N: usize>(from: *const T, block: &mut [T; N], co
 }
 
 /// The masks of several registers as one, that of the first in the lowest bits.
+#[cfg(target_arch = "x86_64")]
 fn joined<const N: usize>(masks: [u64; N], lanes: usize) -> u64 {
     let shifted = masks.iter().enumerate().map(|(i, m)| m << (i * lanes));
     shifted.fold(0, |all, mask| all | mask)
 }
 
 /// The exact results of a function in the lanes of a mask, bit `i` for lane `i`.
+#[cfg(target_arch = "x86_64")]
 #[cold]
 #[inline(never)]
 fn exact<T: Copy, const N: usize>(

@@ -10,6 +10,9 @@ impl Vector for Narrow {
     const LANES: usize = 1;
 
     #[inline(always)]
+    fn fetch(&mut self, _line: *const u8) {}
+
+    #[inline(always)]
     unsafe fn load(&mut self, from: *const f32) -> f32 {
         // SAFETY: as the caller promises.
         unsafe { from.read() }
@@ -24,6 +27,9 @@ impl Vector for Narrow {
 
 impl Vector for Wide {
     const LANES: usize = 1;
+
+    #[inline(always)]
+    fn fetch(&mut self, _line: *const u8) {}
 
     #[inline(always)]
     unsafe fn load(&mut self, from: *const f64) -> f64 {
