@@ -4,7 +4,9 @@
 //! error here and nowhere else.
 
 use kiln_compiler::driver::Context;
-use kiln_compiler::{CompileError, Compiled, Options, Phase, Stage, compile_in, stage_text};
+use kiln_compiler::{
+    CompileError, Compiled, FullWidth, Options, Phase, Stage, compile_in, stage_text,
+};
 use kiln_ir::Graph;
 use kiln_runtime::{Executable, LoadError};
 use std::fmt::Write as _;
@@ -86,7 +88,11 @@ pub fn compile(graph: &Graph, options: &Options) -> Result<Executable, Error> {
 pub fn ir_text(graph: &Graph, stage: Stage) -> Result<String, CompileError> {
     // Strips are for machines with wide registers only; a snapshot is for all.
     let options = Options {
-        strips: stage >= Stage::Clif,
+        full_width: if stage >= Stage::Clif {
+            FullWidth::Always
+        } else {
+            FullWidth::Never
+        },
         ..Options::default()
     };
     stage_text(graph, stage, &options)

@@ -54,7 +54,7 @@ pub use kiln_runtime as runtime;
 pub use kiln_train as train;
 
 pub use compile::{Error, compile, ir_text};
-pub use kiln_compiler::{CompileError, Options, Stage};
+pub use kiln_compiler::{CompileError, FullWidth, Options, Stage};
 pub use kiln_ir::{
     Bindings, Builder, DType, Diagnostics, Dim, Graph, Init, Shape, Symbol, Tensor, TensorType,
     grad,

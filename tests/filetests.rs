@@ -8,7 +8,7 @@
 //! To add a stage: a folder, and one line in [`STAGES`]. To accept new output: `INSTA_UPDATE=always cargo test --test filetests`, and
 //! read the difference.
 
-use kiln_compiler::{Options, compile, stage_text};
+use kiln_compiler::{FullWidth, Options, compile, stage_text};
 use kiln_ir::program;
 use kiln_ir::{Bindings, Graph, Symbol};
 use std::collections::BTreeSet;
@@ -33,7 +33,7 @@ const STAGES: &[(&str, Stage)] = &[
 /// The default options without strips, which only some machines have: snapshots are for all.
 fn options() -> Options {
     Options {
-        strips: false,
+        full_width: FullWidth::Never,
         ..Options::default()
     }
 }

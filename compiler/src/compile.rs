@@ -9,9 +9,9 @@ use crate::error::CompileError;
 use crate::fusion::{Printed, form};
 use crate::jit::{JitCode, compile_for};
 use crate::kernel::Kernel;
-use crate::lower::lower;
+use crate::lower::{Strips, lower};
 use crate::math::wide::Width;
-use crate::options::Options;
+use crate::options::{FullWidth, Options};
 use crate::passes::live_part;
 use crate::plan::{Planned, plan, requirements, separate_sinks};
 use crate::stage::Stage;
@@ -76,7 +76,10 @@ pub fn compile_in(graph: &Graph, cx: &mut Context<'_>) -> Result<Compiled, Compi
     if let Some(dtype) = without_code(&program, &kernels) {
         return Err(located(graph, dtype));
     }
-    let target = Target::native()?;
+    let mut target = Target::native()?;
+    if cx.options().full_width != FullWidth::Always {
+        target = target.without_wide();
+    }
     let mut failed = None;
     for (stage, text) in [
         (Stage::Clif, clif_text as fn(&Kernel, &Target) -> _),
@@ -176,7 +179,7 @@ fn planned(
         .to_string()
     })?;
     clock.restart();
-    let strips = cx.options().strips && Width::native().is_full();
+    let strips = strips(cx.options().full_width);
     let lowered = lower(&graph, &groups, strips)?;
     clock.phase("lower");
     let order = cx.options().order;
@@ -197,7 +200,18 @@ fn planned(
     Ok(Planned { program, kernels })
 }
 
-/// The text of a graph at a stage. Up to the program it is the same on every machine if [`Options::strips`] is off.
+/// Which lanes loops become strips on this machine.
+fn strips(full_width: FullWidth) -> Strips {
+    match (full_width, Width::native()) {
+        (FullWidth::Never, _) | (_, Width::Portable) => Strips::None,
+        (FullWidth::Always, Width::Avx512) => Strips::Rest,
+        (FullWidth::Strips, Width::Avx2 | Width::Avx512) | (FullWidth::Always, Width::Avx2) => {
+            Strips::All
+        }
+    }
+}
+
+/// The text of a graph at a stage. Up to the program it is the same on every machine with [`FullWidth::Never`].
 ///
 /// # Errors
 /// As [`compile`].

@@ -21,5 +21,5 @@ mod stage;
 pub use compile::{Compiled, Phase, compile, compile_in, program, stage_text};
 pub use error::{CompileError, PassFailure, PassFault};
 pub use lower::LowerError;
-pub use options::{Options, OptionsError, Order};
+pub use options::{FullWidth, Options, OptionsError, Order};
 pub use stage::{Stage, UnknownStage};

@@ -4,6 +4,17 @@ use crate::stage::Stage;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+/// How kernels use registers wider than the 128 bits in which Cranelift computes. Results have the same bits in each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FullWidth {
+    /// Not at all, so that kernels are the same on every machine.
+    Never,
+    /// Transcendental functions are called for strips of elements.
+    Strips,
+    /// Straight-line loops are emitted in full width, and strips do for the others.
+    Always,
+}
+
 /// The choices of one compilation. No choice changes a result by a single bit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -13,8 +24,8 @@ pub struct Options {
     pub fuse: bool,
     /// In which order the groups of a step run, as far as their dependencies leave a choice.
     pub order: Order,
-    /// Whether kernels call full-width functions for strips of elements, where the machine has wider registers than kernels use in line.
-    pub strips: bool,
+    /// How kernels use registers wider than 128 bits, where the machine has them.
+    pub full_width: FullWidth,
     /// Whether every pass result is verified.
     pub verify: bool,
     /// The stages to dump, ascending, each once.
@@ -45,7 +56,7 @@ impl Default for Options {
             optimize: true,
             fuse: true,
             order: Order::LeastMemory,
-            strips: true,
+            full_width: FullWidth::Always,
             verify: true,
             dump: Vec::new(),
             dump_dir: None,

@@ -2,7 +2,7 @@
 
 use kiln_compiler::kernel::STRIP;
 use kiln_compiler::math::wide::Width;
-use kiln_compiler::{Compiled, Options, Stage, compile, stage_text};
+use kiln_compiler::{Compiled, FullWidth, Options, Stage, compile, stage_text};
 use kiln_ir::ops::ReduceKind;
 use kiln_ir::program::{Code, Home, Launch, Step};
 use kiln_ir::{Bindings, Builder, DType, Graph, Init, Symbol, Tensor};
@@ -80,9 +80,9 @@ fn launch_kernel(
     }
 }
 
-fn with(strips: bool, fuse: bool) -> Options {
+fn with(full_width: FullWidth, fuse: bool) -> Options {
     Options {
-        strips,
+        full_width,
         fuse,
         ..Options::default()
     }
@@ -90,12 +90,13 @@ fn with(strips: bool, fuse: bool) -> Options {
 
 /// The graph gives the same bits with strips and without, however it is cut, and takes as many steps and buffers.
 fn same(name: &str, graph: &Graph, pays: bool) {
-    let kernels = stage_text(graph, Stage::Kernels, &with(true, true)).unwrap();
+    let kernels = stage_text(graph, Stage::Kernels, &with(FullWidth::Strips, true)).unwrap();
     let has = kernels.contains("strips");
     assert_eq!(has, pays && Width::native().is_full(), "{name}:\n{kernels}");
     for fuse in [true, false] {
-        let strips = compile(graph, &with(true, fuse)).unwrap();
-        let inline = compile(graph, &with(false, fuse)).unwrap();
+        let strips = compile(graph, &with(FullWidth::Strips, fuse)).unwrap();
+        let always = compile(graph, &with(FullWidth::Always, fuse)).unwrap();
+        let inline = compile(graph, &with(FullWidth::Never, fuse)).unwrap();
         assert_eq!(
             strips.program.steps.len(),
             inline.program.steps.len(),
@@ -114,6 +115,7 @@ fn same(name: &str, graph: &Graph, pays: bool) {
         for n in [0, 1, 3, 17, 64, strip - 1, strip, strip + 1, 2 * strip + 6] {
             let expected = run(&inline, n, None);
             for cut in [None, Some(1), Some(64), Some(strip as i64 + 70)] {
+                assert_eq!(run(&always, n, cut), expected, "{name} of {n} at {cut:?}");
                 assert_eq!(
                     run(&strips, n, cut),
                     expected,

@@ -14,7 +14,7 @@ mod rivals;
 #[cfg(target_arch = "x86_64")]
 mod measure {
     use super::graphs::WORKLOADS;
-    use kiln_compiler::{Compiled, Options, compile};
+    use kiln_compiler::{Compiled, FullWidth, Options, compile};
     use kiln_ir::program::{Code, Home, Step};
     use kiln_ir::{Bindings, Symbol};
     use std::time::Instant;
@@ -110,7 +110,11 @@ mod measure {
             let graph = (workload.graph)();
             let compiled = [true, false].map(|strips| {
                 let options = Options {
-                    strips,
+                    full_width: if strips {
+                        FullWidth::Always
+                    } else {
+                        FullWidth::Never
+                    },
                     ..Options::default()
                 };
                 compile(&graph, &options).unwrap()

@@ -325,7 +325,7 @@ impl Emitter<'_, '_> {
     }
 
     /// The address of an element of the iteration.
-    fn walking(&mut self, param: ParamId, index: &Index, element: usize) -> Value {
+    pub(super) fn walking(&mut self, param: ParamId, index: &Index, element: usize) -> Value {
         let key = Key::Walk(param, index.clone(), element);
         if let Some(value) = self.memo.find(&key) {
             return value;

@@ -6,7 +6,7 @@ use kiln_ir::ops::{Binary, Literal, Unary};
 use std::collections::BTreeMap;
 
 /// The facts, by value and by loop.
-pub(super) struct Facts {
+pub(crate) struct Facts {
     /// The number of loops around the definition of a value.
     value_depth: Vec<usize>,
     /// The number of loops around the body of a loop.
@@ -22,7 +22,7 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    pub(super) fn of(kernel: &Kernel) -> Facts {
+    pub(crate) fn of(kernel: &Kernel) -> Facts {
         let count = kernel.values.len();
         let mut facts = Facts {
             value_depth: vec![0; count],

@@ -255,7 +255,7 @@ impl Emitter<'_, '_> {
 }
 
 /// Whether a literal is a number other than zero.
-fn plain(literal: Option<Literal>) -> bool {
+pub(super) fn plain(literal: Option<Literal>) -> bool {
     match literal {
         Some(Literal::Float(bits)) => {
             let value = f64::from_bits(bits);

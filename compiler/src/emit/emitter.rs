@@ -140,6 +140,15 @@ pub(super) struct Emitter<'k, 'f> {
     /// The number of loops around the place of emission.
     pub(super) depth: usize,
     pub(super) lanes: Option<Lanes>,
+    /// The full-width functions that are called, with their instructions as text; a call names the position.
+    pub(super) functions: Vec<(Vec<u8>, String)>,
+}
+
+/// A kernel in Cranelift's hands.
+pub(super) struct Emitted {
+    pub(super) function: Function,
+    /// The full-width functions that it calls, and their instructions as text.
+    pub(super) functions: Vec<(Vec<u8>, String)>,
 }
 
 /// Emits a verified kernel.
@@ -147,7 +156,7 @@ pub(super) fn emit(
     kernel: &Kernel,
     target: &Target,
     workspace: &mut FunctionBuilderContext,
-) -> Result<Function, EmitError> {
+) -> Result<Emitted, EmitError> {
     let mut signature = Signature::new(CallConv::triple_default(target.isa.triple()));
     signature.params.extend([AbiParam::new(I64); 5]);
     let mut function = Function::with_name_signature(Default::default(), signature);
@@ -186,12 +195,17 @@ pub(super) fn emit(
         memo: Memo::default(),
         depth: 0,
         lanes: None,
+        functions: Vec::new(),
     };
     emitter.body(&kernel.body)?;
     emitter.b.ins().return_(&[]);
     emitter.b.seal_all_blocks();
     emitter.b.finalize(target.isa.frontend_config());
-    Ok(function)
+    let functions = emitter.functions;
+    Ok(Emitted {
+        function,
+        functions,
+    })
 }
 
 /// Memory that is there and that nobody else writes behind our back in ways that matter; vectors in it need not be aligned.

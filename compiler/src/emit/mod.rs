@@ -11,16 +11,20 @@
 //! What is refused: f16 and bf16, which have no lanes yet ([`EmitError::Unsupported`]), and machines without SSE 4.1.
 
 use crate::kernel::{Expr, Kernel, KernelError};
+use crate::math::wide::Width;
 use cranelift_codegen::Context;
+use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
-use cranelift_codegen::ir::Function;
+use cranelift_codegen::ir::{ExternalName, Function};
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable};
+use cranelift_codegen::{CompiledCode, FinalizedRelocTarget};
 use cranelift_frontend::FunctionBuilderContext;
+use emitter::Emitted;
 use kiln_ir::DType;
 
 mod address;
-mod analysis;
+pub(crate) mod analysis;
 mod arithmetic;
 mod columns;
 mod convert;
@@ -36,6 +40,7 @@ mod nest;
 mod philox;
 pub mod recipes;
 mod strips;
+pub(crate) mod wide;
 
 /// Why there is no code for a kernel.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +84,8 @@ pub struct Target {
     isa: OwnedTargetIsa,
     x64: bool,
     fma: bool,
+    /// Whether lanes loops may run at the full width of AVX-512.
+    wide: bool,
 }
 
 /// How hard Cranelift tries.
@@ -132,12 +139,25 @@ impl Target {
             return Err(EmitError::Machine("SSE 4.1 is needed".into()));
         }
         let fma = !x64 || (has("has_avx") && has("has_fma"));
-        Ok(Target { isa, x64, fma })
+        let wide = fma && Width::native() == Width::Avx512 && has("has_bmi2");
+        Ok(Target {
+            isa,
+            x64,
+            fma,
+            wide,
+        })
+    }
+
+    /// The same machine, made to do without full-width loops; the results have the same bits.
+    pub fn without_wide(mut self) -> Target {
+        self.wide = false;
+        self
     }
 
     /// The same machine, made to do without fused multiply-add instructions; the results have the same bits.
     pub fn without_fma(mut self) -> Target {
         self.fma = false;
+        self.wide = false;
         self
     }
 }
@@ -150,12 +170,14 @@ pub struct MachineCode {
 }
 
 /// What the start of a function is a multiple of, in bytes.
-pub const ALIGNMENT: usize = 32;
+pub const ALIGNMENT: usize = 64;
 
 /// What a thread keeps between the functions that it compiles.
 pub struct Workspace {
     context: Context,
     builder: FunctionBuilderContext,
+    /// The instructions of the full-width functions of the last kernel.
+    text: Vec<String>,
 }
 
 impl Workspace {
@@ -164,6 +186,7 @@ impl Workspace {
         Self {
             context: Context::new(),
             builder: FunctionBuilderContext::new(),
+            text: Vec::new(),
         }
     }
 
@@ -181,23 +204,59 @@ impl Workspace {
         self.context.clear();
         self.context.set_disasm(disassemble);
         // What is left of a function that was given up would be taken for the beginning of the next one.
-        self.context.func = function(kernel, target, &mut self.builder)
+        let emitted = function(kernel, target, &mut self.builder)
             .inspect_err(|_| self.builder = FunctionBuilderContext::new())?;
+        self.context.func = emitted.function;
         let refuse = |message: String| EmitError::Codegen {
             kernel: kernel.name.clone(),
             message,
         };
-        let code = self
-            .context
+        self.context
             .compile(&*target.isa, &mut ControlPlane::default())
             .map_err(|e| refuse(format!("{:?}", e.inner)))?;
-        if let Some(relocation) = code.buffer.relocs().first() {
-            return Err(refuse(format!("the code needs {relocation:?}")));
-        }
-        Ok(MachineCode {
-            bytes: code.code_buffer().to_vec(),
-        })
+        let code = self.context.compiled_code();
+        let code = code.ok_or_else(|| refuse("there is no code".into()))?;
+        let bytes = link(code, &self.context.func, &emitted.functions).map_err(refuse)?;
+        self.text = emitted
+            .functions
+            .into_iter()
+            .map(|(_, text)| text)
+            .collect();
+        Ok(MachineCode { bytes })
     }
+}
+
+/// Puts the full-width functions behind the code that calls them, and the distances into the calls.
+fn link(
+    code: &CompiledCode,
+    function: &Function,
+    functions: &[(Vec<u8>, String)],
+) -> Result<Vec<u8>, String> {
+    let mut bytes = code.code_buffer().to_vec();
+    let mut starts = Vec::with_capacity(functions.len());
+    for (function, _) in functions {
+        bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
+        starts.push(bytes.len());
+        bytes.extend(function);
+    }
+    for relocation in code.buffer.relocs() {
+        let start = match (&relocation.kind, &relocation.target) {
+            (
+                Reloc::X86CallPCRel4,
+                FinalizedRelocTarget::ExternalName(ExternalName::User(name)),
+            ) => {
+                let name = &function.params.user_named_funcs()[*name];
+                starts.get(name.index as usize).copied()
+            }
+            _ => None,
+        };
+        let start = start.ok_or_else(|| format!("the code needs {relocation:?}"))?;
+        let at = relocation.offset as usize;
+        let distance = start as i64 + relocation.addend - at as i64;
+        let distance = i32::try_from(distance).map_err(|_| "a call is too far".to_string())?;
+        bytes[at..at + 4].copy_from_slice(&distance.to_le_bytes());
+    }
+    Ok(bytes)
 }
 
 impl Default for Workspace {
@@ -211,7 +270,7 @@ fn function(
     kernel: &Kernel,
     target: &Target,
     workspace: &mut FunctionBuilderContext,
-) -> Result<Function, EmitError> {
+) -> Result<Emitted, EmitError> {
     crate::kernel::verify(kernel).map_err(|source| EmitError::Malformed {
         kernel: kernel.name.clone(),
         source,
@@ -221,8 +280,8 @@ fn function(
 
 /// The Cranelift IR of a kernel, for dumps.
 pub fn clif_text(kernel: &Kernel, target: &Target) -> Result<String, EmitError> {
-    let function = function(kernel, target, &mut FunctionBuilderContext::new())?;
-    Ok(function.display().to_string())
+    let emitted = function(kernel, target, &mut FunctionBuilderContext::new())?;
+    Ok(emitted.function.display().to_string())
 }
 
 /// The machine instructions of a kernel, for dumps.
@@ -230,7 +289,11 @@ pub fn asm_text(kernel: &Kernel, target: &Target) -> Result<String, EmitError> {
     let mut workspace = Workspace::new();
     workspace.compile_as(kernel, target, true)?;
     let code = workspace.context.compiled_code();
-    Ok(code.and_then(|c| c.vcode.clone()).unwrap_or_default())
+    let mut text = code.and_then(|c| c.vcode.clone()).unwrap_or_default();
+    for (i, function) in workspace.text.iter().enumerate() {
+        text += &format!("\nfull-width function {i}:\n{function}");
+    }
+    Ok(text)
 }
 
 /// The spelling of an expression's op, for messages.

@@ -277,6 +277,9 @@ impl<'k, 'f> Emitter<'k, 'f> {
     ) -> Result<Vec<Value>, EmitError> {
         let accumulators = &inner.accumulators;
         if inner.kind != LoopKind::Strips {
+            if let Some(partial) = self.full_width(inner, range)? {
+                return Ok(partial);
+            }
             return self.sweep(inner, accumulators, range, trips, partial);
         }
         self.strips(inner, range, trips, partial)

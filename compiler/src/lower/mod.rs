@@ -17,6 +17,8 @@ mod product;
 mod scatter;
 mod strips;
 
+pub(crate) use strips::Strips;
+
 pub(crate) use product::ProductShape;
 
 /// What a parameter of a kernel stands for.
@@ -60,11 +62,11 @@ pub struct LowerError {
     pub reason: String,
 }
 
-/// Lowers every group of a partition, in order. With `strips`, kernels compute transcendental functions strip by strip.
+/// Lowers every group of a partition, in order.
 pub(crate) fn lower(
     graph: &Graph,
     groups: &Groups,
-    strips: bool,
+    strips: Strips,
 ) -> Result<Vec<LoweredGroup>, LowerError> {
     let mut stored = vec![false; graph.len()];
     for (id, node) in graph.nodes() {
@@ -78,8 +80,8 @@ pub(crate) fn lower(
         .iter()
         .map(|group| {
             let mut lowered = lower_group(graph, &stored, group)?;
-            if let (true, Some(kernel)) = (strips, &mut lowered.kernel) {
-                strips::cut(kernel);
+            if let Some(kernel) = &mut lowered.kernel {
+                strips::cut(kernel, strips);
             }
             Ok(lowered)
         })

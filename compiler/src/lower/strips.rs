@@ -12,10 +12,12 @@
 //! anyway: to store them first costs what is gained, as does every instruction that a phase repeats. A sum or product of operands in
 //! memory joins the functions if it serves nothing but longer ones, or if functions can then do all that the loop does.
 //!
-//! Left as they are: loops known to be short, which a call would not pay for; loops around other loops (column reductions); and loops that
-//! load from what they store to.
+//! Left as they are: loops known to be short, which a call would not pay for; loops around other loops (column reductions); loops that
+//! load from what they store to; and loops that the emitter runs at full width as they are.
 
 use super::{LoweredKernel, ParamSource};
+use crate::emit::analysis::Facts;
+use crate::emit::wide::takes;
 use crate::fusion::expr_is_cheap;
 use crate::kernel::{
     Access, Expr, Fold, Function, Index, Loop, LoopId, LoopKind, Param, ParamId, STRIP, Stmt,
@@ -37,13 +39,30 @@ const LEAST: i64 = 64;
 /// for all that it does.
 const SHORT: usize = 5;
 
+/// Which lanes loops become strips.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Strips {
+    /// None.
+    None,
+    /// All for which it pays.
+    All,
+    /// Those among them that the emitter does not run at full width as they are.
+    Rest,
+}
+
 /// Cuts the lanes loops of a kernel for which it pays.
-pub(super) fn cut(lowered: &mut LoweredKernel) {
+pub(super) fn cut(lowered: &mut LoweredKernel, strips: Strips) {
+    if strips == Strips::None {
+        return;
+    }
+    let facts = Facts::of(&lowered.kernel);
     let body = std::mem::take(&mut lowered.kernel.body);
     let mut next = 0;
     highest(&body, &mut next);
     let mut cutter = Cutter {
         lowered,
+        facts,
+        rest: strips == Strips::Rest,
         strips: Vec::new(),
         next,
     };
@@ -67,6 +86,9 @@ fn highest(body: &[Stmt], next: &mut u32) {
 
 struct Cutter<'l> {
     lowered: &'l mut LoweredKernel,
+    facts: Facts,
+    /// Whether loops that the emitter runs at full width stay as they are.
+    rest: bool,
     /// The strips of the kernel, which every loop uses anew.
     strips: Vec<(DType, ParamId)>,
     /// The next free loop.
@@ -178,6 +200,9 @@ impl<'k> Phases<'k> {
     /// The phases of a loop that is worth it.
     fn of(cutter: &Cutter<'_>, inner: &'k Loop) -> Option<Phases<'k>> {
         if inner.extent.constant().is_some_and(|n| n < LEAST) {
+            return None;
+        }
+        if cutter.rest && takes(&cutter.lowered.kernel, &cutter.facts, inner) {
             return None;
         }
         let (mut loaded, mut stored) = (Vec::new(), Vec::new());

@@ -1,7 +1,7 @@
 //! Every element-wise op of every type, against the interpreter's meaning of the op, and against the recipes on the host where it has one.
 
 use crate::elements::{TYPES, assert_same, decode, encode, gather, numbers, pairs, zeros};
-use crate::support::{Buffer, Compiled, LENGTHS, map};
+use crate::support::{Buffer, Compiled, LENGTHS, map, targets};
 use kiln_compiler::emit::Target;
 use kiln_compiler::kernel::{Expr, Kernel};
 use kiln_compiler::math::{
@@ -32,13 +32,15 @@ fn accepts(op: &dyn Rules, dtype: DType) -> bool {
 
 /// Runs a map over operands and compares with what is expected, whole and at all lengths.
 fn check(kernel: Kernel, operands: &[&Array], expected: &Array, what: &str) {
-    check_on(&Target::native().unwrap(), kernel, operands, expected, what);
+    for target in targets() {
+        check_on(&target, kernel.clone(), operands, expected, what);
+    }
 }
 
 fn check_on(target: &Target, kernel: Kernel, operands: &[&Array], expected: &Array, what: &str) {
     let compiled = Compiled::for_target(kernel, target);
     let whole = expected.shape()[0];
-    for n in LENGTHS.into_iter().chain([whole]) {
+    for n in LENGTHS.into_iter().filter(|n| *n < whole).chain([whole]) {
         // A window that moves, so that every edge is met in different lanes.
         let start = (n * 7) % (whole - n + 1);
         let cut = |a: &Array| gather(a, n, |i| start + i);

@@ -12,3 +12,4 @@ mod random;
 mod reference;
 mod strips;
 mod support;
+mod wide;

@@ -11,8 +11,14 @@ use kiln_ir::ops::Literal;
 use kiln_ir::program::Code;
 use kiln_ir::{Array, Bindings, DType, Dim, KernelId, Symbol, Values};
 
-/// The lengths at which loops of four groups of four lanes change their course.
-pub(crate) const LENGTHS: [usize; 9] = [0, 1, 3, 4, 5, 15, 16, 17, 33];
+/// The lengths at which loops of four groups of four lanes, or of four times sixteen lanes, change their course.
+pub(crate) const LENGTHS: [usize; 12] = [0, 1, 3, 4, 5, 15, 16, 17, 33, 64, 70, 145];
+
+/// This machine with and without loops in full width, whose bits must not differ.
+pub(crate) fn targets() -> [Target; 2] {
+    let native = Target::native().unwrap();
+    [native.clone(), native.without_wide()]
+}
 
 /// Elements in memory, with a guard zone on either side that must stay as it is.
 #[derive(Clone)]
@@ -280,13 +286,15 @@ pub(crate) fn agrees_over(
     lengths: &[usize],
     params: impl Fn(usize) -> Vec<Array>,
 ) {
-    let compiled = Compiled::new(kernel.clone());
-    for n in lengths {
-        let bindings = bound(*n);
-        let total = kernel
-            .partition()
-            .map_or(1, |l| l.extent.eval(&bindings).unwrap());
-        compiled.agrees(&bindings, 0..total, &params(*n));
+    for target in targets() {
+        let compiled = Compiled::for_target(kernel.clone(), &target);
+        for n in lengths {
+            let bindings = bound(*n);
+            let total = kernel
+                .partition()
+                .map_or(1, |l| l.extent.eval(&bindings).unwrap());
+            compiled.agrees(&bindings, 0..total, &params(*n));
+        }
     }
 }
 
@@ -296,9 +304,11 @@ pub(crate) fn agrees_in_ranges(
     ranges: &[std::ops::Range<i64>],
     params: impl Fn(usize) -> Vec<Array>,
 ) {
-    let compiled = Compiled::new(kernel.clone());
-    for range in ranges {
-        compiled.agrees(&bound(n), range.clone(), &params(n));
+    for target in targets() {
+        let compiled = Compiled::for_target(kernel.clone(), &target);
+        for range in ranges {
+            compiled.agrees(&bound(n), range.clone(), &params(n));
+        }
     }
 }
 

@@ -1,0 +1,474 @@
+//! From the body of a lanes loop to a tape.
+//!
+//! The ops mean here what they mean in `emit/arithmetic.rs` and `emit/integer.rs`: each is made of the same operations in the same order,
+//! so that a lane has the same bits in both. What differs is that a `bool` is a mask register.
+
+use super::super::analysis::Facts;
+use super::super::{form, recipes};
+use super::tape::{self, Arg, Element, Inst, Mask, Op, Out, Tape};
+use crate::kernel::{Accumulator, Expr, Fold, Index, Kernel, Loop, ParamId, Stmt, ValueId};
+use crate::math::Machine;
+use kiln_ir::ops::{Binary, Compare, Literal, ReduceKind, Unary};
+use kiln_ir::{Class, DType};
+use std::collections::BTreeMap;
+
+/// A body as a tape, and what the caller must hand to it.
+pub(super) struct Selected<'k> {
+    pub(super) tape: Tape,
+    /// The accesses, each of which has a pointer of its own.
+    pub(super) pointers: Vec<(ParamId, &'k Index)>,
+    /// The values from outside, in the order of [`Arg::Uniform`].
+    pub(super) uniforms: Vec<ValueId>,
+    /// What the iteration gives to each accumulator.
+    pub(super) operands: Vec<Arg>,
+}
+
+/// What a value is here.
+#[derive(Clone, Copy, Debug)]
+enum Known {
+    Lanes(Arg),
+    Mask(Mask),
+}
+
+/// Selects instructions; `None` if the body holds something that has none here.
+pub(super) fn select<'k>(
+    kernel: &'k Kernel,
+    facts: &Facts,
+    inner: &'k Loop,
+) -> Option<Selected<'k>> {
+    let mut selector = Selector {
+        kernel,
+        facts,
+        inner,
+        tape: Tape::default(),
+        known: BTreeMap::new(),
+        pointers: Vec::new(),
+        uniforms: Vec::new(),
+    };
+    for stmt in &inner.body {
+        selector.stmt(stmt)?;
+    }
+    let mut operands = Vec::with_capacity(inner.accumulators.len());
+    for accumulator in &inner.accumulators {
+        folding(kernel, accumulator)?;
+        operands.push(selector.lanes(accumulator.operand)?);
+    }
+    (!selector.tape.refused).then_some(Selected {
+        tape: selector.tape,
+        pointers: selector.pointers,
+        uniforms: selector.uniforms,
+        operands,
+    })
+}
+
+/// The op that folds an accumulator, and the type that it folds.
+fn folding(kernel: &Kernel, accumulator: &Accumulator) -> Option<(Binary, DType)> {
+    let dtype = kernel.values[accumulator.operand.index()];
+    let op = match accumulator.fold {
+        Fold::Reduce(ReduceKind::Sum) => Binary::Add,
+        Fold::Reduce(ReduceKind::Prod) => Binary::Mul,
+        Fold::Reduce(ReduceKind::Max) => Binary::Max,
+        Fold::Reduce(ReduceKind::Min) => Binary::Min,
+        Fold::Reduce(ReduceKind::Any | ReduceKind::All) | Fold::ArgMax(_) | Fold::ArgMin(_) => {
+            return None;
+        }
+    };
+    matches!(dtype, DType::F32 | DType::I32 | DType::U32).then_some((op, dtype))
+}
+
+/// Appends the fold of an operand onto the partial results of an accumulator.
+pub(super) fn fold(
+    tape: &mut Tape,
+    kernel: &Kernel,
+    accumulator: &Accumulator,
+    position: u32,
+    operand: Arg,
+    last: Op,
+) -> Option<()> {
+    let (op, dtype) = folding(kernel, accumulator)?;
+    let partial = Arg::Partial(position);
+    let result = match op {
+        Binary::Max | Binary::Min if dtype == DType::F32 => {
+            extremum(tape, op == Binary::Max, partial, operand)
+        }
+        _ => tape.lanes(plain(op, dtype)?, &[partial, operand]),
+    };
+    tape.insts
+        .push(Inst::new(last, Out::Partial(position), &[result], None));
+    Some(())
+}
+
+/// A number that leaves every other as it is, as the bits of a lane.
+pub(super) fn identity(kernel: &Kernel, accumulator: &Accumulator) -> Option<u32> {
+    let (op, dtype) = folding(kernel, accumulator)?;
+    Some(match (op, dtype) {
+        (Binary::Add, DType::F32) => (-0.0_f32).to_bits(),
+        (Binary::Mul, DType::F32) => 1.0_f32.to_bits(),
+        (Binary::Max, DType::F32) => f32::NEG_INFINITY.to_bits(),
+        (Binary::Min, DType::F32) => f32::INFINITY.to_bits(),
+        (Binary::Add, _) => 0,
+        (Binary::Mul, _) => 1,
+        (Binary::Max, DType::I32) => i32::MIN.cast_unsigned(),
+        (Binary::Min, DType::I32) => i32::MAX.cast_unsigned(),
+        (Binary::Max, _) => 0,
+        _ => u32::MAX,
+    })
+}
+
+/// The op that is one instruction; `None` for the others.
+fn plain(op: Binary, dtype: DType) -> Option<Op> {
+    let unsigned = dtype.class() == Class::Unsigned;
+    Some(match (op, dtype.is_float()) {
+        (Binary::Add, true) => Op::Add,
+        (Binary::Sub, true) => Op::Sub,
+        (Binary::Mul, true) => Op::Mul,
+        (Binary::Div, true) => Op::Div,
+        (Binary::Add, false) => Op::IntAdd,
+        (Binary::Sub, false) => Op::IntSub,
+        (Binary::Mul, false) => Op::IntMul,
+        (Binary::Max, false) if unsigned => Op::UnsignedMax,
+        (Binary::Min, false) if unsigned => Op::UnsignedMin,
+        (Binary::Max, false) => Op::SignedMax,
+        (Binary::Min, false) => Op::SignedMin,
+        (Binary::And, false) => Op::And,
+        (Binary::Or, false) => Op::Or,
+        (Binary::Xor, false) => Op::Xor,
+        (Binary::Shl, false) => Op::ShiftLeft,
+        (Binary::Shr, false) if unsigned => Op::ShiftRight,
+        (Binary::Shr, false) => Op::ShiftRightSigned,
+        _ => return None,
+    })
+}
+
+/// The maximum or minimum; NaN if either is NaN, and +0 is above -0.
+fn extremum(tape: &mut Tape, largest: bool, a: Arg, b: Arg) -> Arg {
+    // Asked both ways round, the two answers differ for zeros of two signs and for one NaN only.
+    let (raw, joined) = if largest {
+        (Op::Max, Op::And)
+    } else {
+        (Op::Min, Op::Or)
+    };
+    let one = tape.lanes(raw, &[a, b]);
+    let other = tape.lanes(raw, &[b, a]);
+    let ordered = tape.lanes(joined, &[one, other]);
+    let unordered = tape.mask(Op::Compare(tape::UNORDERED), &[a, b]);
+    // A lane of all ones is a NaN.
+    tape.lanes(Op::Blend, &[unordered.arg(), Arg::Word(u32::MAX), ordered])
+}
+
+struct Selector<'k, 'f> {
+    kernel: &'k Kernel,
+    facts: &'f Facts,
+    inner: &'k Loop,
+    tape: Tape,
+    known: BTreeMap<ValueId, Known>,
+    pointers: Vec<(ParamId, &'k Index)>,
+    uniforms: Vec<ValueId>,
+}
+
+impl<'k> Selector<'k, '_> {
+    fn dtype(&self, value: ValueId) -> DType {
+        self.kernel.values[value.index()]
+    }
+
+    fn stmt(&mut self, stmt: &'k Stmt) -> Option<()> {
+        match stmt {
+            Stmt::Let { value, expr } => {
+                if self.facts.varies(*value) {
+                    let known = self.expr(*value, expr)?;
+                    self.known.insert(*value, known);
+                }
+            }
+            Stmt::Store {
+                param,
+                index,
+                value,
+                predicate,
+            } => {
+                let pointer = self.pointer(*param, index)?;
+                let mask = match predicate {
+                    Some(p) => Some(self.mask(*p)?),
+                    None => None,
+                };
+                let dtype = self.kernel.params[param.index()].dtype;
+                let stored = if dtype == DType::Bool {
+                    let truth = self.mask(*value)?;
+                    self.tape.lanes(Op::Keep, &[truth.arg(), Arg::Word(1)])
+                } else {
+                    self.lanes(*value)?
+                };
+                self.tape.store(pointer, element(dtype)?, stored, mask);
+            }
+            Stmt::Loop(_) | Stmt::Apply(_) => return None,
+        }
+        Some(())
+    }
+
+    /// The pointer of an access to adjacent elements.
+    fn pointer(&mut self, param: ParamId, index: &'k Index) -> Option<u32> {
+        let mut varies = false;
+        index.visit_values(&mut |v| varies |= self.facts.varies(v));
+        if index.step(self.inner.id) != Some(1) || varies {
+            return None;
+        }
+        let access = (param, index);
+        let position = match self.pointers.iter().position(|p| *p == access) {
+            Some(position) => position,
+            None => {
+                self.pointers.push(access);
+                self.pointers.len() - 1
+            }
+        };
+        Some(position as u32)
+    }
+
+    fn uniform(&mut self, value: ValueId) -> Arg {
+        let position = match self.uniforms.iter().position(|v| *v == value) {
+            Some(position) => position,
+            None => {
+                self.uniforms.push(value);
+                self.uniforms.len() - 1
+            }
+        };
+        Arg::Uniform(position as u32)
+    }
+
+    /// A number of at most 32 bits.
+    fn lanes(&mut self, value: ValueId) -> Option<Arg> {
+        let dtype = self.dtype(value);
+        if dtype == DType::Bool || form::is_wide(dtype) {
+            return None;
+        }
+        form::register_type(dtype)?;
+        if self.facts.varies(value) {
+            return match self.known.get(&value)? {
+                Known::Lanes(arg) => Some(*arg),
+                Known::Mask(_) => None,
+            };
+        }
+        Some(match self.facts.literal(value) {
+            Some(literal) => Arg::Word(form::lane_bits(dtype, literal) as u32),
+            None => self.uniform(value),
+        })
+    }
+
+    /// A `bool`.
+    fn mask(&mut self, value: ValueId) -> Option<Mask> {
+        if self.dtype(value) != DType::Bool {
+            return None;
+        }
+        if self.facts.varies(value) {
+            return match self.known.get(&value)? {
+                Known::Mask(mask) => Some(*mask),
+                Known::Lanes(_) => None,
+            };
+        }
+        // A mask from outside is lanes of all ones or zeros.
+        let arg = match self.facts.literal(value) {
+            Some(literal) => Arg::Word(form::lane_bits(DType::Bool, literal) as u32),
+            None => self.uniform(value),
+        };
+        Some(self.tape.mask(Op::Test, &[arg, arg]))
+    }
+
+    fn expr(&mut self, value: ValueId, expr: &'k Expr) -> Option<Known> {
+        let dtype = self.dtype(value);
+        match expr {
+            Expr::Load {
+                param,
+                index,
+                predicate,
+            } => {
+                let mask = match predicate {
+                    Some(p) => Some(self.mask(*p)?),
+                    None => None,
+                };
+                let pointer = self.pointer(*param, index)?;
+                let loaded = self.tape.load(pointer, element(dtype)?, mask);
+                if dtype == DType::Bool {
+                    return Some(Known::Mask(self.tape.mask(Op::Test, &[loaded, loaded])));
+                }
+                Some(Known::Lanes(loaded))
+            }
+            Expr::Unary(op, a) => self.unary(*op, *a),
+            Expr::Binary(op, a, b) => self.binary(*op, *a, *b),
+            Expr::Compare(op, a, b) => self.compare(*op, *a, *b).map(Known::Mask),
+            Expr::Select(condition, yes, no) => {
+                let mask = self.mask(*condition)?;
+                if dtype == DType::Bool {
+                    let (yes, no) = (self.mask(*yes)?, self.mask(*no)?);
+                    let yes = self.tape.and(mask, yes);
+                    let no = self.tape.mask(Op::MaskAndNot, &[mask.arg(), no.arg()]);
+                    return Some(Known::Mask(self.tape.or(yes, no)));
+                }
+                let (yes, no) = (self.lanes(*yes)?, self.lanes(*no)?);
+                Some(Known::Lanes(self.tape.choose(mask, yes, no)))
+            }
+            Expr::Fma(a, b, c) if dtype == DType::F32 => {
+                let [a, b, c] = [self.lanes(*a)?, self.lanes(*b)?, self.lanes(*c)?];
+                Some(Known::Lanes(self.tape.fma(a, b, c)))
+            }
+            Expr::Convert(a) => self.convert(*a, dtype),
+            Expr::Bitcast(a) => {
+                let from = self.dtype(*a);
+                let words = [DType::F32, DType::I32, DType::U32];
+                let same = words.contains(&from) && words.contains(&dtype);
+                let lanes = self.lanes(*a)?;
+                same.then_some(Known::Lanes(lanes))
+            }
+            Expr::Const(_) | Expr::Index(_) | Expr::Fma(..) | Expr::Philox { .. } => None,
+        }
+    }
+
+    fn unary(&mut self, op: Unary, operand: ValueId) -> Option<Known> {
+        let dtype = self.dtype(operand);
+        if dtype == DType::Bool {
+            let mask = self.mask(operand)?;
+            return (op == Unary::Not).then(|| Known::Mask(self.tape.not(mask)));
+        }
+        let a = self.lanes(operand)?;
+        let tape = &mut self.tape;
+        let result = match (op, dtype) {
+            (Unary::IsFinite, DType::F32) => {
+                let magnitude = tape.abs(a);
+                let infinity = tape.float(f32::INFINITY);
+                return Some(Known::Mask(tape.lt(magnitude, infinity)));
+            }
+            (Unary::Neg, DType::F32) => tape.neg(a),
+            (Unary::Abs, DType::F32) => tape.abs(a),
+            (Unary::Sqrt, DType::F32) => tape.sqrt(a),
+            (Unary::Floor, DType::F32) => tape.lanes(Op::Round(0x9), &[a]),
+            (Unary::Ceil, DType::F32) => tape.lanes(Op::Round(0xa), &[a]),
+            (Unary::Round, DType::F32) => tape.lanes(Op::Round(0x8), &[a]),
+            (Unary::Sign, DType::F32) => {
+                let magnitude = tape.abs(a);
+                let zero = tape.float(0.0);
+                let counts = tape.lt(zero, magnitude);
+                let sign = tape.lanes(Op::And, &[a, Arg::Word(1 << 31)]);
+                let unit = tape.lanes(Op::Or, &[sign, Arg::Word(1.0_f32.to_bits())]);
+                tape.choose(counts, unit, a)
+            }
+            (_, DType::F32) => recipes::unary32(tape, op, a)?,
+            (Unary::Neg, DType::I32 | DType::U32) => tape.isub(Arg::Word(0), a),
+            (Unary::Abs, DType::I32) => tape.lanes(Op::IntAbs, &[a]),
+            (Unary::Not, DType::I32 | DType::U32) => tape.ixor(a, Arg::Word(u32::MAX)),
+            _ => return None,
+        };
+        Some(Known::Lanes(result))
+    }
+
+    fn binary(&mut self, op: Binary, left: ValueId, right: ValueId) -> Option<Known> {
+        let dtype = self.dtype(left);
+        if dtype == DType::Bool {
+            let (a, b) = (self.mask(left)?, self.mask(right)?);
+            let op = match op {
+                Binary::And | Binary::Min => Op::MaskAnd,
+                Binary::Or | Binary::Max => Op::MaskOr,
+                Binary::Xor => Op::MaskXor,
+                _ => return None,
+            };
+            return Some(Known::Mask(self.tape.mask(op, &[a.arg(), b.arg()])));
+        }
+        // Narrow integers would have to be wrapped.
+        if !matches!(dtype, DType::F32 | DType::I32 | DType::U32) {
+            return None;
+        }
+        let (a, b) = (self.lanes(left)?, self.lanes(right)?);
+        let tape = &mut self.tape;
+        if let Some(op) = plain(op, dtype) {
+            return Some(Known::Lanes(tape.lanes(op, &[a, b])));
+        }
+        if dtype != DType::F32 {
+            return None;
+        }
+        let is_plain = |v| self.facts.literal(v).is_some_and(is_plain_number);
+        let result = match op {
+            Binary::Max | Binary::Min => {
+                let largest = op == Binary::Max;
+                let raw = if largest { Op::Max } else { Op::Min };
+                // Of a number that is neither zero nor NaN one instruction does: the other operand is kept if it is NaN.
+                if is_plain(right) {
+                    tape.lanes(raw, &[b, a])
+                } else if is_plain(left) {
+                    tape.lanes(raw, &[a, b])
+                } else {
+                    extremum(tape, largest, a, b)
+                }
+            }
+            _ => recipes::binary32(tape, op, a, b)?,
+        };
+        Some(Known::Lanes(result))
+    }
+
+    fn compare(&mut self, op: Compare, left: ValueId, right: ValueId) -> Option<Mask> {
+        let dtype = self.dtype(left);
+        let (a, b) = (self.lanes(left)?, self.lanes(right)?);
+        let (float, int) = match op {
+            Compare::Eq => (tape::EQUAL, tape::INT_EQUAL),
+            Compare::Ne => (tape::NOT_EQUAL, tape::INT_NOT_EQUAL),
+            Compare::Lt => (tape::LESS, tape::INT_LESS),
+            Compare::Le => (tape::LESS_EQUAL, tape::INT_LESS_EQUAL),
+            Compare::Gt => (tape::GREATER, tape::INT_GREATER),
+            Compare::Ge => (tape::GREATER_EQUAL, tape::INT_GREATER_EQUAL),
+        };
+        let op = match dtype.class() {
+            Class::Float => Op::Compare(float),
+            Class::Unsigned => Op::CompareUnsigned(int),
+            Class::Signed | Class::Bool => Op::CompareSigned(int),
+        };
+        Some(self.tape.mask(op, &[a, b]))
+    }
+
+    fn convert(&mut self, operand: ValueId, to: DType) -> Option<Known> {
+        let from = self.dtype(operand);
+        if from == DType::Bool {
+            let mask = self.mask(operand)?;
+            let one = match to {
+                DType::Bool => return Some(Known::Mask(mask)),
+                DType::F32 => Arg::Word(1.0_f32.to_bits()),
+                _ if form::is_wide(to) || form::register_type(to).is_none() => return None,
+                _ => Arg::Word(1),
+            };
+            return Some(Known::Lanes(self.tape.lanes(Op::Keep, &[mask.arg(), one])));
+        }
+        let a = self.lanes(operand)?;
+        let tape = &mut self.tape;
+        match (from.class(), to.class()) {
+            _ if from == to => Some(Known::Lanes(a)),
+            (Class::Float, Class::Bool) => Some(Known::Mask(
+                tape.mask(Op::Compare(tape::NOT_EQUAL), &[a, Arg::Word(0)]),
+            )),
+            (_, Class::Bool) => Some(Known::Mask(tape.mask(Op::Test, &[a, a]))),
+            (Class::Signed, Class::Float) if to == DType::F32 => {
+                Some(Known::Lanes(tape.int_to_float(a)))
+            }
+            (Class::Unsigned, Class::Float) if to == DType::F32 => {
+                Some(Known::Lanes(tape.lanes(Op::FromUnsigned, &[a])))
+            }
+            // From 8 or 16 bits, and between those of 32, the lanes are what they were.
+            (Class::Signed | Class::Unsigned, Class::Signed | Class::Unsigned)
+                if to.size() == 4 =>
+            {
+                Some(Known::Lanes(a))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// How elements of a type lie in memory.
+fn element(dtype: DType) -> Option<Element> {
+    match dtype {
+        DType::F32 | DType::I32 | DType::U32 => Some(Element::Word),
+        DType::I8 => Some(Element::SignedByte),
+        DType::U8 | DType::Bool => Some(Element::Byte),
+        DType::I16 => Some(Element::SignedShort),
+        DType::U16 => Some(Element::Short),
+        DType::F64 | DType::I64 | DType::U64 | DType::BF16 | DType::F16 => None,
+    }
+}
+
+/// Whether a literal is a number other than zero.
+fn is_plain_number(literal: Literal) -> bool {
+    super::super::arithmetic::plain(Some(literal))
+}
