@@ -2,15 +2,17 @@
 //!
 //! A lanes loop around a fold in order would walk down sixteen columns at a time, a cache line of each row: memory is then fetched line by
 //! line from far apart. Instead the columns are taken in tiles of [`TILE`], whose partial results lie on the stack, and the rows of a tile
-//! are read from left to right, [`ROWS`] of them for each pass over the partial results, or one at a time where they come from DRAM. Each column still folds its rows in order and in
-//! the blocks that the language defines, so no bit changes.
+//! are read from left to right, [`ROWS`] of them for each pass over the partial results, or one at a time where they come from DRAM. Each
+//! column still folds its rows in order and in the blocks that the language defines, so no bit changes. The passes run in full width
+//! where there is a function for them ([`Callee`]).
 
 use super::EmitError;
 use super::emitter::{Counters, Emitter, Lanes, Point, Trips, memory};
 use super::fold::State;
+use super::wide::Callee;
 use crate::kernel::{Expr, Loop, LoopId, LoopKind, SERIAL_BLOCK, Stmt};
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::I64;
+use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{InstBuilder, StackSlotData, StackSlotKind, Type, Value};
 
 /// The columns of a tile whose states are one register for a group: partial results and results are then 8 KiB each, on the stack, which
@@ -18,6 +20,8 @@ use cranelift_codegen::ir::{InstBuilder, StackSlotData, StackSlotKind, Type, Val
 const TILE: i64 = 2048;
 /// The rows for each pass over the partial results: a divisor of [`SERIAL_BLOCK`].
 const ROWS: i64 = 4;
+/// The same in full width, where the pointers of the rows have registers: a power of two that divides [`SERIAL_BLOCK`].
+const MOST_ROWS: usize = 8;
 /// The bytes of one operand from which rows are read one at a time: memory is fastest when it is read as one stream, while what is in cache
 /// would be held up by the loads and stores of the partial results.
 const STREAM: i64 = 16 << 20;
@@ -85,7 +89,7 @@ fn walks(body: &[Stmt], lanes: LoopId, rows: LoopId) -> bool {
     plain && streams
 }
 
-/// Where the states of a tile lie: registers of all accumulators, group by group.
+/// Where the states of a tile lie: the first registers of all columns, then the second ones.
 #[derive(Clone)]
 struct Tile {
     partial: Value,
@@ -94,7 +98,17 @@ struct Tile {
     cached: Value,
     /// The registers of one group.
     registers: Vec<Type>,
+    /// The bytes of one register for all columns of a tile.
+    plane: i64,
     first: Value,
+}
+
+/// The functions in full width: for several rows, and for one.
+struct Callees<'k> {
+    several: Option<Callee<'k>>,
+    one: Option<Callee<'k>>,
+    /// What [`ROWS`] is for them.
+    rows: i64,
 }
 
 impl<'k> Emitter<'k, '_> {
@@ -118,7 +132,8 @@ impl<'k> Emitter<'k, '_> {
         };
         // One iteration more than whole ones, for the tail.
         let groups = width as usize / 4 + GROUPS;
-        let bytes = (groups * 16 * registers.len()) as u32;
+        let plane = groups * 16;
+        let bytes = (plane * registers.len()) as u32;
         let mut slot = || {
             let data = StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 4);
             self.b.create_sized_stack_slot(data)
@@ -129,6 +144,7 @@ impl<'k> Emitter<'k, '_> {
         let all = self.size(&columns.lanes.extent, 4);
         let all = self.b.ins().imul(all, extent);
         let small = self.b.ins().icmp_imm_s(IntCC::SignedLessThan, all, STREAM);
+        let callees = self.callees(&columns);
         let (ones, zero) = (self.int(-1), self.int(0));
         let cached = self.b.ins().select(small, ones, zero);
         self.counted([from, to], tile, tiles, Vec::new(), &mut |e, first, _| {
@@ -140,6 +156,7 @@ impl<'k> Emitter<'k, '_> {
                 result,
                 cached,
                 registers: registers.clone(),
+                plane: plane as i64,
                 first,
             };
             e.tile_sweep(&columns, &tile, end, last, &mut |e, groups, at| {
@@ -158,7 +175,7 @@ impl<'k> Emitter<'k, '_> {
                 &mut |e, block, _| {
                     let next = e.b.ins().iadd_imm_s(block, SERIAL_BLOCK);
                     let stop = e.b.ins().smin(next, extent);
-                    e.rows(&columns, &tile, [block, stop], [end, last])?;
+                    e.rows(&columns, &callees, &tile, [block, stop], [end, last])?;
                     // The block joins the result, and the next one begins with the identity.
                     e.tile_sweep(&columns, &tile, end, last, &mut |e, groups, at| {
                         for g in 0..groups {
@@ -174,6 +191,9 @@ impl<'k> Emitter<'k, '_> {
                     Ok(Vec::new())
                 },
             )?;
+            if callees.one.is_some() {
+                e.repeat_last(&tile, end);
+            }
             e.tile_sweep(&columns, &tile, end, last, &mut |e, groups, at| {
                 e.finish_columns(&columns, &tile, groups, at)
             })?;
@@ -186,16 +206,30 @@ impl<'k> Emitter<'k, '_> {
     fn rows(
         &mut self,
         columns: &Columns<'k>,
+        callees: &Callees<'k>,
         tile: &Tile,
         [start, stop]: [Value; 2],
         [end, last]: [Value; 2],
     ) -> Result<(), EmitError> {
         let count = self.b.ins().isub(stop, start);
-        let whole = self.b.ins().band_imm_s(count, -ROWS);
+        let several = callees.rows;
+        let whole = self.b.ins().band_imm_s(count, -several);
         let whole = self.b.ins().band(whole, tile.cached);
         let middle = self.b.ins().iadd(start, whole);
-        for (range, rows) in [([start, middle], ROWS), ([middle, stop], 1)] {
+        for (range, rows, callee) in [
+            ([start, middle], several, &callees.several),
+            ([middle, stop], 1, &callees.one),
+        ] {
             self.counted(range, rows, Trips::Unknown, Vec::new(), &mut |e, row, _| {
+                if let Some(callee) = callee {
+                    let plane = |i| e.b.ins().iadd_imm_s(tile.partial, i as i64 * tile.plane);
+                    let planes: Vec<Value> = (0..tile.registers.len()).map(plane).collect();
+                    let loops = [columns.lanes, columns.rows];
+                    let rows = (row, rows as usize);
+                    let span = [tile.first, end];
+                    e.fold_rows_in_full_width(callee, loops, rows, span, &planes)?;
+                    return Ok(Vec::new());
+                }
                 e.tile_sweep(columns, tile, end, last, &mut |e, groups, at| {
                     e.fold_rows(columns, tile, groups, at, row, rows)
                 })?;
@@ -203,6 +237,32 @@ impl<'k> Emitter<'k, '_> {
             })?;
         }
         Ok(())
+    }
+
+    /// The functions in full width, with as many rows at once as there are pointers for.
+    fn callees(&mut self, columns: &Columns<'k>) -> Callees<'k> {
+        let Columns {
+            lanes,
+            before,
+            rows,
+            ..
+        } = *columns;
+        let one = self.rows_callee(lanes, before, rows, 1);
+        let mut several = None;
+        let mut count = MOST_ROWS;
+        while one.is_some() && count > 1 {
+            several = self.rows_callee(lanes, before, rows, count);
+            if several.is_some() {
+                break;
+            }
+            count /= 2;
+        }
+        let rows = if several.is_some() {
+            count as i64
+        } else {
+            ROWS
+        };
+        Callees { several, one, rows }
     }
 
     /// Folds some rows onto the partial results of an iteration's groups.
@@ -242,6 +302,20 @@ impl<'k> Emitter<'k, '_> {
         Ok(())
     }
 
+    /// Lanes behind the last column repeat it, but the functions in full width leave their results alone.
+    fn repeat_last(&mut self, tile: &Tile, end: Value) {
+        let columns = self.b.ins().isub(end, tile.first);
+        let bytes = self.b.ins().ishl_imm_s(columns, 2);
+        let behind = self.b.ins().iadd(tile.result, bytes);
+        for plane in 0..tile.registers.len() as i32 {
+            let at = plane * tile.plane as i32;
+            let last = self.b.ins().load(I32, memory(), behind, at - 4);
+            for lane in 0..3 {
+                self.b.ins().store(memory(), last, behind, at + 4 * lane);
+            }
+        }
+    }
+
     /// What stands before the fold is computed again wherever it is needed.
     fn before_rows(&mut self, columns: &Columns<'k>, groups: usize) -> Result<(), EmitError> {
         for group in 0..groups {
@@ -274,7 +348,7 @@ impl<'k> Emitter<'k, '_> {
         Ok(())
     }
 
-    /// Runs `body` for all columns of a tile: its groups, and the number of bytes from the tile's first state to the iteration's.
+    /// Runs `body` for all columns of a tile: its groups, and the number of bytes from the tile's first register to the iteration's.
     fn tile_sweep(
         &mut self,
         columns: &Columns<'k>,
@@ -287,7 +361,6 @@ impl<'k> Emitter<'k, '_> {
         let count = self.b.ins().isub(end, tile.first);
         let whole = self.b.ins().band_imm_s(count, -step);
         let main_end = self.b.ins().iadd(tile.first, whole);
-        let bytes = 4 * tile.registers.len() as i64;
         for (range, groups) in [
             ([tile.first, main_end], GROUPS),
             // Four at a time; lanes behind the last column repeat it, and so do their states.
@@ -312,7 +385,7 @@ impl<'k> Emitter<'k, '_> {
                         counters,
                     });
                     let column = e.b.ins().isub(first, tile.first);
-                    let at = e.b.ins().imul_imm_s(column, bytes);
+                    let at = e.b.ins().ishl_imm_s(column, 2);
                     body(e, groups, at)?;
                     e.lanes = None;
                     Ok(Vec::new())
@@ -326,7 +399,7 @@ impl<'k> Emitter<'k, '_> {
     fn keep(&mut self, tile: &Tile, base: Value, at: Value, group: usize, registers: &[Value]) {
         let address = self.b.ins().iadd(base, at);
         for (i, register) in registers.iter().enumerate() {
-            let offset = 16 * (group * tile.registers.len() + i) as i32;
+            let offset = 16 * group as i32 + i as i32 * tile.plane as i32;
             self.b.ins().store(memory(), *register, address, offset);
         }
     }
@@ -335,7 +408,7 @@ impl<'k> Emitter<'k, '_> {
     fn kept(&mut self, tile: &Tile, base: Value, at: Value, group: usize) -> Vec<Value> {
         let address = self.b.ins().iadd(base, at);
         let load = |(i, ty): (usize, &Type)| {
-            let offset = 16 * (group * tile.registers.len() + i) as i32;
+            let offset = 16 * group as i32 + i as i32 * tile.plane as i32;
             self.b.ins().load(*ty, memory(), address, offset)
         };
         tile.registers.iter().enumerate().map(load).collect()

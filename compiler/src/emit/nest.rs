@@ -435,7 +435,7 @@ impl<'k, 'f> Emitter<'k, 'f> {
     }
 
     /// The values of straight-line code that do not vary with the lanes. Directly in the lanes loop they were computed before it.
-    fn still(&mut self, straight: &'k [Stmt]) -> Result<(), EmitError> {
+    pub(super) fn still(&mut self, straight: &'k [Stmt]) -> Result<(), EmitError> {
         let direct = self
             .lanes
             .is_some_and(|l| self.depth_of(l.id) == self.depth);

@@ -1,7 +1,9 @@
 //! Strips: the full-width functions have the bits of the recipes on one lane, and kernels that call them those of the language.
 
 use crate::elements::{Random, assert_same, decode, encode, numbers, zeros};
-use crate::support::{Buffer, Build, agrees_in_ranges, agrees_over, folding, i, n, nest, store};
+use crate::support::{
+    Buffer, Build, Compiled, agrees_in_ranges, agrees_over, folding, i, n, nest, store, targets,
+};
 use kiln_compiler::kernel::{
     Access, Accumulator, Apply, Element, Expr, Fold, Function, Index, Kernel, LoopId, LoopKind,
     Operand, ParamId, STRIP, Stmt, verify,
@@ -375,12 +377,11 @@ fn columns_keep_their_order() {
             let extent = if known { Dim::from(rows as i64) } else { n() };
             let fold = folding(LoopKind::Serial, 1, extent, body, vec![sum]);
             let lanes = nest(LoopKind::Lanes, 0, width, vec![fold, store(1, i(0), value)]);
-            let compiled = crate::support::Compiled::new(b.finish(vec![lanes]));
+            let kernel = b.finish(vec![lanes]);
             let mut random = Random::new(6);
             let x: Vec<f32> = (0..rows * columns).map(|_| random.unit() as f32).collect();
             let mut from = Buffer::of(&x);
             let mut to = Buffer::of(&vec![0_f32; columns]);
-            compiled.run(rows, &mut [&mut from, &mut to]);
             let mut expected = vec![0_f32; columns];
             for block in x.chunks(128 * columns) {
                 let mut partial = vec![-0.0_f32; columns];
@@ -389,7 +390,11 @@ fn columns_keep_their_order() {
                 }
                 expected.iter_mut().zip(partial).for_each(|(e, p)| *e += p);
             }
-            assert_eq!(to.to_vec::<f32>(), expected, "{rows} x {columns}");
+            for target in targets() {
+                let compiled = Compiled::for_target(kernel.clone(), &target);
+                compiled.run(rows, &mut [&mut from, &mut to]);
+                assert_eq!(to.to_vec::<f32>(), expected, "{rows} x {columns}");
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use kiln_compiler::kernel::{
 };
 use kiln_compiler::math::wide::Width;
 use kiln_ir::ops::{Binary, Compare, ReduceKind, Unary};
-use kiln_ir::{Array, DType, Values};
+use kiln_ir::{Array, DType, Dim, Values};
 
 /// Around the iterations that are unrolled, single, and masked.
 const LENGTHS: [usize; 14] = [1, 2, 15, 16, 17, 31, 32, 47, 63, 64, 65, 127, 128, 200];
@@ -249,6 +249,64 @@ fn ranges_and_values_from_outside() {
         let scale = Array::new(DType::F32, vec![1], Values::Float(vec![2.0])).unwrap();
         vec![floats(13, n), scale, zeros(DType::F32, n)]
     });
+}
+
+/// Column reductions: two folds at once, with numbers of the row and of the column beside the elements.
+#[test]
+fn columns_are_folded_row_by_row() {
+    for columns in [64_i64, 67, 130] {
+        let width = Dim::from(columns);
+        let mut b = Build::new(&[
+            (DType::F32, Access::Read),
+            (DType::F32, Access::Read),
+            (DType::F32, Access::Read),
+            (DType::F32, Access::Write),
+            (DType::F32, Access::Write),
+        ]);
+        let mut outer = Vec::new();
+        let column = b.load(&mut outer, 1, i(0));
+        let mut body = Vec::new();
+        let x = b.load(&mut body, 0, i(1).times(&width).plus(&i(0)));
+        let row = b.load(&mut body, 2, i(1));
+        let row = b.compute(&mut body, DType::F32, Expr::Unary(Unary::Exp, row));
+        let scaled = b.compute(&mut body, DType::F32, Expr::Fma(x, row, column));
+        let folds = [ReduceKind::Sum, ReduceKind::Max].map(|kind| Accumulator {
+            value: b.value(DType::F32),
+            fold: Fold::Reduce(kind),
+            operand: if kind == ReduceKind::Sum { scaled } else { x },
+        });
+        let [sum, largest] = [folds[0].value, folds[1].value];
+        outer.push(folding(LoopKind::Serial, 1, n(), body, folds.to_vec()));
+        let mean = b.compute(
+            &mut outer,
+            DType::F32,
+            Expr::Binary(Binary::Mul, sum, column),
+        );
+        outer.push(store(3, i(0), mean));
+        outer.push(store(4, i(0), largest));
+        let kernel = b.finish(vec![nest(LoopKind::Lanes, 0, width, outer)]);
+        is_wide(&kernel);
+        let columns = columns as usize;
+        agrees_over(&kernel, &[1, 2, 3, 8, 9, 20, 128, 129, 300], |n| {
+            vec![
+                floats(14, n * columns),
+                floats(15, columns),
+                floats(16, n),
+                zeros(DType::F32, columns),
+                zeros(DType::F32, columns),
+            ]
+        });
+        let cuts = [0..columns as i64, 0..1, 3..60, 17..columns as i64];
+        agrees_in_ranges(&kernel, 40, &cuts, |n| {
+            vec![
+                floats(14, n * columns),
+                floats(15, columns),
+                floats(16, n),
+                zeros(DType::F32, columns),
+                zeros(DType::F32, columns),
+            ]
+        });
+    }
 }
 
 /// Straight-line code by chance: every op that is selected, operands from everywhere.

@@ -12,11 +12,12 @@
 //! (sin, cos, tan), loops known to be short, and machines without AVX-512.
 
 use super::analysis::Facts;
-use crate::kernel::{Index, Kernel, Loop, LoopKind, ParamId, ValueId};
+use crate::kernel::{Accumulator, Kernel, Loop, LoopKind, Stmt};
 use allocate::{Allocated, FOUR, Manner, Pinned, QUARTER, SLOT, TAIL, allocate};
 use encode::{
     Assembler, Condition, FREE_POINTERS, Instruction, POINTERS, Place, RBP, RCX, RSI, RSP,
 };
+use select::{Selected, Stream, Uniform, select, select_rows};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use tape::{Arg, Inst, Op, Out, Tape};
@@ -26,6 +27,8 @@ mod call;
 mod encode;
 mod select;
 mod tape;
+
+pub(super) use call::Callee;
 
 /// The lanes of a register.
 const LANES: u32 = 16;
@@ -39,15 +42,17 @@ pub(super) const UNIFORM: u32 = 16;
 
 /// A function that runs a lanes loop, and what it is called with.
 ///
-/// Its one argument is the address of a block: the trip count (at least 1), the address of the first element of each access, 8 bytes each,
-/// the uniforms, [`UNIFORM`] bytes each, and room for the 16 partial results of each accumulator, which it writes.
+/// Its one argument is the address of a block: the trip count (at least 1), the pointers, 8 bytes each, of which the caller's own come
+/// before those to the first element of each stream, the uniforms, [`UNIFORM`] bytes each, and room for the 16 partial results of each accumulator, which it writes.
 pub(super) struct Function<'k> {
     /// The code, position-independent, constants included.
     pub(super) bytes: Vec<u8>,
     /// The accesses.
-    pub(super) pointers: Vec<(ParamId, &'k Index)>,
+    pub(super) streams: Vec<Stream<'k>>,
     /// The values from outside of the loop.
-    pub(super) uniforms: Vec<ValueId>,
+    pub(super) uniforms: Vec<Uniform>,
+    /// Where things lie in the block.
+    pub(super) layout: Layout,
     /// The instructions, for dumps.
     pub(super) text: String,
 }
@@ -87,17 +92,9 @@ impl Layout {
     }
 }
 
-impl Function<'_> {
-    /// The block that the function is called with, for a loop with so many accumulators.
-    pub(super) fn layout(&self, accumulators: usize) -> Layout {
-        Layout::of(self.pointers.len(), self.uniforms.len(), accumulators)
-    }
-}
-
 /// Whether a lanes loop of a kernel is emitted in full width, on a machine that has it.
 pub(crate) fn takes(kernel: &Kernel, facts: &Facts, inner: &Loop) -> bool {
-    is_candidate(inner)
-        && select::select(kernel, facts, inner).is_some_and(|s| s.pointers.len() <= POINTERS.len())
+    is_candidate(inner) && select(kernel, facts, inner).is_some()
 }
 
 fn is_candidate(inner: &Loop) -> bool {
@@ -113,12 +110,34 @@ pub(super) fn function<'k>(
     if !is_candidate(inner) {
         return None;
     }
-    let selected = select::select(kernel, facts, inner)?;
-    if selected.pointers.len() > POINTERS.len() {
-        return None;
-    }
-    let count = inner.accumulators.len();
-    let layout = Layout::of(selected.pointers.len(), selected.uniforms.len(), count);
+    let selected = select(kernel, facts, inner)?;
+    build(kernel, selected, 0, &inner.accumulators)
+}
+
+/// The function that folds some rows of a column reduction onto partial results in memory. Its own pointers, one for each accumulator, are
+/// to those of the first column.
+pub(super) fn rows_function<'k>(
+    kernel: &'k Kernel,
+    facts: &Facts,
+    lanes: &'k Loop,
+    before: &'k [Stmt],
+    rows: &'k Loop,
+    count: usize,
+) -> Option<Function<'k>> {
+    let selected = select_rows(kernel, facts, lanes, before, rows, count)?;
+    build(kernel, selected, rows.accumulators.len(), &[])
+}
+
+/// The function of a body, with so many pointers of the caller's own.
+fn build<'k>(
+    kernel: &Kernel,
+    selected: Selected<'k>,
+    own: usize,
+    accumulators: &[Accumulator],
+) -> Option<Function<'k>> {
+    let count = accumulators.len();
+    let pointers = own + selected.streams.len();
+    let layout = Layout::of(pointers, selected.uniforms.len(), count);
     let placed = |arg: Arg| match arg {
         Arg::Uniform(i) => Arg::Uniform(layout.uniform(i as usize)),
         Arg::Value(_) | Arg::Word(_) | Arg::Partial(_) => arg,
@@ -133,7 +152,7 @@ pub(super) fn function<'k>(
     let mut main = body.clone();
     let mut tail = body;
     let mut folds = Vec::new();
-    for (i, (accumulator, operand)) in inner.accumulators.iter().zip(&operands).enumerate() {
+    for (i, (accumulator, operand)) in accumulators.iter().zip(&operands).enumerate() {
         let i = i as u32;
         select::fold(&mut main, kernel, accumulator, i, *operand, Op::Move)?;
         tail.insts
@@ -141,7 +160,7 @@ pub(super) fn function<'k>(
     }
     for quarter in 0..4 {
         let mut fold = Tape::default();
-        for (i, accumulator) in inner.accumulators.iter().enumerate() {
+        for (i, accumulator) in accumulators.iter().enumerate() {
             let i = i as u32;
             let operand = fold.lanes(Op::Unpark(i, quarter), &[]);
             select::fold(&mut fold, kernel, accumulator, i, operand, Op::Merge)?;
@@ -171,14 +190,15 @@ pub(super) fn function<'k>(
             .collect::<Option<_>>()?,
     };
     let mut identities = Vec::with_capacity(count);
-    for accumulator in &inner.accumulators {
+    for accumulator in accumulators {
         identities.push(select::identity(kernel, accumulator)?);
     }
     Some(Function {
         bytes: assemble(&code, &pinned, layout, &identities),
         text: code.text(),
-        pointers: selected.pointers,
+        streams: selected.streams,
         uniforms: selected.uniforms,
+        layout,
     })
 }
 

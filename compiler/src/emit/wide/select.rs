@@ -5,20 +5,37 @@
 
 use super::super::analysis::Facts;
 use super::super::{form, recipes};
+use super::encode::POINTERS;
 use super::tape::{self, Arg, Element, Inst, Mask, Op, Out, Tape};
 use crate::kernel::{Accumulator, Expr, Fold, Index, Kernel, Loop, ParamId, Stmt, ValueId};
 use crate::math::Machine;
 use kiln_ir::ops::{Binary, Compare, Literal, ReduceKind, Unary};
 use kiln_ir::{Class, DType};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// An access to adjacent elements, which has a pointer of its own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::emit) struct Stream<'k> {
+    pub(in crate::emit) param: ParamId,
+    pub(in crate::emit) index: &'k Index,
+    /// Of the rows that are folded at once, the one that it is of.
+    pub(in crate::emit) row: usize,
+}
+
+/// A value from outside of the lanes, and of which of the rows that are folded at once it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::emit) struct Uniform {
+    pub(in crate::emit) value: ValueId,
+    pub(in crate::emit) row: usize,
+}
 
 /// A body as a tape, and what the caller must hand to it.
 pub(super) struct Selected<'k> {
     pub(super) tape: Tape,
-    /// The accesses, each of which has a pointer of its own.
-    pub(super) pointers: Vec<(ParamId, &'k Index)>,
+    /// The accesses; the caller's own pointers lie before them.
+    pub(super) streams: Vec<Stream<'k>>,
     /// The values from outside, in the order of [`Arg::Uniform`].
-    pub(super) uniforms: Vec<ValueId>,
+    pub(super) uniforms: Vec<Uniform>,
     /// What the iteration gives to each accumulator.
     pub(super) operands: Vec<Arg>,
 }
@@ -36,15 +53,7 @@ pub(super) fn select<'k>(
     facts: &Facts,
     inner: &'k Loop,
 ) -> Option<Selected<'k>> {
-    let mut selector = Selector {
-        kernel,
-        facts,
-        inner,
-        tape: Tape::default(),
-        known: BTreeMap::new(),
-        pointers: Vec::new(),
-        uniforms: Vec::new(),
-    };
+    let mut selector = Selector::new(kernel, facts, inner, 0);
     for stmt in &inner.body {
         selector.stmt(stmt)?;
     }
@@ -53,12 +62,45 @@ pub(super) fn select<'k>(
         folding(kernel, accumulator)?;
         operands.push(selector.lanes(accumulator.operand)?);
     }
-    (!selector.tape.refused).then_some(Selected {
-        tape: selector.tape,
-        pointers: selector.pointers,
-        uniforms: selector.uniforms,
-        operands,
-    })
+    selector.finish(operands)
+}
+
+/// Selects instructions that fold some rows of a column reduction, whose partial results lie in memory: element by element, behind a
+/// pointer for each accumulator, the first ones.
+pub(super) fn select_rows<'k>(
+    kernel: &'k Kernel,
+    facts: &Facts,
+    lanes: &'k Loop,
+    before: &'k [Stmt],
+    rows: &'k Loop,
+    count: usize,
+) -> Option<Selected<'k>> {
+    let mut selector = Selector::new(kernel, facts, lanes, rows.accumulators.len());
+    for stmt in before {
+        selector.stmt(stmt)?;
+    }
+    let mut states = Vec::with_capacity(rows.accumulators.len());
+    for (plane, accumulator) in rows.accumulators.iter().enumerate() {
+        folding(kernel, accumulator)?;
+        states.push(selector.tape.load(plane as u32, Element::Word, None));
+    }
+    // What stands before the rows is the same for all of them.
+    selector.local = Some(BTreeSet::new());
+    for row in 0..count {
+        selector.row = row;
+        for stmt in &rows.body {
+            selector.stmt(stmt)?;
+        }
+        for (state, accumulator) in states.iter_mut().zip(&rows.accumulators) {
+            let operand = selector.lanes(accumulator.operand)?;
+            *state = folded(&mut selector.tape, kernel, accumulator, *state, operand)?;
+        }
+    }
+    for (plane, state) in states.into_iter().enumerate() {
+        let tape = &mut selector.tape;
+        tape.store(plane as u32, Element::Word, state, None);
+    }
+    selector.finish(Vec::new())
 }
 
 /// The op that folds an accumulator, and the type that it folds.
@@ -85,17 +127,25 @@ pub(super) fn fold(
     operand: Arg,
     last: Op,
 ) -> Option<()> {
-    let (op, dtype) = folding(kernel, accumulator)?;
-    let partial = Arg::Partial(position);
-    let result = match op {
-        Binary::Max | Binary::Min if dtype == DType::F32 => {
-            extremum(tape, op == Binary::Max, partial, operand)
-        }
-        _ => tape.lanes(plain(op, dtype)?, &[partial, operand]),
-    };
+    let result = folded(tape, kernel, accumulator, Arg::Partial(position), operand)?;
     tape.insts
         .push(Inst::new(last, Out::Partial(position), &[result], None));
     Some(())
+}
+
+/// Two partial results as one.
+fn folded(
+    tape: &mut Tape,
+    kernel: &Kernel,
+    accumulator: &Accumulator,
+    a: Arg,
+    b: Arg,
+) -> Option<Arg> {
+    let (op, dtype) = folding(kernel, accumulator)?;
+    Some(match op {
+        Binary::Max | Binary::Min if dtype == DType::F32 => extremum(tape, op == Binary::Max, a, b),
+        _ => tape.lanes(plain(op, dtype)?, &[a, b]),
+    })
 }
 
 /// A number that leaves every other as it is, as the bits of a lane.
@@ -162,11 +212,41 @@ struct Selector<'k, 'f> {
     inner: &'k Loop,
     tape: Tape,
     known: BTreeMap<ValueId, Known>,
-    pointers: Vec<(ParamId, &'k Index)>,
-    uniforms: Vec<ValueId>,
+    /// The pointers of the caller's own, which come first.
+    own: usize,
+    streams: Vec<Stream<'k>>,
+    uniforms: Vec<Uniform>,
+    /// The row at hand, and the values that differ from row to row but not from lane to lane.
+    row: usize,
+    local: Option<BTreeSet<ValueId>>,
 }
 
-impl<'k> Selector<'k, '_> {
+impl<'k, 'f> Selector<'k, 'f> {
+    fn new(kernel: &'k Kernel, facts: &'f Facts, inner: &'k Loop, own: usize) -> Self {
+        Selector {
+            kernel,
+            facts,
+            inner,
+            tape: Tape::default(),
+            known: BTreeMap::new(),
+            own,
+            streams: Vec::new(),
+            uniforms: Vec::new(),
+            row: 0,
+            local: None,
+        }
+    }
+
+    fn finish(self, operands: Vec<Arg>) -> Option<Selected<'k>> {
+        let pointers = self.own + self.streams.len();
+        (!self.tape.refused && pointers <= POINTERS.len()).then_some(Selected {
+            tape: self.tape,
+            streams: self.streams,
+            uniforms: self.uniforms,
+            operands,
+        })
+    }
+
     fn dtype(&self, value: ValueId) -> DType {
         self.kernel.values[value.index()]
     }
@@ -177,6 +257,8 @@ impl<'k> Selector<'k, '_> {
                 if self.facts.varies(*value) {
                     let known = self.expr(*value, expr)?;
                     self.known.insert(*value, known);
+                } else if let Some(local) = &mut self.local {
+                    local.insert(*value);
                 }
             }
             Stmt::Store {
@@ -211,26 +293,18 @@ impl<'k> Selector<'k, '_> {
         if index.step(self.inner.id) != Some(1) || varies {
             return None;
         }
-        let access = (param, index);
-        let position = match self.pointers.iter().position(|p| *p == access) {
-            Some(position) => position,
-            None => {
-                self.pointers.push(access);
-                self.pointers.len() - 1
-            }
+        let stream = Stream {
+            param,
+            index,
+            row: self.row,
         };
-        Some(position as u32)
+        Some((self.own + position(&mut self.streams, stream)) as u32)
     }
 
     fn uniform(&mut self, value: ValueId) -> Arg {
-        let position = match self.uniforms.iter().position(|v| *v == value) {
-            Some(position) => position,
-            None => {
-                self.uniforms.push(value);
-                self.uniforms.len() - 1
-            }
-        };
-        Arg::Uniform(position as u32)
+        let is_local = self.local.as_ref().is_some_and(|l| l.contains(&value));
+        let row = if is_local { self.row } else { 0 };
+        Arg::Uniform(position(&mut self.uniforms, Uniform { value, row }) as u32)
     }
 
     /// A number of at most 32 bits.
@@ -452,6 +526,17 @@ impl<'k> Selector<'k, '_> {
                 Some(Known::Lanes(a))
             }
             _ => None,
+        }
+    }
+}
+
+/// Where something is in a list, at the end of which it is put if it is not there.
+fn position<T: PartialEq>(list: &mut Vec<T>, item: T) -> usize {
+    match list.iter().position(|other| *other == item) {
+        Some(position) => position,
+        None => {
+            list.push(item);
+            list.len() - 1
         }
     }
 }
