@@ -123,7 +123,12 @@ pub(crate) fn through(
         | Op::Gather(_)
         | Op::Scatter(_)
         | Op::RngBits(_)
-        | Op::Dot(_) => return None,
+        | Op::Dot(_)
+        | Op::Conv(_)
+        | Op::ReduceWindow(_)
+        | Op::ArgWindow(_)
+        | Op::GatherWindow(_)
+        | Op::ScatterWindow(_) => return None,
     };
     Some((operand, moved))
 }

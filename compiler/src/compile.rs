@@ -128,20 +128,43 @@ fn located(graph: &Graph, dtype: DType) -> CompileError {
     let nodes = || live.nodes().map(|(_, node)| node).filter(touches);
     let computes = nodes().find(|n| !matches!(n.op, Op::Source(_) | Op::Constant(_)));
     let (op, provenance) = match computes.or_else(|| nodes().next()) {
-        Some(Node { op, provenance, .. }) => {
-            let at = &provenance.location;
-            let place = match &*provenance.scope {
-                "" => at.to_string(),
-                scope => format!("{at} in \"{scope}\""),
-            };
-            (op.rules().name(), place)
-        }
+        Some(node) => (node.op.rules().name(), place(node)),
         None => ("a node", "an unknown place".into()),
     };
     CompileError::ElementType {
         op,
         dtype,
         provenance,
+    }
+}
+
+/// The user's line and scope of a node.
+fn place(node: &Node) -> String {
+    let at = &node.provenance.location;
+    match &*node.provenance.scope {
+        "" => at.to_string(),
+        scope => format!("{at} in \"{scope}\""),
+    }
+}
+
+/// Refuses the ops that are not lowered yet, by name and line.
+fn lowered_ops(graph: &Graph) -> Result<(), CompileError> {
+    let missing = |node: &Node| {
+        matches!(
+            node.op,
+            Op::Conv(_)
+                | Op::ReduceWindow(_)
+                | Op::ArgWindow(_)
+                | Op::GatherWindow(_)
+                | Op::ScatterWindow(_)
+        )
+    };
+    match graph.nodes().find(|(_, node)| missing(node)) {
+        Some((_, node)) => Err(CompileError::Op {
+            op: node.op.rules().name(),
+            provenance: place(node),
+        }),
+        None => Ok(()),
     }
 }
 
@@ -166,6 +189,7 @@ fn planned(
         name: t.pass,
         time: t.time,
     }));
+    lowered_ops(&optimized.graph)?;
     let mut clock = Clock::start(phases);
     let requirements = requirements(graph);
     let graph = separate_sinks(&optimized.graph);

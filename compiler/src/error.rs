@@ -67,6 +67,14 @@ pub enum CompileError {
         /// The user's line, and the scope.
         provenance: String,
     },
+    /// An op for which there is no machine code.
+    #[error("`{op}` at {provenance} has no machine code yet; the interpreter computes it")]
+    Op {
+        /// The op.
+        op: &'static str,
+        /// The user's line, and the scope.
+        provenance: String,
+    },
     /// No machine code could be made.
     #[error(transparent)]
     Emit(#[from] EmitError),

@@ -21,9 +21,11 @@ mod operators;
 mod placement;
 mod structured;
 mod tensor;
+mod window;
 
 pub use placement::{LocationGuard, ScopeGuard};
 pub use tensor::{Operand, Tensor};
+pub use window::{ConvOptions, Layout, Padding, PoolOptions, UnknownLayout};
 
 /// Builds one graph.
 pub struct Builder {

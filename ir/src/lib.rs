@@ -43,7 +43,10 @@ mod verify;
 pub use array::{Array, EvalError, Values};
 pub use attributes::{AttributeError, Attributes, Value};
 pub use autodiff::grad;
-pub use builder::{Builder, LocationGuard, Operand, ScopeGuard, Tensor};
+pub use builder::{
+    Builder, ConvOptions, Layout, LocationGuard, Operand, Padding, PoolOptions, ScopeGuard, Tensor,
+    UnknownLayout,
+};
 pub use diagnostic::{Diagnostic, Diagnostics, Kind, Refusal};
 pub use dim::{BindError, Bindings, Dim, DimParseError, Equation, Symbol, solve};
 pub use dot::{OperandEdge, OperandReference, Visited};
@@ -52,7 +55,7 @@ pub use eval::{Step, eval};
 pub use graph::{Graph, Node, Output, Role, Slot, Update};
 pub use ids::{Axis, BufferId, KernelId, NodeId};
 pub use init::{Init, UnknownInit};
-pub use ops::{Op, OutOfRange, ReduceKind, ScatterKind};
+pub use ops::{Op, OutOfRange, ReduceKind, ScatterKind, WindowKind};
 pub use provenance::{Location, Origin, Provenance};
 pub use sampler::Sampler;
 pub use serial::SerialError;

@@ -21,18 +21,24 @@ mod random;
 mod reduction;
 mod scalar;
 mod source;
+mod window;
 
 pub use accumulate::accumulator;
 pub(crate) use accumulate::field as accumulate_field;
 
 pub use constant::{Constant, ConstantValue, Dense, DimSize, Element, Iota, Literal};
-pub use contraction::Dot;
+pub use contraction::{
+    Conv, ConvAxes, ConvGroups, DataAxes, DataRole, Dot, KernelAxes, KernelRole, LabelError,
+};
 pub use indexing::{Gather, OutOfRange, Scatter, ScatterKind};
 pub use movement::{Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose};
 pub use random::RngBits;
 pub use reduction::{Arg, ArgKind, Reduce, ReduceKind};
 pub use scalar::{Binary, Bitcast, Compare, Convert, Fma, Require, Select, StopGradient, Unary};
 pub use source::Source;
+pub use window::{
+    ArgWindow, GatherWindow, ReduceWindow, ScatterWindow, WindowAxis, WindowKind, Windows,
+};
 
 /// What an op may do besides computing its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +163,11 @@ op_list!(
     Gather,
     Scatter,
     RngBits,
+    Conv,
+    ReduceWindow,
+    ArgWindow,
+    GatherWindow,
+    ScatterWindow,
 );
 
 impl Op {

@@ -83,6 +83,11 @@ pub(super) fn is_cheap(op: &Op) -> bool {
         | Op::Gather(_)
         | Op::Scatter(_)
         | Op::RngBits(_)
-        | Op::Dot(_) => false,
+        | Op::Dot(_)
+        | Op::Conv(_)
+        | Op::ReduceWindow(_)
+        | Op::ArgWindow(_)
+        | Op::GatherWindow(_)
+        | Op::ScatterWindow(_) => false,
     }
 }

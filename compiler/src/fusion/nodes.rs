@@ -45,7 +45,12 @@ pub(super) fn is_free(node: &Node) -> bool {
         | Op::Gather(_)
         | Op::Scatter(_)
         | Op::RngBits(_)
-        | Op::Dot(_) => false,
+        | Op::Dot(_)
+        | Op::Conv(_)
+        | Op::ReduceWindow(_)
+        | Op::ArgWindow(_)
+        | Op::GatherWindow(_)
+        | Op::ScatterWindow(_) => false,
     }
 }
 
@@ -80,7 +85,12 @@ pub(super) fn scalars(graph: &Graph) -> Vec<bool> {
             | Op::Gather(_)
             | Op::Scatter(_)
             | Op::RngBits(_)
-            | Op::Dot(_) => None,
+            | Op::Dot(_)
+            | Op::Conv(_)
+            | Op::ReduceWindow(_)
+            | Op::ArgWindow(_)
+            | Op::GatherWindow(_)
+            | Op::ScatterWindow(_) => None,
         };
         let below: Option<usize> = node
             .operands

@@ -114,7 +114,13 @@ impl<'g> Former<'g> {
                 let all = counters(own.len());
                 read(all[gather.axis..gather.axis + from.len()].to_vec(), own)
             }
-            Op::Gather(_) | Op::Scatter(_) => memory(read(counters(from.len()), from)),
+            Op::Gather(_)
+            | Op::Scatter(_)
+            | Op::Conv(_)
+            | Op::ReduceWindow(_)
+            | Op::ArgWindow(_)
+            | Op::GatherWindow(_)
+            | Op::ScatterWindow(_) => memory(read(counters(from.len()), from)),
             // A view that is stored as such: its operand is what the movement reaches.
             Op::Broadcast(_)
             | Op::Reshape(_)

@@ -304,7 +304,14 @@ impl<'g> Evaluator<'g> {
             | Op::StopGradient(_)
             | Op::Require(_)
             | Op::Scatter(_)
-            | Op::Dot(_) => return Err(self.missing(id, "it has no memory and is no expression")),
+            | Op::Dot(_)
+            | Op::Conv(_)
+            | Op::ReduceWindow(_)
+            | Op::ArgWindow(_)
+            | Op::GatherWindow(_)
+            | Op::ScatterWindow(_) => {
+                return Err(self.missing(id, "it has no memory and is no expression"));
+            }
         };
         Ok(self.bind(dtype, expr))
     }

@@ -1,4 +1,4 @@
-//! `dot`: the general product of two tensors, named and laid out as StableHLO's `dot_general`.
+//! Contractions: `dot`, the general product of two tensors, named and laid out as StableHLO's `dot_general`, and `conv`.
 
 use super::accumulate;
 use super::movement::{elements, in_order};
@@ -10,6 +10,12 @@ use crate::diagnostic::{Kind, Refusal};
 use crate::dtype::DType;
 use crate::types::{Shape, TensorType};
 use serde::{Deserialize, Serialize};
+
+mod conv;
+mod labels;
+
+pub use conv::{Conv, ConvGroups, DataRole, KernelRole};
+pub use labels::{ConvAxes, DataAxes, KernelAxes, LabelError};
 
 /// The product that pairs batch axes, sums over contracted axes, and keeps the rest. Axes of the result: batch axes in order, free axes
 /// of the left side, free axes of the right side.

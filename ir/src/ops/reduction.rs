@@ -60,7 +60,7 @@ impl ReduceKind {
         }
     }
 
-    fn float(self, x: f64, y: f64) -> f64 {
+    pub(super) fn float(self, x: f64, y: f64) -> f64 {
         match self {
             ReduceKind::Sum => x + y,
             ReduceKind::Prod => x * y,
@@ -71,7 +71,7 @@ impl ReduceKind {
         }
     }
 
-    fn int(self, dtype: DType, x: i64, y: i64) -> i64 {
+    pub(super) fn int(self, dtype: DType, x: i64, y: i64) -> i64 {
         match self {
             ReduceKind::Sum => x.wrapping_add(y),
             ReduceKind::Prod => x.wrapping_mul(y),
@@ -94,7 +94,7 @@ impl ReduceKind {
         }
     }
 
-    fn float_identity(self) -> f64 {
+    pub(super) fn float_identity(self) -> f64 {
         match self {
             ReduceKind::Max => f64::NEG_INFINITY,
             ReduceKind::Min => f64::INFINITY,
@@ -103,7 +103,7 @@ impl ReduceKind {
         }
     }
 
-    fn int_identity(self, dtype: DType) -> i64 {
+    pub(super) fn int_identity(self, dtype: DType) -> i64 {
         let bits = 8 * dtype.size() as u32;
         let (least, largest) = match dtype.class() {
             Class::Unsigned => (0, (u64::MAX >> (64 - bits)).cast_signed()),

@@ -258,6 +258,12 @@ impl<'t> Cursor<'t> {
         self.take_while(continues_number)
     }
 
+    /// The characters of an attribute's word: those of a number, and the arrow of `b01f_01io->b01f`.
+    pub(in crate::text) fn attribute_word(&mut self) -> &'t str {
+        self.space();
+        self.take_while(|c| continues_number(c) || c == '>')
+    }
+
     /// Decimal digits.
     pub(in crate::text) fn digits(&mut self) -> &'t str {
         self.take_while(|c| c.is_ascii_digit())

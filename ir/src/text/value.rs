@@ -34,7 +34,7 @@ pub(in crate::text) fn value(
             };
             Ok(Value::Axes(left, right))
         }
-        Some(_) | None => match cursor.number() {
+        Some(_) | None => match cursor.attribute_word() {
             "" => Err(cursor
                 .expected("a value: a word, a list in brackets, a text in quotes or a resource")),
             word => Ok(Value::Word(word.to_owned())),

@@ -7,6 +7,7 @@ mod indexing;
 mod movement;
 mod reduction;
 mod scalar;
+mod window;
 
 use check::{Case, key, run};
 use kiln_ir::ops::{Iota, Op, OutOfRange, ReduceKind, ScatterKind};
@@ -43,6 +44,8 @@ const NOT_DIFFERENTIABLE: &[&str] = &[
     "reduce all",
     "argmax",
     "argmin",
+    "argmax_window",
+    "argmin_window",
     "rng_bits",
 ];
 
@@ -73,12 +76,24 @@ fn indexing_ops() {
 }
 
 #[test]
+fn convolutions() {
+    check_all(window::convolutions());
+}
+
+#[test]
+fn windows() {
+    check_all(window::pools());
+}
+
+#[test]
 fn every_op_is_checked_or_listed() {
     let families = [
         scalar::cases(),
         movement::cases(),
         reduction::cases(),
         indexing::cases(),
+        window::convolutions(),
+        window::pools(),
     ];
     let checked: BTreeSet<String> = families.iter().flatten().map(|c| c.op.to_owned()).collect();
     let listed: BTreeSet<String> = NOT_DIFFERENTIABLE.iter().map(|n| (*n).to_owned()).collect();

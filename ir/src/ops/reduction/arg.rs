@@ -51,7 +51,7 @@ impl Arg {
     }
 
     /// Whether `x`, which comes later, beats `best`.
-    fn float_beats(self, x: f64, best: f64) -> bool {
+    pub(in crate::ops) fn float_beats(self, x: f64, best: f64) -> bool {
         if best.is_nan() {
             return false;
         }
@@ -62,7 +62,7 @@ impl Arg {
             }
     }
 
-    fn int_beats(self, dtype: DType, x: i64, best: i64) -> bool {
+    pub(in crate::ops) fn int_beats(self, dtype: DType, x: i64, best: i64) -> bool {
         match self.kind {
             ArgKind::Max => less(dtype, best, x),
             ArgKind::Min => less(dtype, x, best),
