@@ -4,7 +4,7 @@
 //! of 408 they are 10 million parameters; for the caches the width is what fits.
 
 use super::block::Block;
-use super::vector::{Vector, map, widest};
+use super::vector::{Vector, loops, map};
 use super::{Case, F32, Failure};
 use kiln::{Adam, Bindings, Builder, DType, Init, Optimizer, Tensor};
 
@@ -54,7 +54,7 @@ pub(crate) fn adam(footprint: usize) -> Result<Case, Failure> {
     Ok(Case {
         graph: g.finish()?,
         bindings: Bindings::new(),
-        rival: widest!(adam_loop),
+        rivals: loops!(adam_loop),
     })
 }
 

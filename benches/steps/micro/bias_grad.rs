@@ -1,7 +1,7 @@
 //! `bias_grad`: the gradient of a bias of 768, which is the sum of the cotangent's rows.
 
 use super::block::{Block, rows};
-use super::vector::{Vector, widest};
+use super::vector::{Vector, loops};
 use super::{Case, F32, Failure};
 use kiln::ir::ReduceKind;
 use kiln::{Builder, DType};
@@ -16,7 +16,7 @@ pub(crate) fn bias_grad(footprint: usize) -> Result<Case, Failure> {
     let x = g.input("dy", DType::F32, (g.dim("n"), COLUMNS as i64));
     g.output("db", x.reduce(ReduceKind::Sum, &[0]));
     let rows = footprint / (F32 * COLUMNS);
-    Ok(Case::of(g.finish()?, rows, widest!(sum_loop)))
+    Ok(Case::of(g.finish()?, rows, loops!(sum_loop)))
 }
 
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! `layernorm` of rows of 768, forward and backward: Ba, Kiros and Hinton, "Layer Normalization" (2016).
 
 use super::block::{Block, rows};
-use super::vector::{Vector, fold, widest};
+use super::vector::{Vector, fold, loops};
 use super::{Case, F32, Failure};
 use kiln::ir::ReduceKind;
 use kiln::{Builder, DType, Init, Tensor, grad};
@@ -16,7 +16,7 @@ pub(crate) fn forward(footprint: usize) -> Result<Case, Failure> {
     let (gamma, beta) = (vector(&g, "gamma"), vector(&g, "beta"));
     g.output("y", normalised(x) * across(x, gamma) + across(x, beta));
     let rows = footprint / (2 * F32 * COLUMNS);
-    Ok(Case::of(g.finish()?, rows, widest!(forward_loop)))
+    Ok(Case::of(g.finish()?, rows, loops!(forward_loop)))
 }
 
 /// The gradient by the rows alone, as where `gamma` and `beta` are frozen; the statistics are computed from the rows again.
@@ -27,7 +27,7 @@ pub(crate) fn by_rows(footprint: usize) -> Result<Case, Failure> {
     let y = normalised(x) * across(x, gamma);
     g.output("dx", grad((y * dy).sum(), &[x])[0]);
     let rows = footprint / (3 * F32 * COLUMNS);
-    Ok(Case::of(g.finish()?, rows, widest!(by_rows_loop)))
+    Ok(Case::of(g.finish()?, rows, loops!(by_rows_loop)))
 }
 
 /// The gradients by the rows, by `gamma` and by `beta`: the whole backward step. The loop takes all three in one pass.
@@ -41,7 +41,7 @@ pub(crate) fn backward(footprint: usize) -> Result<Case, Failure> {
         g.output(name, gradient);
     }
     let rows = footprint / (3 * F32 * COLUMNS);
-    Ok(Case::of(g.finish()?, rows, widest!(backward_loop)))
+    Ok(Case::of(g.finish()?, rows, loops!(backward_loop)))
 }
 
 fn rows_and_cotangent(g: &Builder) -> (Tensor<'_>, Tensor<'_>) {

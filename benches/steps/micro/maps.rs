@@ -2,7 +2,7 @@
 
 use super::block::{Block, elementwise};
 use super::math::{erf, exp};
-use super::vector::{Vector, map, widest};
+use super::vector::{Vector, loops, map};
 use super::{Case, F32, Failure};
 use kiln::{Builder, DType, Graph, Tensor};
 use std::f64::consts::FRAC_1_SQRT_2;
@@ -10,25 +10,25 @@ use std::f64::consts::FRAC_1_SQRT_2;
 /// `x + y`.
 pub(crate) fn add(footprint: usize) -> Result<Case, Failure> {
     let graph = zip("add", |x, y| x + y)?;
-    Ok(Case::of(graph, footprint / (3 * F32), widest!(add_loop)))
+    Ok(Case::of(graph, footprint / (3 * F32), loops!(add_loop)))
 }
 
 /// `0.9 x + 0.1 y`: two products and a sum in Kiln, a product and a fused multiply-add in the loop.
 pub(crate) fn axpby(footprint: usize) -> Result<Case, Failure> {
     let graph = zip("axpby", |x, y| x * 0.9 + y * 0.1)?;
-    Ok(Case::of(graph, footprint / (3 * F32), widest!(axpby_loop)))
+    Ok(Case::of(graph, footprint / (3 * F32), loops!(axpby_loop)))
 }
 
 /// The exponential function.
 pub(crate) fn exponential(footprint: usize) -> Result<Case, Failure> {
     let graph = map_of("exp", |x| x.exp())?;
-    Ok(Case::of(graph, footprint / (2 * F32), widest!(exp_loop)))
+    Ok(Case::of(graph, footprint / (2 * F32), loops!(exp_loop)))
 }
 
 /// The exact gelu, by the error function: Hendrycks and Gimpel, "Gaussian Error Linear Units" (2016).
 pub(crate) fn gelu(footprint: usize) -> Result<Case, Failure> {
     let graph = map_of("gelu", |x| x * 0.5 * ((x * FRAC_1_SQRT_2).erf() + 1.0))?;
-    Ok(Case::of(graph, footprint / (2 * F32), widest!(gelu_loop)))
+    Ok(Case::of(graph, footprint / (2 * F32), loops!(gelu_loop)))
 }
 
 fn map_of(name: &str, f: impl for<'g> Fn(Tensor<'g>) -> Tensor<'g>) -> Result<Graph, Failure> {

@@ -8,7 +8,7 @@
 //! few tens of nanoseconds, which at the level `l1` is a large part of the whole: the operands take up 24 KiB, so that they really lie in
 //! an L1 of 32 KiB or more.
 //!
-//! Before anything is timed, one step of both is compared.
+//! Before anything is timed, the results of one step of both are compared.
 
 mod adam;
 mod bias_grad;
@@ -39,18 +39,24 @@ pub(crate) type Rival = fn(&[Block], &mut [Block]);
 pub(crate) struct Case {
     graph: Graph,
     bindings: Bindings,
-    rival: Rival,
+    /// The loops that the machine can run, widest first; there is always one.
+    rivals: Vec<Rival>,
 }
 
 impl Case {
     /// A graph over `n` elements or rows.
-    fn of(graph: Graph, n: usize, rival: Rival) -> Case {
+    fn of(graph: Graph, n: usize, rivals: Vec<Rival>) -> Case {
         let bindings = Bindings::from([("n", i64::try_from(n).unwrap_or(i64::MAX))]);
         Case {
             graph,
             bindings,
-            rival,
+            rivals,
         }
+    }
+
+    /// The loop that is the rival.
+    fn widest(&self) -> Rival {
+        self.rivals[0]
     }
 }
 
@@ -85,6 +91,8 @@ const LEVELS: [(&str, usize); 4] = [
     ("dram", DRAM),
 ];
 const DRAM: usize = 256 << 20;
+/// A size that no register divides, at which all loops are compared with Kiln, those of narrower instruction sets too.
+const CHECKED: usize = 20_012;
 /// Loop and Kiln take turns, so that the machine's other work meets both alike; the best of each counts.
 const ROUNDS: usize = 25;
 /// How long a turn lasts about, where a single run is shorter.
@@ -100,10 +108,15 @@ pub(crate) fn measure(
 ) -> Result<(), Failure> {
     show(triad_line()?);
     for micro in workloads {
+        let at = |size: &str, error: Failure| format!("{} at {size}: {error}", micro.name);
+        let small = (micro.case)(CHECKED)?;
+        for rival in &small.rivals {
+            checked(&small, *rival, &mut open(&small, options)?)
+                .map_err(|e| at("a small size", e))?;
+        }
         for (level, footprint) in LEVELS {
             let case = (micro.case)(footprint)?;
-            let figures = compare(&case, options)
-                .map_err(|error| format!("{} at level {level}: {error}", micro.name))?;
+            let figures = compare(&case, options).map_err(|e| at(&format!("level {level}"), e))?;
             show(format!(
                 "{} level={level} gbps={:.1} ratio={:.2}",
                 micro.name,
@@ -117,7 +130,7 @@ pub(crate) fn measure(
 
 /// The bandwidth of memory, and the share of it that the loop `add` reaches, in turns.
 fn triad_line() -> Result<String, Failure> {
-    let case = maps::add(DRAM)?;
+    let rival = maps::add(DRAM)?.widest();
     let elements = DRAM / (3 * F32);
     let inputs = [Block::filled(elements)?, Block::filled(elements)?];
     let mut own = [Block::new(elements * F32)?];
@@ -126,7 +139,7 @@ fn triad_line() -> Result<String, Failure> {
         triad = triad.max(machine::triad());
         for _ in 0..5 {
             let start = Instant::now();
-            (case.rival)(&inputs, &mut own);
+            rival(&inputs, &mut own);
             black_box(&mut own);
             add = add.max((3 * F32 * elements) as f64 / start.elapsed().as_secs_f64());
         }
@@ -151,27 +164,17 @@ struct Figures {
 }
 
 fn compare(case: &Case, options: &Options) -> Result<Figures, Failure> {
-    let executable = kiln::compile(&case.graph, options)?;
-    let mut session = executable.session_with(&SessionOptions {
-        threads: Some(NonZeroUsize::MIN),
-        ..SessionOptions::new(1)
-    })?;
+    let rival = case.widest();
+    let mut session = open(case, options)?;
     let Operands {
         inputs,
         shapes,
         mut own,
         bytes,
-    } = Operands::new(case, &session)?;
-    let feeds: Vec<Feed<'_>> = inputs
-        .iter()
-        .zip(&shapes)
-        .map(|(input, shape)| Feed::new(input.floats(), shape))
-        .collect();
-    (case.rival)(&inputs, &mut own);
-    check(&mut session, &feeds, &own)?;
-
+    } = checked(case, rival, &mut session)?;
+    let feeds = feeds(&inputs, &shapes);
     let mut rival = || {
-        (case.rival)(&inputs, &mut own);
+        rival(&inputs, &mut own);
         black_box(&mut own);
         Ok(())
     };
@@ -190,6 +193,21 @@ fn compare(case: &Case, options: &Options) -> Result<Figures, Failure> {
         rival: best[0],
         kiln: best[1],
     })
+}
+
+fn open(case: &Case, options: &Options) -> Result<Session, Failure> {
+    let executable = kiln::compile(&case.graph, options)?;
+    Ok(executable.session_with(&SessionOptions {
+        threads: Some(NonZeroUsize::MIN),
+        ..SessionOptions::new(1)
+    })?)
+}
+
+fn feeds<'a>(inputs: &'a [Block], shapes: &'a [Vec<usize>]) -> Vec<Feed<'a>> {
+    let pairs = inputs.iter().zip(shapes);
+    pairs
+        .map(|(input, shape)| Feed::new(input.floats(), shape))
+        .collect()
 }
 
 /// How many runs make a turn.
@@ -257,10 +275,13 @@ impl Operands {
     }
 }
 
-/// Runs one step and compares all f32 results with the loop's, so that no time is compared with that of other work.
-fn check(session: &mut Session, feeds: &[Feed<'_>], own: &[Block]) -> Result<(), Failure> {
-    let (residents, results) = own.split_at(session.program().residents.len());
-    let outputs = session.step(feeds)?;
+/// Runs one step of a fresh session and of a loop and compares all f32 results, so that no time is compared with that of other work.
+fn checked(case: &Case, rival: Rival, session: &mut Session) -> Result<Operands, Failure> {
+    let mut operands = Operands::new(case, session)?;
+    rival(&operands.inputs, &mut operands.own);
+    let residents = session.program().residents.len();
+    let (residents, results) = operands.own.split_at(residents);
+    let outputs = session.step(&feeds(&operands.inputs, &operands.shapes))?;
     for (output, block) in outputs.iter().zip(results) {
         agree(output.name(), output.as_slice()?, block.floats())?;
     }
@@ -269,7 +290,7 @@ fn check(session: &mut Session, feeds: &[Feed<'_>], own: &[Block]) -> Result<(),
             agree(state.name(), state.as_slice()?, block.floats())?;
         }
     }
-    Ok(())
+    Ok(operands)
 }
 
 /// The norm of the difference is at most a thousandth of the norm: both sum in f32, in orders of their own.

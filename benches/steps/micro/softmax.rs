@@ -2,7 +2,7 @@
 
 use super::block::{Block, rows};
 use super::math::exp;
-use super::vector::{Vector, fold, widest};
+use super::vector::{Vector, fold, loops};
 use super::{Case, F32, Failure};
 use kiln::{Builder, DType};
 
@@ -14,7 +14,7 @@ pub(crate) fn softmax(footprint: usize) -> Result<Case, Failure> {
     let x = g.input("x", DType::F32, (g.dim("n"), COLUMNS as i64));
     g.output("y", kiln::nn::softmax(x));
     let rows = footprint / (2 * F32 * COLUMNS);
-    Ok(Case::of(g.finish()?, rows, widest!(softmax_loop)))
+    Ok(Case::of(g.finish()?, rows, loops!(softmax_loop)))
 }
 
 /// Three sweeps of a row that stays in L1: the maximum, the exponentials with their sum, the scaling.

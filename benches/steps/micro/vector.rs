@@ -144,41 +144,40 @@ macro_rules! fold {
     }};
 }
 
-/// The safe loop of the widest instruction set that the machine has, from a generic one. The generic loop checks that its operands are as
-/// long as it needs.
-macro_rules! widest {
+/// The safe loops of the instruction sets that the machine has, widest first, from a generic one. The generic loop checks that its
+/// operands are as long as it needs.
+macro_rules! loops {
     ($generic:ident) => {{
         use $crate::micro::block::Block;
-        fn chosen() -> $crate::micro::Rival {
-            #[cfg(target_arch = "x86_64")]
-            {
-                #[target_feature(enable = "avx512f,avx512dq")]
-                unsafe fn avx512(inputs: &[Block], own: &mut [Block]) {
-                    // SAFETY: this function is compiled for AVX-512.
-                    unsafe { $generic::<std::arch::x86_64::__m512>(inputs, own) }
-                }
-                #[target_feature(enable = "avx2,fma")]
-                unsafe fn avx2(inputs: &[Block], own: &mut [Block]) {
-                    // SAFETY: this function is compiled for AVX2 and FMA.
-                    unsafe { $generic::<std::arch::x86_64::__m256>(inputs, own) }
-                }
-                if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
-                    // SAFETY: the processor has AVX-512.
-                    return |inputs, own| unsafe { avx512(inputs, own) };
-                }
-                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                    // SAFETY: the processor has AVX2 and FMA.
-                    return |inputs, own| unsafe { avx2(inputs, own) };
-                }
+        let mut found: Vec<$crate::micro::Rival> = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            #[target_feature(enable = "avx512f,avx512dq")]
+            unsafe fn avx512(inputs: &[Block], own: &mut [Block]) {
+                // SAFETY: this function is compiled for AVX-512.
+                unsafe { $generic::<std::arch::x86_64::__m512>(inputs, own) }
             }
-            // SAFETY: plain f32 needs no instruction set.
-            |inputs, own| unsafe { $generic::<f32>(inputs, own) }
+            #[target_feature(enable = "avx2,fma")]
+            unsafe fn avx2(inputs: &[Block], own: &mut [Block]) {
+                // SAFETY: this function is compiled for AVX2 and FMA.
+                unsafe { $generic::<std::arch::x86_64::__m256>(inputs, own) }
+            }
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
+                // SAFETY: the processor has AVX-512.
+                found.push(|inputs, own| unsafe { avx512(inputs, own) });
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                // SAFETY: the processor has AVX2 and FMA.
+                found.push(|inputs, own| unsafe { avx2(inputs, own) });
+            }
         }
-        chosen()
+        // SAFETY: plain f32 needs no instruction set.
+        found.push(|inputs, own| unsafe { $generic::<f32>(inputs, own) });
+        found
     }};
 }
 
-pub(crate) use {fold, map, widest};
+pub(crate) use {fold, loops, map};
 
 /// Implements [`Vector`] by one expression for each function.
 macro_rules! registers {
