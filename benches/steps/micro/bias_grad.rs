@@ -7,8 +7,10 @@ use kiln::ir::ReduceKind;
 use kiln::{Builder, DType};
 
 const COLUMNS: usize = 768;
-/// Rows for each pass over the sums, which then cost little.
+/// Rows for each pass over the sums, which then cost little in cache.
 const ROWS: usize = 4;
+/// Beyond these bytes rows are read one by one, since memory is fastest as a single stream.
+const STREAM: usize = 16 << 20;
 
 /// The sum of each column.
 pub(crate) fn bias_grad(footprint: usize) -> Result<Case, Failure> {
@@ -26,9 +28,10 @@ unsafe fn sum_loop<V: Vector>(inputs: &[Block], own: &mut [Block]) {
     sums.fill(0.0);
     let sums = sums.as_mut_ptr();
     let rows = rows(x, COLUMNS);
+    let pass = if size_of_val(x) > STREAM { 1 } else { ROWS };
     let x = x.as_ptr();
-    for row in (0..rows).step_by(ROWS) {
-        let end = (row + ROWS).min(rows);
+    for row in (0..rows).step_by(pass) {
+        let end = (row + pass).min(rows);
         for i in (0..COLUMNS).step_by(V::LANES) {
             // SAFETY: rows and columns lie within the operands; the caller answers for the instruction set.
             unsafe {
