@@ -35,6 +35,17 @@ struct Tenant {
     live: LiveRange,
 }
 
+impl Tenant {
+    /// The number of steps for which it is alive.
+    fn lifetime(&self) -> usize {
+        let LiveRange { first, last } = self.live;
+        last.saturating_sub(first).saturating_add(1)
+    }
+}
+
+/// What is placed first has the greatest rank.
+type Rank = fn(&Tenant) -> (usize, usize);
+
 struct Placed {
     offset: usize,
     end: usize,
@@ -94,19 +105,18 @@ pub fn place(buffers: &[Buffer], bindings: &Bindings) -> Result<Placement, BindE
 
 /// The first fit that needs no more than `bound`, else the smallest one that was found.
 fn best_fit(tenants: &[Tenant], bound: usize) -> Fit {
-    let lifetime = |t: &Tenant| t.live.last.saturating_sub(t.live.first).saturating_add(1);
-    let keys: [&dyn Fn(&Tenant) -> (usize, usize); 3] = [
-        &|t| (t.size, 0),
-        &|t| (t.size.saturating_mul(lifetime(t)), t.size),
-        &|t| (lifetime(t), t.size),
+    let ranks: [Rank; 3] = [
+        |t| (t.size, 0),
+        |t| (t.size.saturating_mul(t.lifetime()), t.size),
+        |t| (t.lifetime(), t.size),
     ];
     let pairs = tenants.len().saturating_mul(tenants.len()).max(1);
     let tries = (EFFORT / pairs).clamp(1, TRIES);
     let mut best: Option<Fit> = None;
-    for key in keys {
+    for rank in ranks {
         let mut order: Vec<usize> = (0..tenants.len()).collect();
-        order.sort_by_key(|&at| (std::cmp::Reverse(key(&tenants[at])), at));
-        for _ in 0..tries.div_ceil(keys.len()) {
+        order.sort_by_key(|&at| (std::cmp::Reverse(rank(&tenants[at])), at));
+        for _ in 0..tries.div_ceil(ranks.len()) {
             let found = fit(tenants, &order);
             let top = found.top;
             if best.as_ref().is_none_or(|best| found.arena < best.arena) {
