@@ -7,7 +7,7 @@ use kiln_compiler::driver::Context;
 use kiln_compiler::{
     CompileError, Compiled, FullWidth, Options, Phase, Stage, compile_in, stage_text,
 };
-use kiln_ir::Graph;
+use kiln_ir::{BindError, Graph};
 use kiln_runtime::{Executable, LoadError};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -24,6 +24,9 @@ pub enum Error {
     /// The runtime refuses the compiled program: a product of types that it does not multiply, or constants too large for the machine.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// A size of the graph has no value under the bindings, or is out of range.
+    #[error(transparent)]
+    Size(#[from] BindError),
     /// The perf map that the options ask for could not be written.
     #[error("cannot write the perf map {}: {source}", path.display())]
     PerfMap {

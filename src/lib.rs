@@ -45,6 +45,7 @@
 //! [`Options::from_env`] listens to `KILN_DUMP`, `KILN_DUMP_DIR`, `KILN_STOP_AFTER`, `KILN_VERIFY` and `KILN_TIME`.
 
 mod compile;
+mod memory;
 mod snapshot;
 
 pub use kiln_compiler as compiler;
@@ -71,3 +72,4 @@ pub use kiln_train::{
     data::{Column, Dataset, Loader},
     epoch,
 };
+pub use memory::{PlanReport, memory_report};

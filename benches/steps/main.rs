@@ -1,74 +1,119 @@
-//! Times whole training steps: fed, forward, backward, update, loss read.
+//! Times whole training steps, fed, forward, backward, update, loss read, and single ops beside loops written by hand.
 //!
 //! ```text
 //! cargo bench --bench steps -- mlp --threads 1
 //! mlp threads=1 step_us=2400.0 mfu=0.76 compile_ms=12.1 arena_mb=3.2 state_mb=8.0 launches=12 kernels=9
 //! ```
 //!
-//! One line a run, and nothing else on standard output. The line means:
+//! One line a run for the models `linreg` and `mlp`, and nothing else on standard output; `training.rs` says what the line means.
 //!
-//! - `step_us`: the mean time of a step in the best of five rounds. Each step is fed a batch that the one before was not fed.
-//! - `mfu`: model FLOPs utilisation, the FLOPs of the step's matrix products over step time, threads and the peak FMA rate of one core,
-//!   which is measured between the rounds; `-` where the model has too few to speak of.
-//! - `compile_ms`: from the graph to the executable, the first compilation of the process.
-//! - `arena_mb`, `state_mb`: what lives within a step, and what lives between steps (params and state), in 10^6 bytes.
-//! - `launches`, `kernels`: what a step starts (a product with its panels is one), and how many compiled functions it has.
+//! - `--peers PYTHON` lets the peers' script time the same step in other frameworks, and prints its lines behind ours.
+//! - `--memory` prints what the step needs of memory, and times nothing.
 //!
-//! A workload is a file in `workloads/`; adding one takes a variant here and nothing else.
+//! The micro workloads `add`, `axpby`, `exp`, `gelu`, `softmax`, `layernorm`, `bias_grad` and `adam` print a line for each level of the
+//! memory hierarchy, behind a line with the bandwidth of the machine and the share of it that the loop `add` reaches:
+//!
+//! ```text
+//! cargo bench --bench steps -- add
+//! triad gbps=33.0 add_loop=0.98
+//! add level=dram gbps=31.0 ratio=0.97
+//! ```
+//!
+//! `gbps` counts what is read and what is written, `ratio` is the time of the loop divided by Kiln's; `micro/mod.rs` says what is fair.
+//!
+//! A model is a file in `workloads/`, a micro workload one in `micro/`; adding one takes a variant here and nothing else.
 
+mod micro;
+mod peers;
+mod training;
 mod workloads;
 
 use clap::{Parser, ValueEnum};
-use kiln::ir::program::Step;
-use kiln::runtime::machine;
-use kiln::train::data::Batch;
-use kiln::{Bindings, Executable, Loader, Options, Session, SessionOptions};
+use kiln::{Bindings, Options};
+use micro::Micro;
+use peers::Peers;
 use std::error::Error;
 use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 use workloads::Workload;
 
-const ROUNDS: usize = 5;
-/// How long a round lasts about.
-const ROUND: Duration = Duration::from_millis(700);
-const SEED: u64 = 42;
-
-/// Times whole training steps.
+/// Times whole training steps, and single ops beside loops written by hand.
 #[derive(Parser)]
 struct Arguments {
-    /// What is trained.
+    /// What is timed.
     workload: Name,
-    /// Threads that share a step.
+    /// Threads that share a step; micro workloads run on one.
     #[arg(long, default_value = "1")]
     threads: NonZeroUsize,
     /// Prints to standard error what the launches of a step take, beside the machine's limits.
     #[arg(long)]
     profile: bool,
+    /// Prints what a step needs of memory instead of timing it.
+    #[arg(long, conflicts_with_all = ["profile", "peers"])]
+    memory: bool,
+    /// A Python with torch, jax and optax, or tensorflow: times the same step there too.
+    #[arg(long, value_name = "PYTHON")]
+    peers: Option<PathBuf>,
+    /// The script that times the peers; beside the checkout, if not given.
+    #[arg(long, value_name = "FILE", requires = "peers")]
+    peers_script: Option<PathBuf>,
     /// Cargo says so to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
+#[value(rename_all = "snake_case")]
 enum Name {
     /// Dense(1), batch 32, SGD, mean squared error.
     Linreg,
     /// 784-512-512-10, ReLU, batch 128, Adam.
     Mlp,
+    /// Micro: `x + y`.
+    Add,
+    /// Micro: `0.9 x + 0.1 y`.
+    Axpby,
+    /// Micro: the exponential function.
+    Exp,
+    /// Micro: the exact gelu.
+    Gelu,
+    /// Micro: rows of 1024.
+    Softmax,
+    /// Micro: rows of 768, forward, backward by the rows alone, and backward.
+    Layernorm,
+    /// Micro: the sum of the rows, of 768 columns.
+    BiasGrad,
+    /// Micro: the update of 60 tensors, 10 million parameters in DRAM.
+    Adam,
+}
+
+/// What a name stands for.
+enum Kind {
+    Training(Workload),
+    Micro(&'static [Micro]),
+}
+
+impl Name {
+    fn kind(self) -> Result<Kind, Box<dyn Error>> {
+        Ok(match self {
+            Name::Linreg => Kind::Training(workloads::linreg::workload()?),
+            Name::Mlp => Kind::Training(workloads::mlp::workload()?),
+            Name::Add => Kind::Micro(micro::ADD),
+            Name::Axpby => Kind::Micro(micro::AXPBY),
+            Name::Exp => Kind::Micro(micro::EXP),
+            Name::Gelu => Kind::Micro(micro::GELU),
+            Name::Softmax => Kind::Micro(micro::SOFTMAX),
+            Name::Layernorm => Kind::Micro(micro::LAYERNORM),
+            Name::BiasGrad => Kind::Micro(micro::BIAS_GRAD),
+            Name::Adam => Kind::Micro(micro::ADAM),
+        })
+    }
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let workload = match arguments.workload {
-        Name::Linreg => workloads::linreg::workload(),
-        Name::Mlp => workloads::mlp::workload(),
-    };
-    match workload.and_then(|w| measure(&w, arguments.threads, arguments.profile)) {
-        Ok(line) => {
-            println!("{line}");
-            ExitCode::SUCCESS
-        }
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
@@ -76,116 +121,50 @@ fn main() -> ExitCode {
     }
 }
 
-fn measure(
-    workload: &Workload,
-    threads: NonZeroUsize,
-    profile: bool,
-) -> Result<String, Box<dyn Error>> {
-    workload.check_flops()?;
+fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let options = Options::from_env()?;
-    let start = Instant::now();
-    let executable = kiln::compile(&workload.graph, &options)?;
-    let compile_time = start.elapsed();
-    let mut session = executable.session_with(&SessionOptions {
-        threads: Some(threads),
-        ..SessionOptions::new(SEED)
-    })?;
-
-    let mut feeds = Feeds::new(workload)?;
-    // Warms caches and clocks, and tells how many steps make a round.
-    let warm = feeds.run(&mut session, 20)?;
-    let per_round = (ROUND.as_secs_f64() / warm.as_secs_f64() * 20.0).max(20.0) as usize;
-    let mut best = f64::INFINITY;
-    let mut peak = 0.0_f64;
-    for _ in 0..ROUNDS {
-        peak = peak.max(machine::fma_peak());
-        let time = feeds.run(&mut session, per_round)?;
-        best = best.min(time.as_secs_f64() / per_round as f64);
-    }
-    peak = peak.max(machine::fma_peak());
-    if profile {
-        session.record(true);
-        feeds.run(&mut session, per_round)?;
-        let limits = machine::Machine {
-            flops: peak,
-            bandwidth: machine::triad(),
-        };
-        eprint!("{}", session.profile().table(&limits));
-    }
-    line(workload, threads, &executable, best, peak, compile_time)
-}
-
-/// The line of one run.
-fn line(
-    workload: &Workload,
-    threads: NonZeroUsize,
-    executable: &Executable,
-    step: f64,
-    peak: f64,
-    compile_time: Duration,
-) -> Result<String, Box<dyn Error>> {
-    let batch = i64::try_from(workload.batch)?;
-    let memory = executable.memory_with(&Bindings::from([("b", batch)]), threads.get())?;
-    let program = executable.program();
-    let is_launch = |step: &&Step| matches!(step, Step::Kernel(_) | Step::Product(_));
-    let mfu = match workload.flops {
-        Some(flops) => format!("{:.2}", flops as f64 / (step * threads.get() as f64 * peak)),
-        None => "-".to_owned(),
-    };
-    let step_us = 1e6 * step;
-    // A tenth of a microsecond is a large part of a small step.
-    let decimals = if step_us < 100.0 { 3 } else { 1 };
-    Ok(format!(
-        "{} threads={threads} step_us={step_us:.decimals$} mfu={mfu} compile_ms={:.1} arena_mb={:.1} state_mb={:.1} launches={} kernels={}",
-        workload.name,
-        1e3 * compile_time.as_secs_f64(),
-        memory.arena as f64 / 1e6,
-        (memory.params + memory.state) as f64 / 1e6,
-        program.steps.iter().filter(is_launch).count(),
-        executable.functions(),
-    ))
-}
-
-/// The prepared batches, in a circle.
-struct Feeds {
-    batches: Vec<kiln::Dataset>,
-    next: usize,
-}
-
-impl Feeds {
-    fn new(workload: &Workload) -> Result<Self, Box<dyn Error>> {
-        let inputs = workload.graph.slots().iter();
-        let inputs = inputs.filter(|slot| slot.role == kiln::ir::Role::Input);
-        let mut loader = Loader::new(&workload.data, workload.batch)?.drop_short()?;
-        loader.pick(inputs.map(|slot| slot.name.as_str()))?;
-        let mut batches = Vec::new();
-        while let Some(batch) = loader.next_batch() {
-            batches.push(kept(&batch)?);
+    let threads = arguments.threads;
+    match arguments.workload.kind()? {
+        Kind::Training(workload) if arguments.memory => {
+            let bindings = Bindings::from([("b", i64::try_from(workload.batch)?)]);
+            let report = kiln::memory_report(&workload.graph, &options, &bindings, threads)?;
+            print!("{report}");
         }
-        Ok(Self { batches, next: 0 })
-    }
-
-    /// Runs `steps` steps; the time of all of them.
-    fn run(&mut self, session: &mut Session, steps: usize) -> Result<Duration, Box<dyn Error>> {
-        let mut sum = 0.0;
-        let start = Instant::now();
-        for _ in 0..steps {
-            sum += session.step(self.batches[self.next].columns())?.scalar(0)?;
-            self.next += 1;
-            if self.next == self.batches.len() {
-                self.next = 0;
+        Kind::Training(workload) => {
+            let script = arguments
+                .peers_script
+                .clone()
+                .unwrap_or_else(default_script);
+            let peers = arguments.peers.as_ref();
+            let peers = peers
+                .map(|python| Peers::find(python, &script))
+                .transpose()?;
+            let line = training::measure(&workload, threads, &options, arguments.profile)?;
+            println!("{line}");
+            if let Some(peers) = peers {
+                peers.run(workload.name, threads, |line| println!("{line}"))?;
             }
         }
-        let time = start.elapsed();
-        if f64::is_finite(sum) {
-            Ok(time)
-        } else {
-            Err("the loss is not finite: what is timed is not training".into())
+        Kind::Micro(workloads) => {
+            let options_of_models = [
+                (threads != NonZeroUsize::MIN, "--threads"),
+                (arguments.profile, "--profile"),
+                (arguments.memory, "--memory"),
+                (arguments.peers.is_some(), "--peers"),
+            ];
+            if let Some((_, option)) = options_of_models.iter().find(|(given, _)| *given) {
+                return Err(format!(
+                    "{option} is for linreg and mlp; a micro workload is timed on one thread beside a loop written by hand"
+                )
+                .into());
+            }
+            micro::measure(workloads, &options, |line| println!("{line}"))?;
         }
     }
+    Ok(())
 }
 
-/// A batch that outlives the loader, so that gathering is not timed: what is measured is the step.
-fn kept(batch: &Batch<'_>) -> Result<kiln::Dataset, kiln::train::data::DataError> {
-    kiln::Dataset::new(batch.columns().to_vec())
+/// The script lies beside the checkout.
+fn default_script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/peers/peers.py")
 }

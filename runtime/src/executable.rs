@@ -4,7 +4,7 @@
 //! entry, each product a type that exists, and constants lie aligned in memory. Sessions share all of it.
 
 use crate::errors::SessionError;
-use crate::layout::{Constant, constants, lay_out};
+use crate::layout::{Constant, constants};
 use crate::memory::{AlignedBytes, OutOfMemory};
 use crate::pool::default_threads;
 use crate::product::ProductType;
@@ -166,7 +166,7 @@ impl Executable {
         bindings: &Bindings,
         threads: usize,
     ) -> Result<MemoryReport, BindError> {
-        Ok(lay_out(&self.loaded.program, bindings, threads)?.report)
+        MemoryReport::of(&self.loaded.program, bindings, threads)
     }
 }
 

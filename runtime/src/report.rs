@@ -1,5 +1,8 @@
 //! What a program needs of memory under a binding, for people and for budgets, before anything runs.
 
+use crate::layout::lay_out;
+use kiln_ir::program::Program;
+use kiln_ir::{BindError, Bindings};
 use std::fmt;
 
 /// Bytes by purpose. All but the inputs, which are the caller's, belong to the session; constants are shared by the sessions of an
@@ -27,6 +30,19 @@ pub struct MemoryReport {
 }
 
 impl MemoryReport {
+    /// What a session of a program needs under a binding and with a number of threads, to the byte. The program needs no code for that,
+    /// and nothing runs.
+    ///
+    /// # Errors
+    /// A symbol without a value, or a size out of range.
+    pub fn of(
+        program: &Program,
+        bindings: &Bindings,
+        threads: usize,
+    ) -> Result<MemoryReport, BindError> {
+        Ok(lay_out(program, bindings, threads)?.report)
+    }
+
     /// All that a session holds, in bytes; saturates where no memory could hold it.
     pub fn total(&self) -> usize {
         [

@@ -1,7 +1,10 @@
 //! Offsets of the arena buffers of one binding: best fit over the interval graph of live ranges.
 //!
-//! Buffers are placed from the largest to the smallest, each into the smallest gap that its live range leaves between those placed
-//! before. The order is a function of sizes and ids alone, so every run of the same binding has the same plan.
+//! Buffers are placed one after another, each into the smallest gap that its live range leaves between those placed before. First the
+//! largest ones go first. Where that takes more than is alive at once, other orders are tried: that of size times lifetime, that of
+//! lifetimes, and each with the buffer on top, which the others left no better place, moved to the front, again and again. The best
+//! plan counts. All of it is a function of sizes, live ranges and ids, so every run of the same binding has the same plan; the number
+//! of tries is limited by the number of buffers, so that a large program is placed in milliseconds.
 
 use super::{Buffer, Home, LiveRange};
 use crate::dim::{BindError, Bindings};
@@ -24,11 +27,44 @@ pub struct Placement {
     pub live_peak: usize,
 }
 
+/// A buffer of the arena: its number, its size rounded up to the alignment, and when it is alive.
+#[derive(Clone, Copy)]
+struct Tenant {
+    id: usize,
+    size: usize,
+    live: LiveRange,
+}
+
+impl Tenant {
+    /// The number of steps for which it is alive.
+    fn lifetime(&self) -> usize {
+        let LiveRange { first, last } = self.live;
+        last.saturating_sub(first).saturating_add(1)
+    }
+}
+
+/// What is placed first has the greatest rank.
+type Rank = fn(&Tenant) -> (usize, usize);
+
 struct Placed {
     offset: usize,
     end: usize,
     live: LiveRange,
 }
+
+/// Offsets for the tenants in some order.
+struct Fit {
+    /// By position among the tenants.
+    offsets: Vec<usize>,
+    arena: usize,
+    /// The tenant that ends last.
+    top: usize,
+}
+
+/// Steps of fitting that all tries together may take: pairs of buffers looked at.
+const EFFORT: usize = 4_000_000;
+/// Enough tries for a small program.
+const TRIES: usize = 96;
 
 /// Places the buffers of a program under a binding of its symbols.
 ///
@@ -41,7 +77,7 @@ pub fn place(buffers: &[Buffer], bindings: &Bindings) -> Result<Placement, BindE
         .collect::<Result<_, _>>()?;
     let mut offsets = vec![None; buffers.len()];
     let mut scratch = 0usize;
-    let mut arena_buffers: Vec<(usize, usize, LiveRange)> = Vec::new();
+    let mut tenants: Vec<Tenant> = Vec::new();
     for (id, buffer) in buffers.iter().enumerate() {
         let size = bytes[id].next_multiple_of(ALIGNMENT);
         match buffer.home {
@@ -49,30 +85,75 @@ pub fn place(buffers: &[Buffer], bindings: &Bindings) -> Result<Placement, BindE
                 offsets[id] = Some(scratch);
                 scratch = scratch.saturating_add(size);
             }
-            Home::Arena(live) => arena_buffers.push((id, size, live)),
+            Home::Arena(live) => tenants.push(Tenant { id, size, live }),
             Home::Input | Home::Resident | Home::Output | Home::Constant(_) => {}
         }
     }
-    let live_peak = live_peak(&arena_buffers);
-    arena_buffers.sort_by_key(|(id, size, _)| (std::cmp::Reverse(*size), *id));
-    // Sorted by offset, so that the gaps can be read off in one walk.
-    let mut placed: Vec<Placed> = Vec::new();
-    let mut arena = 0;
-    for (id, size, live) in arena_buffers {
-        let offset = best_gap(&placed, size, live);
-        let end = offset.saturating_add(size);
-        arena = arena.max(end);
-        offsets[id] = Some(offset);
-        let at = placed.partition_point(|p| p.offset <= offset);
-        placed.insert(at, Placed { offset, end, live });
+    let live_peak = live_peak(&tenants);
+    let fit = best_fit(&tenants, live_peak);
+    for (tenant, offset) in tenants.iter().zip(&fit.offsets) {
+        offsets[tenant.id] = Some(*offset);
     }
     Ok(Placement {
         offsets,
         bytes,
-        arena,
+        arena: fit.arena,
         scratch,
         live_peak,
     })
+}
+
+/// The first fit that needs no more than `bound`, else the smallest one that was found.
+fn best_fit(tenants: &[Tenant], bound: usize) -> Fit {
+    let ranks: [Rank; 3] = [
+        |t| (t.size, 0),
+        |t| (t.size.saturating_mul(t.lifetime()), t.size),
+        |t| (t.lifetime(), t.size),
+    ];
+    let pairs = tenants.len().saturating_mul(tenants.len()).max(1);
+    let tries = (EFFORT / pairs).clamp(1, TRIES);
+    let mut best: Option<Fit> = None;
+    for rank in ranks {
+        let mut order: Vec<usize> = (0..tenants.len()).collect();
+        order.sort_by_key(|&at| (std::cmp::Reverse(rank(&tenants[at])), at));
+        for _ in 0..tries.div_ceil(ranks.len()) {
+            let found = fit(tenants, &order);
+            let top = found.top;
+            if best.as_ref().is_none_or(|best| found.arena < best.arena) {
+                best = Some(found);
+            }
+            if best.as_ref().is_some_and(|best| best.arena <= bound) {
+                break;
+            }
+            if let Some(at) = order.iter().position(|tenant| *tenant == top) {
+                order[..=at].rotate_right(1);
+            }
+        }
+    }
+    best.unwrap_or_else(|| fit(tenants, &[]))
+}
+
+/// Places the tenants in an order, each where it wastes least.
+fn fit(tenants: &[Tenant], order: &[usize]) -> Fit {
+    // Sorted by offset, so that the gaps can be read off in one walk.
+    let mut placed: Vec<Placed> = Vec::with_capacity(order.len());
+    let mut fit = Fit {
+        offsets: vec![0; tenants.len()],
+        arena: 0,
+        top: 0,
+    };
+    for &tenant in order {
+        let Tenant { size, live, .. } = tenants[tenant];
+        let offset = best_gap(&placed, size, live);
+        let end = offset.saturating_add(size);
+        if end > fit.arena {
+            (fit.arena, fit.top) = (end, tenant);
+        }
+        fit.offsets[tenant] = offset;
+        let at = placed.partition_point(|p| p.offset <= offset);
+        placed.insert(at, Placed { offset, end, live });
+    }
+    fit
 }
 
 /// The start of the smallest gap of at least `size` bytes among the buffers that live at the same time; behind them all if none fits.
@@ -91,19 +172,15 @@ fn best_gap(placed: &[Placed], size: usize, live: LiveRange) -> usize {
     best.map_or(free, |(_, offset)| offset)
 }
 
-fn live_peak(buffers: &[(usize, usize, LiveRange)]) -> usize {
+fn live_peak(tenants: &[Tenant]) -> usize {
     // A sum of live bytes can rise only where a buffer begins.
     let at = |step: usize| {
-        let live = buffers
+        let live = tenants
             .iter()
-            .filter(|(_, _, l)| l.first <= step && step <= l.last);
-        live.fold(0usize, |sum, (_, size, _)| sum.saturating_add(*size))
+            .filter(|t| t.live.first <= step && step <= t.live.last);
+        live.fold(0usize, |sum, t| sum.saturating_add(t.size))
     };
-    buffers
-        .iter()
-        .map(|(_, _, l)| at(l.first))
-        .max()
-        .unwrap_or(0)
+    tenants.iter().map(|t| at(t.live.first)).max().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -149,8 +226,26 @@ mod tests {
     }
 
     #[test]
+    fn a_large_program_is_placed_without_many_tries() {
+        // Forward values that live until their backward step, each beside a short one: largest first alone wastes here.
+        let layers = 600;
+        let buffers: Vec<Buffer> = (0..layers)
+            .flat_map(|i| {
+                let size = 16 * (1 + i * 7 % 13);
+                let value = arena(size, i, 2 * layers - i);
+                [value, arena(3 * size, i, i + 1)]
+            })
+            .collect();
+        let placement = place(&buffers, &Bindings::new()).unwrap();
+        check(&buffers, &placement);
+        assert!(placement.arena * 20 <= placement.live_peak * 21);
+        assert_eq!(place(&buffers, &Bindings::new()).unwrap(), placement);
+    }
+
+    #[test]
     fn random_plans_never_overlap_and_stay_near_the_bound() {
         let mut stream = Stream::new(7, "place", 0);
+        let mut reached = 0;
         for _ in 0..200 {
             let buffers: Vec<Buffer> = (0..1 + stream.below(40))
                 .map(|_| {
@@ -162,7 +257,13 @@ mod tests {
             let placement = place(&buffers, &Bindings::new()).unwrap();
             check(&buffers, &placement);
             assert!(placement.arena >= placement.live_peak);
+            assert!(placement.arena * 10 <= placement.live_peak * 11);
+            reached += usize::from(placement.arena == placement.live_peak);
         }
+        assert!(
+            reached >= 180,
+            "only {reached} of 200 plans reach the bound"
+        );
     }
 
     #[test]
