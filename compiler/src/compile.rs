@@ -9,7 +9,7 @@ use crate::error::CompileError;
 use crate::fusion::{Printed, form};
 use crate::jit::{JitCode, compile_for};
 use crate::kernel::Kernel;
-use crate::lower::{Strips, lower};
+use crate::lower::{MOST_ELEMENTS, Strips, lower};
 use crate::math::wide::Width;
 use crate::options::{FullWidth, Options};
 use crate::passes::live_part;
@@ -147,25 +147,27 @@ fn place(node: &Node) -> String {
     }
 }
 
-/// Refuses the ops that are not lowered yet, by name and line.
-fn lowered_ops(graph: &Graph) -> Result<(), CompileError> {
-    let missing = |node: &Node| {
-        matches!(
-            node.op,
-            Op::Conv(_)
-                | Op::ReduceWindow(_)
-                | Op::ArgWindow(_)
-                | Op::GatherWindow(_)
-                | Op::ScatterWindow(_)
-        )
-    };
-    match graph.nodes().find(|(_, node)| missing(node)) {
-        Some((_, node)) => Err(CompileError::Op {
-            op: node.op.rules().name(),
-            provenance: place(node),
-        }),
-        None => Ok(()),
+/// Refuses windows that are too large to be unrolled, by name and line.
+fn windows(graph: &Graph) -> Result<(), CompileError> {
+    for (_, node) in graph.nodes() {
+        let windows = match &node.op {
+            Op::ReduceWindow(op) => &op.windows,
+            Op::ArgWindow(op) => &op.windows,
+            Op::GatherWindow(op) => &op.windows,
+            Op::ScatterWindow(op) => &op.windows,
+            _ => continue,
+        };
+        let elements = windows.elements().unwrap_or(i64::MAX);
+        if elements > MOST_ELEMENTS {
+            return Err(CompileError::Window {
+                op: node.op.rules().name(),
+                elements,
+                most: MOST_ELEMENTS,
+                provenance: place(node),
+            });
+        }
     }
+    Ok(())
 }
 
 /// The program of a graph, without machine code: enough to know its steps and its memory.
@@ -189,7 +191,7 @@ fn planned(
         name: t.pass,
         time: t.time,
     }));
-    lowered_ops(&optimized.graph)?;
+    windows(&optimized.graph)?;
     let mut clock = Clock::start(phases);
     let requirements = requirements(graph);
     let graph = separate_sinks(&optimized.graph);

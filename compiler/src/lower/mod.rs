@@ -17,6 +17,7 @@ mod product;
 mod scatter;
 mod strips;
 
+pub(crate) use points::MOST_ELEMENTS;
 pub(crate) use strips::Strips;
 
 pub(crate) use product::ProductShape;

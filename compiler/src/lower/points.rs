@@ -14,8 +14,10 @@ use std::collections::HashMap;
 
 mod masks;
 mod scatter;
+mod windows;
 
 pub(super) use scatter::{ScatterPoints, evaluate_scatter};
+pub(crate) use windows::MOST_ELEMENTS;
 
 /// A value, in an order in which every operand comes first.
 #[derive(Clone, Debug)]
@@ -283,6 +285,10 @@ impl<'g> Evaluator<'g> {
             Op::Pad(pad) => return self.pad(node, pad, index, predicate),
             Op::Concat(concat) => return self.concat(node, concat, index, predicate),
             Op::Gather(gather) => return self.gather(node, gather, index, predicate),
+            Op::ReduceWindow(op) => return self.reduce_window(node, op, index, predicate),
+            Op::ArgWindow(op) => return self.arg_window(node, op, index, predicate),
+            Op::GatherWindow(op) => return self.gather_window(node, op, index, predicate),
+            Op::ScatterWindow(op) => return self.scatter_window(node, op, index, predicate),
             Op::RngBits(_) => {
                 let position = linear(index, &node.ty.shape);
                 let position = self.bind(DType::I64, Expr::Index(position));
@@ -305,11 +311,7 @@ impl<'g> Evaluator<'g> {
             | Op::Require(_)
             | Op::Scatter(_)
             | Op::Dot(_)
-            | Op::Conv(_)
-            | Op::ReduceWindow(_)
-            | Op::ArgWindow(_)
-            | Op::GatherWindow(_)
-            | Op::ScatterWindow(_) => {
+            | Op::Conv(_) => {
                 return Err(self.missing(id, "it has no memory and is no expression"));
             }
         };
