@@ -119,7 +119,7 @@ impl Conv {
                 Refusal::new(
                     Kind::Shape,
                     format!(
-                        "`conv` in {} groups: {extent} {what} of {ty} are not {} times as many",
+                        "`conv` in {} groups: {extent} {what} of {ty} are no multiple of {}",
                         groups.count, groups.count
                     ),
                 )
