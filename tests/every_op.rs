@@ -25,6 +25,7 @@ const WITHOUT_CODE: &[&str] = &[
     "argmin_window",
     "gather_window",
     "scatter_window",
+    "cumulative",
 ];
 
 #[test]
@@ -88,6 +89,7 @@ fn kind(op: &Op) -> String {
         Op::Reduce(reduce) => format!(" {:?}", reduce.kind),
         Op::Scatter(scatter) => format!(" {:?}", scatter.kind),
         Op::ReduceWindow(reduce) => format!(" {:?}", reduce.kind),
+        Op::Cumulative(cumulative) => format!(" {:?}", cumulative.kind),
         _ => String::new(),
     }
 }

@@ -154,6 +154,7 @@ fn lowered_ops(graph: &Graph) -> Result<(), CompileError> {
                 | Op::ArgWindow(_)
                 | Op::GatherWindow(_)
                 | Op::ScatterWindow(_)
+                | Op::Cumulative(_)
         )
     };
     match graph.nodes().find(|(_, node)| missing(node)) {

@@ -1,7 +1,7 @@
 //! When a result of machine code is right: bit for bit what other code for the same graph gives, and for each op what the interpreter
 //! gives on the same operands, within the bounds of the design.
 
-use kiln_ir::ops::{Binary, Op, ReduceKind, ScatterKind, Unary, WindowKind};
+use kiln_ir::ops::{Binary, CumulativeKind, Op, ReduceKind, ScatterKind, Unary, WindowKind};
 use kiln_ir::{Array, Bindings, DType, TensorType, Values};
 
 /// The first place where two arrays differ, a NaN being a NaN.
@@ -125,6 +125,16 @@ fn bound(
             let count: usize = dot.contract.0.iter().map(|a| from[*a]).product();
             let (magnitude, epsilon) = absolute(count, op, dot.accumulator(ty.dtype));
             Bound::Sum { magnitude, epsilon }
+        }
+        Op::Cumulative(cumulative) if float => {
+            let count = operands[0].1.shape()[cumulative.axis];
+            let accumulate = cumulative.accumulator(ty.dtype);
+            let (magnitude, epsilon) = absolute(count, op, accumulate);
+            match cumulative.kind {
+                CumulativeKind::Sum => Bound::Sum { magnitude, epsilon },
+                CumulativeKind::Prod => Bound::Product { magnitude, epsilon },
+                CumulativeKind::Max => Bound::Exact,
+            }
         }
         Op::Conv(conv) if float => {
             let from = operands[1].1.shape();

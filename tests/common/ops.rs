@@ -5,8 +5,8 @@ use super::data::{Kind, bytes, random};
 use super::generate::DTYPES;
 use kiln_ir::ops::{
     Arg, ArgKind, ArgWindow, Bitcast, Broadcast, Concat, Constant, Conv, ConvGroups, Convert,
-    Dense, Dot, Gather, GatherWindow, Iota, Op, Pad, Reduce, ReduceWindow, Reshape, Reverse,
-    Scatter, ScatterWindow, Slice, Transpose, WindowAxis, Windows,
+    Cumulative, Dense, Dot, Gather, GatherWindow, Iota, Op, Pad, Reduce, ReduceWindow, Reshape,
+    Reverse, Scatter, ScatterWindow, Slice, Transpose, WindowAxis, Windows,
 };
 use kiln_ir::{DType, Dim, OutOfRange, Shape, TensorType};
 
@@ -310,6 +310,23 @@ pub fn cases(op: &Op, dtype: DType) -> Vec<Case> {
                 Some(of(scatter.into(), &[values, index]))
             })
             .collect(),
+        Op::Cumulative(op) => {
+            let mut all = Vec::new();
+            for axis in [0, 1] {
+                for (reverse, accumulate) in [(false, None), (true, None), (true, Some(DType::F64))]
+                {
+                    let op = Cumulative {
+                        kind: op.kind,
+                        axis,
+                        reverse,
+                        accumulate,
+                    };
+                    all.push(one(op.into()));
+                    all.push(of(op.into(), &[ty(dtype, &["3", "b", "2"])]));
+                }
+            }
+            all
+        }
         Op::RngBits(_) => {
             let words = TensorType::new(DType::U32, [2]);
             vec![of(op.clone(), &[words.clone(), words])]

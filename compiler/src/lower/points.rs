@@ -309,7 +309,8 @@ impl<'g> Evaluator<'g> {
             | Op::ReduceWindow(_)
             | Op::ArgWindow(_)
             | Op::GatherWindow(_)
-            | Op::ScatterWindow(_) => {
+            | Op::ScatterWindow(_)
+            | Op::Cumulative(_) => {
                 return Err(self.missing(id, "it has no memory and is no expression"));
             }
         };

@@ -2,9 +2,9 @@
 
 use crate::{f32s, floats, ints};
 use kiln_ir::ops::{
-    Arg, ArgKind, ArgWindow, Broadcast, Concat, Conv, ConvAxes, ConvGroups, Dot, Gather,
-    GatherWindow, Iota, Pad, Reduce, ReduceWindow, Reshape, Reverse, Scatter, ScatterWindow, Slice,
-    Transpose, WindowAxis, WindowKind, Windows,
+    Arg, ArgKind, ArgWindow, Broadcast, Concat, Conv, ConvAxes, ConvGroups, Cumulative,
+    CumulativeKind, Dot, Gather, GatherWindow, Iota, Pad, Reduce, ReduceWindow, Reshape, Reverse,
+    Scatter, ScatterWindow, Slice, Transpose, WindowAxis, WindowKind, Windows,
 };
 use kiln_ir::{
     Array, Bindings, Builder, DType, Dim, EvalError, Graph, Location, Node, NodeId, Op, Origin,
@@ -185,6 +185,16 @@ fn hostile() -> Vec<Op> {
         }
     }
     ops.extend(hostile_windows());
+    for axis in [0, 1, huge] {
+        ops.extend(CumulativeKind::ALL.map(|kind| {
+            Op::from(Cumulative {
+                kind,
+                axis,
+                reverse: axis == 0,
+                accumulate: (axis == 1).then_some(DType::F64),
+            })
+        }));
+    }
     for out_of_range in OutOfRange::ALL {
         for axis in [0, 1, 2, huge] {
             ops.push(Gather { axis, out_of_range }.into());
