@@ -128,7 +128,8 @@ pub(crate) fn through(
         | Op::ReduceWindow(_)
         | Op::ArgWindow(_)
         | Op::GatherWindow(_)
-        | Op::ScatterWindow(_) => return None,
+        | Op::ScatterWindow(_)
+        | Op::Cumulative(_) => return None,
     };
     Some((operand, moved))
 }

@@ -147,14 +147,20 @@ fn place(node: &Node) -> String {
     }
 }
 
-/// Refuses windows that are too large to be unrolled, by name and line.
-fn windows(graph: &Graph) -> Result<(), CompileError> {
+/// Refuses what has no code, by name and line: running sums, and windows that are too large to be unrolled.
+fn with_code(graph: &Graph) -> Result<(), CompileError> {
     for (_, node) in graph.nodes() {
         let windows = match &node.op {
             Op::ReduceWindow(op) => &op.windows,
             Op::ArgWindow(op) => &op.windows,
             Op::GatherWindow(op) => &op.windows,
             Op::ScatterWindow(op) => &op.windows,
+            Op::Cumulative(_) => {
+                return Err(CompileError::Op {
+                    op: node.op.rules().name(),
+                    provenance: place(node),
+                });
+            }
             _ => continue,
         };
         let elements = windows.elements().unwrap_or(i64::MAX);
@@ -191,7 +197,7 @@ fn planned(
         name: t.pass,
         time: t.time,
     }));
-    windows(&optimized.graph)?;
+    with_code(&optimized.graph)?;
     let mut clock = Clock::start(phases);
     let requirements = requirements(graph);
     let graph = separate_sinks(&optimized.graph);

@@ -87,6 +87,15 @@ impl Attributes {
         )
     }
 
+    /// These and a flag, which is only there where it is set.
+    pub fn with_flag(self, name: &str, set: bool) -> Self {
+        if set {
+            self.with(name, Value::Word("true".into()))
+        } else {
+            self
+        }
+    }
+
     /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.0.iter().map(|(n, v)| (n.as_str(), v))
@@ -126,6 +135,18 @@ impl Attributes {
             self.word(name).map(Some)
         } else {
             Ok(None)
+        }
+    }
+
+    /// Takes out a flag: `true`, or no such attribute.
+    pub fn flag(&mut self, name: &str) -> Result<bool, AttributeError> {
+        match self.optional_word(name)?.as_deref() {
+            None => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(AttributeError {
+                name: name.into(),
+                expected: "true, or no such attribute".into(),
+            }),
         }
     }
 

@@ -55,7 +55,7 @@ pub use eval::{Step, eval};
 pub use graph::{Graph, Node, Output, Role, Slot, Update};
 pub use ids::{Axis, BufferId, KernelId, NodeId};
 pub use init::{Init, UnknownInit};
-pub use ops::{Op, OutOfRange, ReduceKind, ScatterKind, WindowKind};
+pub use ops::{CumulativeKind, Op, OutOfRange, ReduceKind, ScatterKind, WindowKind};
 pub use provenance::{Location, Origin, Provenance};
 pub use sampler::Sampler;
 pub use serial::SerialError;

@@ -33,7 +33,7 @@ pub use contraction::{
 pub use indexing::{Gather, OutOfRange, Scatter, ScatterKind};
 pub use movement::{Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose};
 pub use random::RngBits;
-pub use reduction::{Arg, ArgKind, Reduce, ReduceKind};
+pub use reduction::{Arg, ArgKind, Cumulative, CumulativeKind, Reduce, ReduceKind};
 pub use scalar::{Binary, Bitcast, Compare, Convert, Fma, Require, Select, StopGradient, Unary};
 pub use source::Source;
 pub use window::{
@@ -168,6 +168,7 @@ op_list!(
     ArgWindow,
     GatherWindow,
     ScatterWindow,
+    Cumulative,
 );
 
 impl Op {

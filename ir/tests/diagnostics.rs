@@ -173,3 +173,42 @@ fn literals_types_and_initialisers_that_do_not_exist_are_mistakes() {
         assert!(text.contains(words), "{words} is not in\n{text}");
     }
 }
+
+#[test]
+fn a_kernel_that_is_too_large_is_reported_at_the_users_line() {
+    let g = Builder::new("m");
+    let x = g.input("x", DType::F32, (g.dim("b"), 5, 5, 1));
+    let w = g.param("w", [7, 7, 1, 8], Init::zeros());
+    let line = line!() + 3;
+    let pooled = {
+        let _scope = g.scope("stem");
+        let y = x.conv(w, &kiln_ir::ConvOptions::default());
+        // Poison spreads in silence, through pools and gradients too.
+        y.mean_pool(&kiln_ir::PoolOptions::of(&[2]))
+    };
+    let _ = grad(pooled.sum(), &[w]);
+    let found = mistakes(g);
+    assert_eq!(
+        found.to_string(),
+        format!(
+            "error[shape]: `conv` along spatial axis 0: a window of 7 is larger than the operand of 5\n  \
+             --> ir/tests/diagnostics.rs:{line}:19   in \"stem\"\n   \
+             = lhs: f32[b, 5, 5, 1] from ir/tests/diagnostics.rs:{}:15\n   \
+             = rhs: f32[7, 7, 1, 8] from ir/tests/diagnostics.rs:{}:15\n   \
+             = help: pad by 2 more, or take a window of at most 5",
+            line - 5,
+            line - 4,
+        )
+    );
+    let g = Builder::new("m");
+    let x = g.input("x", DType::F32, [2, 5, 1]);
+    let options = kiln_ir::ConvOptions {
+        stride: vec![1, 2],
+        ..kiln_ir::ConvOptions::default()
+    };
+    let line = line!() + 1;
+    let _ = x.conv(x, &options);
+    let found = mistakes(g);
+    assert_eq!(found.0[0].location.line, line);
+    assert_eq!(&*found.0[0].location.file, "ir/tests/diagnostics.rs");
+}

@@ -1,7 +1,7 @@
 //! When a result of machine code is right: bit for bit what other code for the same graph gives, and for each op what the interpreter
 //! gives on the same operands, within the bounds of the design.
 
-use kiln_ir::ops::{Binary, Op, ReduceKind, ScatterKind, Unary};
+use kiln_ir::ops::{Binary, CumulativeKind, Op, ReduceKind, ScatterKind, Unary, WindowKind};
 use kiln_ir::{Array, Bindings, DType, TensorType, Values};
 
 /// The first place where two arrays differ, a NaN being a NaN.
@@ -124,6 +124,39 @@ fn bound(
             let from = operands[0].1.shape();
             let count: usize = dot.contract.0.iter().map(|a| from[*a]).product();
             let (magnitude, epsilon) = absolute(count, op, dot.accumulator(ty.dtype));
+            Bound::Sum { magnitude, epsilon }
+        }
+        Op::Cumulative(cumulative) if float => {
+            let count = operands[0].1.shape()[cumulative.axis];
+            let accumulate = cumulative.accumulator(ty.dtype);
+            let (magnitude, epsilon) = absolute(count, op, accumulate);
+            match cumulative.kind {
+                CumulativeKind::Sum => Bound::Sum { magnitude, epsilon },
+                CumulativeKind::Prod => Bound::Product { magnitude, epsilon },
+                CumulativeKind::Max => Bound::Exact,
+            }
+        }
+        Op::Conv(conv) if float => {
+            let from = operands[1].1.shape();
+            let count = conv
+                .axes
+                .rhs
+                .spatial
+                .iter()
+                .map(|a| from[*a])
+                .product::<usize>()
+                * from[conv.axes.rhs.input];
+            let (magnitude, epsilon) = absolute(count, op, conv.accumulator(ty.dtype));
+            Bound::Sum { magnitude, epsilon }
+        }
+        Op::ReduceWindow(reduce) if float && reduce.kind == WindowKind::Sum => {
+            let count = reduce.windows.elements().expect("a window") as usize;
+            let (magnitude, epsilon) = absolute(count, op, reduce.accumulator(ty.dtype));
+            Bound::Sum { magnitude, epsilon }
+        }
+        Op::ScatterWindow(scatter) if float => {
+            let count = scatter.windows.elements().expect("a window") as usize;
+            let (magnitude, epsilon) = absolute(count, op, ty.dtype);
             Bound::Sum { magnitude, epsilon }
         }
         Op::Scatter(scatter) if float && scatter.kind == ScatterKind::Add => {

@@ -88,6 +88,7 @@ pub(super) fn is_cheap(op: &Op) -> bool {
         | Op::ReduceWindow(_)
         | Op::ArgWindow(_)
         | Op::GatherWindow(_)
-        | Op::ScatterWindow(_) => false,
+        | Op::ScatterWindow(_)
+        | Op::Cumulative(_) => false,
     }
 }

@@ -50,7 +50,8 @@ pub(super) fn is_free(node: &Node) -> bool {
         | Op::ReduceWindow(_)
         | Op::ArgWindow(_)
         | Op::GatherWindow(_)
-        | Op::ScatterWindow(_) => false,
+        | Op::ScatterWindow(_)
+        | Op::Cumulative(_) => false,
     }
 }
 
@@ -90,7 +91,8 @@ pub(super) fn scalars(graph: &Graph) -> Vec<bool> {
             | Op::ReduceWindow(_)
             | Op::ArgWindow(_)
             | Op::GatherWindow(_)
-            | Op::ScatterWindow(_) => None,
+            | Op::ScatterWindow(_)
+            | Op::Cumulative(_) => None,
         };
         let below: Option<usize> = node
             .operands

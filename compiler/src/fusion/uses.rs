@@ -120,7 +120,8 @@ impl<'g> Former<'g> {
             | Op::ReduceWindow(_)
             | Op::ArgWindow(_)
             | Op::GatherWindow(_)
-            | Op::ScatterWindow(_) => memory(read(counters(from.len()), from)),
+            | Op::ScatterWindow(_)
+            | Op::Cumulative(_) => memory(read(counters(from.len()), from)),
             // A view that is stored as such: its operand is what the movement reaches.
             Op::Broadcast(_)
             | Op::Reshape(_)

@@ -311,7 +311,8 @@ impl<'g> Evaluator<'g> {
             | Op::Require(_)
             | Op::Scatter(_)
             | Op::Dot(_)
-            | Op::Conv(_) => {
+            | Op::Conv(_)
+            | Op::Cumulative(_) => {
                 return Err(self.missing(id, "it has no memory and is no expression"));
             }
         };

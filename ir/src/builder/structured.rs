@@ -5,8 +5,8 @@ use super::tensor::{Operand, Tensor, broadcast_shapes};
 use crate::dim::Dim;
 use crate::dtype::DType;
 use crate::ops::{
-    Arg, ArgKind, Bitcast, Concat, Fma, Gather, OutOfRange, Pad, Require, Reverse, RngBits,
-    Scatter, ScatterKind,
+    Arg, ArgKind, Bitcast, Concat, Cumulative, CumulativeKind, Fma, Gather, OutOfRange, Pad,
+    Require, Reverse, RngBits, Scatter, ScatterKind,
 };
 use crate::types::Shape;
 
@@ -88,6 +88,30 @@ impl<'g> Tensor<'g> {
         let mut axes = axes.to_vec();
         axes.sort_unstable();
         self.builder.push(Reverse { axes }, &[self])
+    }
+
+    /// Each element combined with all before it along `axis`.
+    #[track_caller]
+    pub fn cumulative(self, kind: CumulativeKind, axis: usize) -> Self {
+        let cumulative = Cumulative {
+            kind,
+            axis,
+            reverse: false,
+            accumulate: None,
+        };
+        self.builder.push(cumulative, &[self])
+    }
+
+    /// Each element combined with all behind it along `axis`.
+    #[track_caller]
+    pub fn cumulative_from_end(self, kind: CumulativeKind, axis: usize) -> Self {
+        let cumulative = Cumulative {
+            kind,
+            axis,
+            reverse: true,
+            accumulate: None,
+        };
+        self.builder.push(cumulative, &[self])
     }
 
     /// The index of the largest element along `axis`, which disappears, as i64. The first of equal ones; NaN wins.

@@ -137,6 +137,17 @@ impl PoolOptions {
 impl<'g> Tensor<'g> {
     /// The convolution with `kernel`, along all axes but batch and features: 1 to 3 of them. Deep learning's convolution, which does not
     /// reverse the kernel.
+    ///
+    /// ```
+    /// use kiln_ir::{Builder, ConvOptions, DType, Init, Padding, PoolOptions};
+    ///
+    /// let g = Builder::new("stem");
+    /// let x = g.input("x", DType::F32, (g.dim("b"), 28, 28, 1));
+    /// let w = g.param("w", [3, 3, 1, 32], Init::uniform(0.1));
+    /// let options = ConvOptions { padding: Padding::Same, ..ConvOptions::default() };
+    /// let y = x.conv(w, &options).maximum(0.0).max_pool(&PoolOptions::of(&[2]));
+    /// assert_eq!(y.ty().unwrap().to_string(), "f32[b, 14, 14, 32]");
+    /// ```
     #[track_caller]
     pub fn conv(self, kernel: Tensor<'g>, options: &ConvOptions) -> Self {
         let (Some(lhs), Some(rhs)) = (self.ty(), kernel.ty()) else {

@@ -17,8 +17,10 @@ use crate::types::{Shape, TensorType};
 use serde::{Deserialize, Serialize};
 
 mod arg;
+mod cumulative;
 
 pub use arg::{Arg, ArgKind};
+pub use cumulative::{Cumulative, CumulativeKind};
 
 /// How elements are combined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use crate::check::Case;
 use kiln_ir::DType;
-use kiln_ir::ops::ReduceKind;
+use kiln_ir::ops::{CumulativeKind, ReduceKind};
 
 const RANGE: (f64, f64) = (-1.0, 1.0);
 
@@ -22,6 +22,7 @@ pub(crate) fn cases() -> Vec<Case> {
             }));
         }
     }
+    all.extend(cumulative());
     all.push(Case::new("reduce sum", &[&[3, 4]], RANGE, |p| {
         p[0].mean().exp()
     }));
@@ -50,6 +51,42 @@ fn products() -> Vec<Case> {
         })
         .declared(&[&["b", "2", "t"]]),
     );
+    all
+}
+
+fn cumulative() -> Vec<Case> {
+    let mut all = Vec::new();
+    for axis in [0, 1, 2] {
+        for (name, kind) in [
+            ("cumulative sum", CumulativeKind::Sum),
+            ("cumulative prod", CumulativeKind::Prod),
+            ("cumulative max", CumulativeKind::Max),
+        ] {
+            let sizes: &[&[i64]] = &[&[2, 3, 2]];
+            all.push(Case::new(name, sizes, RANGE, move |p| {
+                p[0].cumulative(kind, axis).exp()
+            }));
+            all.push(
+                Case::new(name, sizes, RANGE, move |p| {
+                    p[0].cumulative_from_end(kind, axis).exp()
+                })
+                .declared(&[&["a", "b", "c"]]),
+            );
+        }
+    }
+    // No zero, one zero and two of them.
+    for row in [
+        [0.5, 2.0, -1.5, 0.7],
+        [0.5, 0.0, -1.5, 0.7],
+        [0.0, 2.0, 0.0, 0.7],
+    ] {
+        all.push(
+            Case::new("cumulative prod", &[&[4]], RANGE, |p| {
+                p[0].cumulative(CumulativeKind::Prod, 0).exp()
+            })
+            .at(&[&row]),
+        );
+    }
     all
 }
 

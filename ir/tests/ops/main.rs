@@ -1,5 +1,6 @@
 //! What ops compute, op by op, through the interpreter: plain values, the odd cases of the design, and graphs that make no sense.
 
+mod conv;
 mod indexing;
 mod malformed;
 mod movement;
@@ -8,6 +9,7 @@ mod random;
 mod reduction;
 mod refusals;
 mod scalar;
+mod window;
 
 use kiln_ir::{Array, Builder, DType, Dim, EvalError, Shape, Tensor, Values, eval};
 

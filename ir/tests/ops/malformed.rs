@@ -2,8 +2,9 @@
 
 use crate::{f32s, floats, ints};
 use kiln_ir::ops::{
-    Arg, ArgKind, Broadcast, Concat, Dot, Gather, Iota, Pad, Reduce, Reshape, Reverse, Scatter,
-    Slice, Transpose,
+    Arg, ArgKind, ArgWindow, Broadcast, Concat, Conv, ConvAxes, ConvGroups, Cumulative,
+    CumulativeKind, Dot, Gather, GatherWindow, Iota, Pad, Reduce, ReduceWindow, Reshape, Reverse,
+    Scatter, ScatterWindow, Slice, Transpose, WindowAxis, WindowKind, Windows,
 };
 use kiln_ir::{
     Array, Bindings, Builder, DType, Dim, EvalError, Graph, Location, Node, NodeId, Op, Origin,
@@ -27,6 +28,10 @@ fn pool() -> Vec<(TensorType, Array)> {
         ints(DType::I64, &[3], &[-1, i64::MAX, 1]),
         ints(DType::U32, &[2], &[0, 7]),
         ints(DType::Bool, &[2, 2], &[0, 1, 1, 0]),
+        // What convolutions and windows fit.
+        f32s(&[2], &[5.0, 7.0]),
+        ints(DType::U8, &[2], &[1, 255]),
+        f32s(&[1, 1, 1], &[3.0]),
     ]
     .map(typed)
     .to_vec()
@@ -179,6 +184,17 @@ fn hostile() -> Vec<Op> {
             );
         }
     }
+    ops.extend(hostile_windows());
+    for axis in [0, 1, huge] {
+        ops.extend(CumulativeKind::ALL.map(|kind| {
+            Op::from(Cumulative {
+                kind,
+                axis,
+                reverse: axis == 0,
+                accumulate: (axis == 1).then_some(DType::F64),
+            })
+        }));
+    }
     for out_of_range in OutOfRange::ALL {
         for axis in [0, 1, 2, huge] {
             ops.push(Gather { axis, out_of_range }.into());
@@ -190,6 +206,115 @@ fn hostile() -> Vec<Op> {
                 }
                 .into()
             }));
+        }
+    }
+    ops
+}
+
+/// Convolutions and windows with numbers that no builder would make.
+fn hostile_windows() -> Vec<Op> {
+    let mut ops = Vec::new();
+    let numbers = [
+        [0, 0, 0, 1, 1],
+        [1, 0, 0, 0, 1],
+        [1, 0, 0, 1, 0],
+        [-1, 1, 1, 1, 1],
+        [i64::MAX, 0, 0, 1, 1],
+        [i64::MIN, 0, 0, 1, 1],
+        [1, i64::MAX, i64::MAX, 1, 1],
+        [1, i64::MIN, i64::MAX, 1, 1],
+        [1, i64::MIN, i64::MIN, 1, 1],
+        [1, 0, 0, i64::MAX, 1],
+        [1, 0, 0, 1, i64::MAX],
+        [1, 0, 1 << 40, 1, 1],
+        [1, -(1 << 40), 1 << 40, 1, 1],
+        [1 << 31, 1 << 40, 1 << 40, 1 << 31, 1 << 31],
+        [1 << 31, 1, 1, 1 << 31, 1],
+    ];
+    let axis = |[stride, low, high, base_dilation, window_dilation]: [i64; 5]| WindowAxis {
+        stride,
+        low: Dim::from(low),
+        high: Dim::from(high),
+        base_dilation,
+        window_dilation,
+    };
+    let mut axes: Vec<Vec<WindowAxis>> = numbers.map(|n| vec![axis(n)]).to_vec();
+    axes.push(vec![]);
+    axes.push(vec![WindowAxis::default(); 2]);
+    axes.push(vec![WindowAxis {
+        low: Dim::symbol("unbound"),
+        ..WindowAxis::default()
+    }]);
+    axes.push(vec![WindowAxis {
+        high: &Dim::symbol("b") - &Dim::from(1),
+        ..WindowAxis::default()
+    }]);
+    for axes in axes {
+        for sizes in [
+            vec![],
+            vec![0],
+            vec![-1],
+            vec![2],
+            vec![i64::MAX],
+            vec![1 << 32, 1 << 32],
+        ] {
+            let windows = Windows {
+                sizes,
+                axes: axes.clone(),
+            };
+            ops.extend(WindowKind::ALL.map(|kind| {
+                let windows = windows.clone();
+                Op::from(ReduceWindow {
+                    kind,
+                    windows,
+                    accumulate: None,
+                })
+            }));
+            ops.push(
+                ArgWindow {
+                    kind: ArgKind::Max,
+                    windows: windows.clone(),
+                }
+                .into(),
+            );
+            ops.push(
+                GatherWindow {
+                    windows: windows.clone(),
+                }
+                .into(),
+            );
+            for extent in [2, 0, -3, i64::MAX] {
+                ops.push(
+                    ScatterWindow {
+                        shape: Shape::from([extent]),
+                        windows: windows.clone(),
+                    }
+                    .into(),
+                );
+            }
+        }
+        for (count, reverse) in [
+            (1, true),
+            (0, false),
+            (-1, false),
+            (i64::MAX, true),
+            (i64::MIN, false),
+        ] {
+            for batch in [0, 1, usize::MAX] {
+                let mut conv = Conv {
+                    axes: ConvAxes::channels_last(1),
+                    window: axes.clone(),
+                    reverse,
+                    groups: ConvGroups::batches(count),
+                    accumulate: None,
+                };
+                conv.axes.lhs.batch = batch;
+                ops.push(conv.clone().into());
+                conv.groups = ConvGroups::features(count);
+                ops.push(conv.clone().into());
+                conv.axes.rhs.spatial = vec![0; 5];
+                ops.push(conv.into());
+            }
         }
     }
     ops

@@ -2,7 +2,7 @@
 
 use crate::{evaluate, f32s, floats, ints, own_shapes, result};
 use kiln_ir::ops::{Op, Reduce};
-use kiln_ir::{Attributes, DType, ReduceKind, TensorType};
+use kiln_ir::{Attributes, CumulativeKind, DType, Graph, ReduceKind, TensorType};
 
 #[test]
 fn products() {
@@ -186,4 +186,57 @@ fn sums_and_products_that_choose_f64() {
     let graph = g.finish().unwrap();
     let op = |i: usize| graph.node(graph.outputs()[i].node).map(|n| n.op.clone());
     assert_eq!(op(0), op(1));
+}
+
+#[test]
+fn running_sums_products_and_maxima() {
+    let nan = f64::NAN;
+    let x = f32s(&[2, 3], &[1.0, 3.0, 2.0, -4.0, 5.0, nan]);
+    let along = |kind, axis, reverse| {
+        let found = result(std::slice::from_ref(&x), |_, t| {
+            if reverse {
+                t[0].cumulative_from_end(kind, axis)
+            } else {
+                t[0].cumulative(kind, axis)
+            }
+        });
+        format!("{:?}", found.floats().unwrap())
+    };
+    assert_eq!(
+        along(CumulativeKind::Sum, 1, false),
+        "[1.0, 4.0, 6.0, -4.0, 1.0, NaN]"
+    );
+    assert_eq!(
+        along(CumulativeKind::Sum, 1, true),
+        "[6.0, 5.0, 2.0, NaN, NaN, NaN]"
+    );
+    assert_eq!(
+        along(CumulativeKind::Prod, 0, false),
+        "[1.0, 3.0, 2.0, -4.0, 15.0, NaN]"
+    );
+    assert_eq!(
+        along(CumulativeKind::Max, 0, true),
+        "[1.0, 5.0, NaN, -4.0, 5.0, NaN]"
+    );
+    let wrapped = result(&[ints(DType::I8, &[3], &[100, 100, 100])], |_, t| {
+        t[0].cumulative(CumulativeKind::Sum, 0)
+    });
+    assert_eq!(wrapped, ints(DType::I8, &[3], &[100, -56, 44]));
+    let none = result(&[f32s(&[2, 0], &[])], |_, t| {
+        t[0].cumulative(CumulativeKind::Prod, 1)
+    });
+    assert_eq!(none, f32s(&[2, 0], &[]));
+}
+
+#[test]
+fn running_ops_read_back_from_the_text() {
+    let text = "kiln 1\ngraph @c<b>(%x: f32[b, 3]) {\n  %0: f32[b, 3] = cumulative %x {kind = sum, axis = [1]}\n  \
+                %1: f32[b, 3] = cumulative %0 {kind = prod, axis = [0], reverse = true, accumulate = f64}\n  return %1\n}\n";
+    assert_eq!(Graph::parse(text).unwrap().to_string(), text);
+    let wrong = text.replace("kind = sum", "kind = any");
+    let said = Graph::parse(&wrong).unwrap_err().to_string();
+    assert_eq!(
+        said,
+        "3:34: `cumulative`: attribute `kind`: expected sum, prod or max"
+    );
 }

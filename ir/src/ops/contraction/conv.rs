@@ -65,16 +65,7 @@ impl Conv {
                         .into(),
                 })?;
             let window = parse_axes(attributes, axes.lhs.spatial.len(), &NAMES)?;
-            let reverse = match attributes.optional_word("reverse")?.as_deref() {
-                None => false,
-                Some("true") => true,
-                Some(_) => {
-                    return Err(AttributeError {
-                        name: "reverse".into(),
-                        expected: "true, or no such attribute".into(),
-                    });
-                }
-            };
+            let reverse = attributes.flag("reverse")?;
             Ok(Self {
                 axes,
                 window,
@@ -119,7 +110,7 @@ impl Conv {
                 Refusal::new(
                     Kind::Shape,
                     format!(
-                        "`conv` in {} groups: {extent} {what} of {ty} are not {} times as many",
+                        "`conv` in {} groups: {extent} {what} of {ty} are no multiple of {}",
                         groups.count, groups.count
                     ),
                 )
@@ -379,11 +370,7 @@ impl Rules for Conv {
         let dims = Value::Word(self.axes.to_string());
         let attributes = Attributes::none().with("dims", dims);
         let attributes = print_axes(attributes, &self.window, &NAMES);
-        let attributes = if self.reverse {
-            attributes.with("reverse", Value::Word("true".into()))
-        } else {
-            attributes
-        };
+        let attributes = attributes.with_flag("reverse", self.reverse);
         accumulate::print(self.groups.print(attributes), self.accumulate)
     }
 }

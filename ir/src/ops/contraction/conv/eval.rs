@@ -14,6 +14,9 @@ pub(super) struct Pairs<'e> {
     rhs_strides: Vec<usize>,
     /// The kernel's spatial extents.
     kernel: Vec<usize>,
+    /// The index along each spatial axis of every element of the window, in row-major order; none where no input feature can meet. There
+    /// are no more of them than the kernel has elements.
+    elements: Vec<Vec<usize>>,
     /// The low padding of each spatial axis.
     low: Vec<i64>,
     /// Extents within one group.
@@ -33,13 +36,20 @@ impl<'e> Pairs<'e> {
         let count = usize::try_from(groups.count).unwrap_or(1).max(1);
         let part = |extent: usize, split: bool| if split { extent / count } else { extent };
         let low = conv.window.iter().map(|a| a.low.eval(cx.bindings));
+        let kernel: Vec<usize> = axes.rhs.spatial.iter().map(|a| rhs[*a]).collect();
+        let elements = if rhs.contains(&0) {
+            0
+        } else {
+            kernel.iter().product()
+        };
         Ok(Self {
             conv,
             lhs,
             out: cx.shape,
             lhs_strides: Array::strides(lhs),
             rhs_strides: Array::strides(rhs),
-            kernel: axes.rhs.spatial.iter().map(|a| rhs[*a]).collect(),
+            elements: (0..elements).map(|k| Array::unravel(k, &kernel)).collect(),
+            kernel,
             low: low.collect::<Result<_, _>>()?,
             batch: part(lhs[axes.lhs.batch], groups.lhs == DataRole::Batch),
             input: part(lhs[axes.lhs.feature], groups.lhs == DataRole::Feature),
@@ -68,16 +78,8 @@ impl<'e> Pairs<'e> {
             KernelRole::Input => group * self.input * rs[axes.rhs.input],
             KernelRole::Output => group * self.output * rs[axes.rhs.output],
         };
-        // Without input features nothing meets, however large the kernel.
-        let elements = match self.input {
-            0 => 0,
-            _ => self
-                .kernel
-                .iter()
-                .fold(1, |n: usize, d| n.saturating_mul(*d)),
-        };
-        for k in 0..elements {
-            let Some((l, r)) = self.spatial(&at, &Array::unravel(k, &self.kernel)) else {
+        for k in &self.elements {
+            let Some((l, r)) = self.spatial(&at, k) else {
                 continue;
             };
             for c in 0..self.input {
