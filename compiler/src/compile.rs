@@ -111,6 +111,7 @@ fn without_code(program: &Program, kernels: &[Kernel]) -> Option<DType> {
     });
     let products = program.steps.iter().filter_map(|step| match step {
         Step::Product(product) => Some(product.dtype),
+        Step::Convolution(convolution) => Some(convolution.dtype),
         Step::Kernel(_) | Step::Guard(_) => None,
     });
     values

@@ -12,10 +12,12 @@ use crate::types::TensorType;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
+mod convolution;
 mod place;
 mod text;
 mod verify;
 
+pub use convolution::{Convolution, Summation, View, WindowAxis};
 pub use place::{ALIGNMENT, Placement, place};
 pub use verify::{ProgramError, ProgramErrors, Rule};
 
@@ -123,13 +125,15 @@ impl LiveRange {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[expect(
     clippy::large_enum_variant,
-    reason = "a program has hundreds of steps at most, and most of the large ones are products"
+    reason = "a program has hundreds of steps at most, and most of the large ones are products and convolutions"
 )]
 pub enum Step {
     /// Calls a kernel over the whole of its outermost loop, which may be shared out among threads.
     Kernel(Launch),
     /// A matrix product, panel by panel, each followed by the epilogue's share while it is in cache.
     Product(Product),
+    /// A convolution, a few rows at a time, each followed by the epilogue's share while it is in cache.
+    Convolution(Convolution),
     /// Refuses the step where a condition does not hold. All guards come before the first write to a resident.
     Guard(Guard),
 }
@@ -302,6 +306,11 @@ impl Step {
                 all.extend(product.epilogue.iter().flat_map(|e| &e.arguments));
                 all
             }
+            Step::Convolution(c) => {
+                let mut all = vec![c.lhs.buffer, c.rhs.buffer, c.dst.buffer];
+                all.extend(c.epilogue.iter().flat_map(|e| &e.arguments));
+                all
+            }
             Step::Guard(guard) => vec![guard.condition],
         }
     }
@@ -319,6 +328,15 @@ impl Step {
                 ];
                 let epilogue = product.epilogue.iter().map(|e| e.accesses().collect());
                 std::iter::once(matrices).chain(epilogue).collect()
+            }
+            Step::Convolution(c) => {
+                let views = vec![
+                    (c.lhs.buffer, Access::Read),
+                    (c.rhs.buffer, Access::Read),
+                    (c.dst.buffer, Access::Write),
+                ];
+                let epilogue = c.epilogue.iter().map(|e| e.accesses().collect());
+                std::iter::once(views).chain(epilogue).collect()
             }
             Step::Guard(guard) => vec![vec![(guard.condition, Access::Read)]],
         }

@@ -168,14 +168,16 @@ fn a_good_program_verifies() {
 fn as_product(program: &mut Program) -> &mut Product {
     match &mut program.steps[0] {
         Step::Product(product) => product,
-        Step::Kernel(_) | Step::Guard(_) => panic!("step 0 is a product"),
+        Step::Kernel(_) | Step::Convolution(_) | Step::Guard(_) => panic!("step 0 is a product"),
     }
 }
 
 fn as_kernel(program: &mut Program, step: usize) -> &mut Launch {
     match &mut program.steps[step] {
         Step::Kernel(launch) => launch,
-        Step::Product(_) | Step::Guard(_) => panic!("step {step} is a kernel"),
+        Step::Product(_) | Step::Convolution(_) | Step::Guard(_) => {
+            panic!("step {step} is a kernel")
+        }
     }
 }
 

@@ -50,6 +50,21 @@ pub enum LoadError {
         /// The type of the sums.
         accumulate: DType,
     },
+    /// No convolution of these types exists.
+    #[error(
+        "the convolution {name:?} at step {step} multiplies {dtype} with sums in {accumulate}, which does not exist; f32 sums in f32 or \
+         f64, f64 in f64, and integers in integers at least as wide"
+    )]
+    UnsupportedConvolution {
+        /// What is convolved.
+        name: String,
+        /// The step.
+        step: usize,
+        /// The element type.
+        dtype: DType,
+        /// The type of the sums.
+        accumulate: DType,
+    },
     /// No memory for the constants.
     #[error("the constants of the program do not fit: {0}")]
     Memory(#[from] OutOfMemory),
@@ -61,7 +76,7 @@ pub(crate) struct Loaded {
     pub(crate) code: Box<dyn Code>,
     /// By kernel.
     pub(crate) entries: Vec<KernelFn>,
-    /// By step; `None` where the step is no product.
+    /// By step; `None` where the step is neither a product nor a convolution.
     pub(crate) products: Vec<Option<ProductType>>,
     pub(crate) constants: AlignedBytes,
 }
@@ -101,6 +116,15 @@ impl Executable {
                         step: index,
                         dtype: p.dtype,
                         accumulate: p.accumulate,
+                    }),
+                },
+                Step::Convolution(c) => match ProductType::of(c.dtype, c.accumulate) {
+                    Some(found) => Ok(Some(found)),
+                    None => Err(LoadError::UnsupportedConvolution {
+                        name: c.name.clone(),
+                        step: index,
+                        dtype: c.dtype,
+                        accumulate: c.accumulate,
                     }),
                 },
                 Step::Kernel(_) | Step::Guard(_) => Ok(None),

@@ -1,9 +1,10 @@
-//! The walk over a plan: kernels, products and guards, on one thread or shared out over the pool.
+//! The walk over a plan: kernels, products, convolutions and guards, on one thread or shared out over the pool.
 //!
 //! Which thread computes what is a function of the plan and the number of threads alone. The walk allocates, hashes and locks nothing,
 //! and looks nothing up.
 
-use crate::plan::{Call, Plan, ProductCall, Resolved, Shares, Strided};
+use crate::convolution::Operands;
+use crate::plan::{Call, ConvolutionCall, Plan, ProductCall, Resolved, Shares, Start, Strided};
 use crate::pool::{Pool, split};
 use crate::product::{Matrices, Unit};
 use crate::profile::Watch;
@@ -51,6 +52,8 @@ pub(crate) unsafe fn execute<W: Watch>(
             Resolved::Kernel { call, shares } => unsafe { run.kernel(call, shares, pool) },
             // SAFETY: as above.
             Resolved::Product(product) => unsafe { run.product(product, pool) },
+            // SAFETY: as above.
+            Resolved::Convolution(call) => unsafe { run.convolution(call, pool) },
             Resolved::Guard { condition, step } => {
                 // SAFETY: a condition is a buffer of one byte, which nobody writes now. It is read as a number, not as a `bool`.
                 if unsafe { run.addresses[*condition].0.read() } == 0 {
@@ -116,6 +119,42 @@ impl Run<'_> {
         });
         if let (false, Some((call, shares))) = (method.has_whole_rows(), &product.epilogue) {
             // SAFETY: as above; all units are done.
+            unsafe { self.kernel(call, shares, pool) }
+        }
+    }
+
+    /// # Safety
+    /// As [`execute`].
+    unsafe fn convolution(&self, convolution: &ConvolutionCall, pool: &mut Pool) {
+        let method = &convolution.method;
+        let completes = method.completes_rows();
+        for pass in 0..method.passes() {
+            pool.run(method.shares(pass), &|share, thread| {
+                let start = |start: &Start| {
+                    self.addresses[start.address]
+                        .0
+                        .wrapping_offset(start.offset)
+                };
+                let at = Operands {
+                    dst: start(&convolution.dst),
+                    lhs: start(&convolution.lhs),
+                    rhs: start(&convolution.rhs),
+                };
+                let scratch = |thread: usize| self.addresses[convolution.scratch + thread].0;
+                let mut done = |rows: Range<usize>| {
+                    if let (true, Some((call, _))) = (completes, &convolution.epilogue) {
+                        // SAFETY: the rows are this share's among those of the result, which is the epilogue's total.
+                        unsafe { self.call(call, thread, rows) }
+                    }
+                };
+                // SAFETY: the plan checked that the three views lie inside their buffers and that the elements of the result are
+                // distinct, and the program keeps the result in a buffer apart from the operands. The scratch lies behind that of
+                // epilogues; the pool runs a pass to its end before the next begins.
+                unsafe { method.run(pass, share, thread, at, &scratch, &mut done) }
+            });
+        }
+        if let (false, Some((call, shares))) = (completes, &convolution.epilogue) {
+            // SAFETY: as above; all rows are done.
             unsafe { self.kernel(call, shares, pool) }
         }
     }

@@ -3,6 +3,8 @@
 //! The layout asks for it to know how much scratch a product needs, the plan to check and resolve it. Nothing is checked here but that
 //! numbers have values; whether matrices stay inside their buffers is the plan's business.
 
+pub(crate) mod convolution;
+
 use crate::product::{Form, Method, ProductType, Strides};
 use kiln_ir::program::{Matrix, Product};
 use kiln_ir::{BindError, Bindings, Dim};

@@ -1,10 +1,11 @@
 //! Where every buffer of a program lies under a binding: which block, and at which offset.
 //!
 //! The arena and scratch are placed by [`kiln_ir::program::place`]; params with state, outputs and constants follow one another in the
-//! order of the program, each aligned. What matrix products pack lies behind the program's own scratch, the same room for all of them.
+//! order of the program, each aligned. What matrix products and convolutions pack lies behind the program's own scratch, the same room for all of them.
 //! This file knows offsets and no addresses.
 
-use crate::form::evaluate;
+use crate::convolution;
+use crate::form::{self, evaluate};
 use crate::product::{Method, ProductType};
 use crate::report::MemoryReport;
 use kiln_ir::program::{ALIGNMENT, Home, Port, Program, Step, place};
@@ -35,7 +36,9 @@ pub(crate) struct Layout {
     pub(crate) bytes: Vec<usize>,
     /// How each step that is a product is computed; `None` for other steps, and where the numbers are too large for any memory.
     pub(crate) methods: Vec<Option<Method>>,
-    /// Where the scratch of products begins.
+    /// The same for steps that are convolutions.
+    pub(crate) convolutions: Vec<Option<convolution::Method>>,
+    /// Where the scratch of products and convolutions begins.
     pub(crate) product_scratch: usize,
     /// How large the blocks are.
     pub(crate) report: MemoryReport,
@@ -64,7 +67,10 @@ pub(crate) fn lay_out(
     let placement = place(&program.buffers, bindings)?;
     let methods = methods(program, bindings, threads)?;
     let product_scratch = placement.scratch.next_multiple_of(ALIGNMENT);
-    let packed = methods.iter().flatten().map(Method::scratch).max();
+    let convolutions = convolutions(program, bindings, threads)?;
+    let of_products = methods.iter().flatten().map(Method::scratch);
+    let of_convolutions = convolutions.iter().flatten().map(|m| m.scratch());
+    let packed = of_products.chain(of_convolutions).max();
     let scratch = match packed {
         Some(bytes @ 1..) => product_scratch.saturating_add(bytes),
         Some(0) | None => placement.scratch,
@@ -118,6 +124,7 @@ pub(crate) fn lay_out(
         locations,
         bytes,
         methods,
+        convolutions,
         product_scratch,
         report,
     })
@@ -135,7 +142,26 @@ fn methods(
             let dtype = ProductType::of(product.dtype, product.accumulate);
             Ok(dtype.and_then(|dtype| evaluated.method(dtype, threads)))
         }
-        Step::Kernel(_) | Step::Guard(_) => Ok(None),
+        Step::Kernel(_) | Step::Convolution(_) | Step::Guard(_) => Ok(None),
+    };
+    program.steps.iter().map(method).collect()
+}
+
+/// How the convolutions among the steps are computed.
+fn convolutions(
+    program: &Program,
+    bindings: &Bindings,
+    threads: usize,
+) -> Result<Vec<Option<convolution::Method>>, BindError> {
+    let method = |step: &Step| match step {
+        Step::Convolution(c) => match ProductType::of(c.dtype, c.accumulate) {
+            Some(dtype) => {
+                let evaluated = form::convolution::evaluate(c, dtype, bindings)?;
+                Ok(evaluated.method(threads))
+            }
+            None => Ok(None),
+        },
+        Step::Kernel(_) | Step::Product(_) | Step::Guard(_) => Ok(None),
     };
     program.steps.iter().map(method).collect()
 }

@@ -7,6 +7,7 @@
 //! [`Feed`]s; a step gives [`Outputs`], which are read before the next one.
 
 mod binding;
+pub mod convolution;
 mod element;
 mod errors;
 mod executable;
@@ -33,7 +34,7 @@ pub use errors::{OverLimit, SessionError, SetError, StepError};
 pub use executable::{Executable, LoadError};
 pub use feed::{Feed, FeedError, ToFeed};
 pub use outputs::{OutputKey, Outputs};
-pub use plan::PlanError;
+pub use plan::{ConvolutionProblem, PlanError};
 pub use profile::{Entry, Profile};
 pub use report::{Bytes, MemoryReport};
 pub use session::{Session, SessionOptions};

@@ -3,6 +3,11 @@
 //! Everything that could leave its buffer is checked here, once: sizes by the layout, strided matrices in checked arithmetic. What a
 //! step has left to do is to put the addresses of its feeds into the table.
 
+mod convolution;
+
+pub use convolution::ConvolutionProblem;
+pub(crate) use convolution::{ConvolutionCall, Start};
+
 use crate::executable::Loaded;
 use crate::feed::Feed;
 use crate::form::{Evaluated, View, evaluate};
@@ -61,6 +66,16 @@ pub enum PlanError {
         /// The step.
         step: usize,
     },
+    /// A convolution cannot run.
+    #[error("the convolution {name:?} at step {step} {problem}")]
+    Convolution {
+        /// What is convolved.
+        name: String,
+        /// The step.
+        step: usize,
+        /// What is wrong with it.
+        problem: ConvolutionProblem,
+    },
     /// Feeds that pass all checks have other sizes than the buffers of their inputs.
     #[error(
         "the buffers of the inputs are not as large as their types say; the program is not valid"
@@ -114,6 +129,7 @@ pub(crate) struct Expected {
 pub(crate) enum Resolved {
     Kernel { call: Call, shares: Shares },
     Product(Box<ProductCall>),
+    Convolution(Box<ConvolutionCall>),
     Guard { condition: usize, step: usize },
 }
 
@@ -223,6 +239,9 @@ impl Plan {
             let resolved = match step {
                 Step::Kernel(launch) => Some(cx.kernel(&mut plan, launch)?),
                 Step::Product(product) => cx.product(&mut plan, product, position)?,
+                Step::Convolution(convolution) => {
+                    cx.convolution(&mut plan, convolution, position)?
+                }
                 Step::Guard(guard) => Some(Resolved::Guard {
                     condition: cx.spot(&mut plan, guard.condition, 0),
                     step: position,
@@ -300,7 +319,15 @@ impl Context<'_> {
             let times = u64::from(access.reads()) + u64::from(access.writes());
             times * self.layout.bytes[id.index()] as u64
         });
-        let mut flops = 0;
+        let mut flops = 0u64;
+        if let Step::Convolution(c) = step {
+            flops = 2;
+            let spatial = c.axes.iter().flat_map(|axis| [&axis.window, &axis.output]);
+            let features = [&c.batch, &c.groups, &c.features_in, &c.features_out];
+            for dim in spatial.chain(features) {
+                flops = flops.saturating_mul(dim.eval_size(self.bindings)? as u64);
+            }
+        }
         if let Step::Product(product) = step {
             flops = 2;
             for dim in product

@@ -14,19 +14,19 @@ use kiln_ir::DType;
 use std::ops::Range;
 
 #[cfg(target_arch = "x86_64")]
-mod avx2;
+pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+pub(crate) mod avx512;
 mod blocked;
 mod chain;
 mod choose;
 mod fold;
 #[cfg(target_arch = "aarch64")]
-mod neon;
-mod pack;
-mod plain;
-mod portable;
-mod simd;
+pub(crate) mod neon;
+pub(crate) mod pack;
+pub(crate) mod plain;
+pub(crate) mod portable;
+pub(crate) mod simd;
 
 pub use blocked::DEPTH;
 
@@ -198,7 +198,7 @@ struct InBlocks {
 
 /// The instruction sets that there are micro-kernels for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Isa {
+pub(crate) enum Isa {
     #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "x86_64")]
@@ -210,7 +210,7 @@ enum Isa {
 
 impl Isa {
     /// All that this machine has, the best first.
-    fn available() -> impl Iterator<Item = Isa> {
+    pub(crate) fn available() -> impl Iterator<Item = Isa> {
         [
             #[cfg(target_arch = "x86_64")]
             avx512::detected().then_some(Isa::Avx512),

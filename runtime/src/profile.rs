@@ -107,6 +107,21 @@ fn label(program: &Program, step: &Step) -> String {
             "{} [{} x {} x {}]",
             product.name, product.m, product.k, product.n
         ),
+        Step::Convolution(c) => {
+            let axes: Vec<String> = c
+                .axes
+                .iter()
+                .map(|a| format!("{} * {}", a.input, a.window))
+                .collect();
+            format!(
+                "{} [{} x {}, {} -> {}]",
+                c.name,
+                c.batch,
+                axes.join(" x "),
+                c.features_in,
+                c.features_out
+            )
+        }
         Step::Guard(guard) => format!("guard {}", guard.condition),
     }
 }

@@ -45,6 +45,12 @@ impl Program {
                         epilogue.visit_dims(visit);
                     }
                 }
+                Step::Convolution(convolution) => {
+                    convolution.visit_dims(visit);
+                    if let Some(epilogue) = &convolution.epilogue {
+                        epilogue.visit_dims(visit);
+                    }
+                }
                 Step::Guard(_) => {}
             }
         }
@@ -108,6 +114,10 @@ impl fmt::Display for Program {
                     self.write_launch(f, launch)?;
                 }
                 Step::Product(product) => self.write_product(f, product)?,
+                Step::Convolution(convolution) => {
+                    write!(f, "{convolution}")?;
+                    self.write_epilogue(f, convolution.epilogue.as_ref())?;
+                }
                 Step::Guard(guard) => write_guard(f, guard)?,
             }
         }
@@ -161,11 +171,15 @@ impl Program {
         for (role, matrix) in [("dst", dst), ("lhs", lhs), ("rhs", rhs)] {
             writeln!(f, "       {role} {matrix}")?;
         }
-        if let Some(epilogue) = epilogue {
-            f.write_str("       epilogue ")?;
-            self.write_launch(f, epilogue)?;
-        }
-        Ok(())
+        self.write_epilogue(f, epilogue.as_ref())
+    }
+
+    fn write_epilogue(&self, f: &mut fmt::Formatter<'_>, epilogue: Option<&Launch>) -> fmt::Result {
+        let Some(epilogue) = epilogue else {
+            return Ok(());
+        };
+        f.write_str("       epilogue ")?;
+        self.write_launch(f, epilogue)
     }
 }
 
@@ -212,7 +226,7 @@ impl fmt::Display for Access {
     }
 }
 
-fn list<T: fmt::Display>(items: &[T]) -> String {
+pub(super) fn list<T: fmt::Display>(items: &[T]) -> String {
     let items: Vec<String> = items.iter().map(T::to_string).collect();
     items.join(", ")
 }

@@ -13,8 +13,10 @@ use crate::types::TensorType;
 use std::collections::BTreeMap;
 use std::fmt;
 
+mod convolution;
 mod order;
 
+use convolution::convolution;
 use order::{guards_first, uses};
 
 /// The invariants of a program.
@@ -47,6 +49,9 @@ pub enum Rule {
     /// The matrices of a product have its element type and one stride for each batch axis; the result lies in a buffer of its own,
     /// row-major without gaps.
     Product,
+    /// A convolution has one to three axes whose steps are above 0; its views have its element type and a stride for each axis, and the
+    /// result fills its part of a buffer of its own without gaps.
+    Convolution,
     /// An epilogue counts the rows of the whole batch one by one, and writes neither operand, which other panels still read.
     Epilogue,
 }
@@ -67,6 +72,7 @@ impl fmt::Display for Rule {
             Rule::Guard => "guard",
             Rule::Launch => "launch",
             Rule::Product => "product",
+            Rule::Convolution => "convolution",
             Rule::Epilogue => "epilogue",
         })
     }
@@ -118,6 +124,7 @@ impl Program {
             match step {
                 Step::Kernel(l) => launch(self, l, &place, &mut errors),
                 Step::Product(p) => product(self, p, &place, &mut errors),
+                Step::Convolution(c) => convolution(self, c, &place, &mut errors),
                 Step::Guard(guard) => {
                     let one_bool =
                         |b: &Buffer| b.dtype == DType::Bool && b.elements.constant() == Some(1);
@@ -421,6 +428,7 @@ fn not_scratch(program: &Program, step: &Step, place: &str, errors: &mut Errors)
     let outside_kernels = match step {
         Step::Kernel(_) => Vec::new(),
         Step::Product(p) => vec![p.lhs.buffer, p.rhs.buffer, p.dst.buffer],
+        Step::Convolution(c) => vec![c.lhs.buffer, c.rhs.buffer, c.dst.buffer],
         Step::Guard(guard) => vec![guard.condition],
     };
     for id in outside_kernels {

@@ -18,7 +18,7 @@ macro_rules! avx512 {
     ) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
-        pub(super) struct $name;
+        pub(crate) struct $name;
 
         impl Simd for $name {
             type Element = $element;

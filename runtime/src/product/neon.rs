@@ -12,7 +12,7 @@ macro_rules! neon {
     ) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
-        pub(super) struct $name;
+        pub(crate) struct $name;
 
         impl Simd for $name {
             type Element = $element;

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 /// The rows of tile `index` where `rows` are cut into `tiles`: their numbers differ by one at most.
 #[inline(always)]
-pub(super) fn cut(rows: usize, tiles: usize, index: usize) -> Range<usize> {
+pub(crate) fn cut(rows: usize, tiles: usize, index: usize) -> Range<usize> {
     let (each, longer) = (rows / tiles, rows % tiles);
     let start = index * each + index.min(longer);
     start..start + each + usize::from(index < longer)
@@ -72,7 +72,7 @@ pub(super) unsafe fn pack_lanes<S: Simd>(
 /// The machine has the instruction set; `count` x `depth` elements are readable and `depth * stride` writable; `stride` is a multiple of
 /// the lanes.
 #[inline(always)]
-unsafe fn pack<S: Simd>(
+pub(crate) unsafe fn pack<S: Simd>(
     to: *mut S::Element,
     stride: usize,
     from: *const S::Element,

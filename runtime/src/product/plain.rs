@@ -1,4 +1,5 @@
-//! The product as it is defined: three loops, for types whose speed no model depends on.
+//! The product as it is defined: three loops, for types whose speed no model depends on; and the arithmetic of sums, of which convolutions
+//! make use too.
 //!
 //! The sum of an element is one chain in ascending order of the contracted index, so its bits depend on nothing else. This file does
 //! not block, pack or vectorise.
@@ -7,15 +8,19 @@ use super::{Form, Matrices, Strides};
 use std::ops::Range;
 
 /// How elements are multiplied and summed.
-pub(super) trait Arithmetic {
+pub(crate) trait Arithmetic {
     /// What the matrices hold.
     type Element: Copy;
     /// What a sum is held in.
     type Sum: Copy;
     /// The empty sum.
     const ZERO: Self::Sum;
+    /// An element that is 0.
+    const PADDING: Self::Element;
     /// `sum + a * b`.
     fn multiply_add(sum: Self::Sum, a: Self::Element, b: Self::Element) -> Self::Sum;
+    /// `a + b`, of sums.
+    fn add(a: Self::Sum, b: Self::Sum) -> Self::Sum;
     /// The sum as an element.
     fn finish(sum: Self::Sum) -> Self::Element;
 }
@@ -26,10 +31,16 @@ macro_rules! wrapping {
             type Element = $type;
             type Sum = $type;
             const ZERO: $type = 0;
+            const PADDING: $type = 0;
 
             #[inline]
             fn multiply_add(sum: $type, a: $type, b: $type) -> $type {
                 sum.wrapping_add(a.wrapping_mul(b))
+            }
+
+            #[inline]
+            fn add(a: $type, b: $type) -> $type {
+                a.wrapping_add(b)
             }
 
             #[inline]
@@ -41,17 +52,50 @@ macro_rules! wrapping {
 }
 wrapping!(i8, i16, i32, i64, u8, u16, u32, u64);
 
+macro_rules! fused {
+    ($($type:ty),*) => {
+        $(impl Arithmetic for $type {
+            type Element = $type;
+            type Sum = $type;
+            const ZERO: $type = 0.0;
+            const PADDING: $type = 0.0;
+
+            #[inline(always)]
+            fn multiply_add(sum: $type, a: $type, b: $type) -> $type {
+                a.mul_add(b, sum)
+            }
+
+            #[inline(always)]
+            fn add(a: $type, b: $type) -> $type {
+                a + b
+            }
+
+            #[inline(always)]
+            fn finish(sum: $type) -> $type {
+                sum
+            }
+        })*
+    };
+}
+fused!(f32, f64);
+
 /// f32 elements with sums in f64. A product of two f32 is exact in f64, so contraction cannot change a bit.
-pub(super) struct F32InF64;
+pub(crate) struct F32InF64;
 
 impl Arithmetic for F32InF64 {
     type Element = f32;
     type Sum = f64;
     const ZERO: f64 = 0.0;
+    const PADDING: f32 = 0.0;
 
     #[inline]
     fn multiply_add(sum: f64, a: f32, b: f32) -> f64 {
         sum + f64::from(a) * f64::from(b)
+    }
+
+    #[inline]
+    fn add(a: f64, b: f64) -> f64 {
+        a + b
     }
 
     #[inline]

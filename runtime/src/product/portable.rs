@@ -11,7 +11,7 @@ macro_rules! portable {
     ($(#[$doc:meta])* $name:ident, $element:ty) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
-        pub(super) struct $name;
+        pub(crate) struct $name;
 
         impl Simd for $name {
             type Element = $element;

@@ -9,7 +9,7 @@
 /// # Safety
 /// All functions but `kernel` and `most_rows` need a machine that has the instruction set, and pointers valid for what the function says
 /// it touches; alignment beyond the element's is never asked for.
-pub(super) trait Simd: Copy + 'static {
+pub(crate) trait Simd: Copy + 'static {
     /// What the matrices hold.
     type Element: Copy + 'static;
     /// [`Simd::LANES`] elements.
@@ -66,10 +66,10 @@ pub(super) trait Simd: Copy + 'static {
 ///
 /// # Safety
 /// As [`tile`].
-pub(super) type TileFn<T> = unsafe fn(&Tile<T>);
+pub(crate) type TileFn<T> = unsafe fn(&Tile<T>);
 
 /// One tile: `out = rows . lanes` over one block of the contracted axis, or `out += rows . lanes`.
-pub(super) struct Tile<T> {
+pub(crate) struct Tile<T> {
     /// How much is contracted.
     pub(super) depth: usize,
     /// The element of row 0 at depth 0; each is multiplied with whole vectors.

@@ -10,7 +10,12 @@ use kiln_ir::{DType, Dim, Node, NodeId};
 
 impl Evaluator<'_> {
     /// Whether `0 <= at < high`, and the predicate.
-    pub(super) fn within(&mut self, at: &Index, high: &Dim, predicate: Option<ValueId>) -> Option<ValueId> {
+    pub(super) fn within(
+        &mut self,
+        at: &Index,
+        high: &Dim,
+        predicate: Option<ValueId>,
+    ) -> Option<ValueId> {
         let at = self.bind(DType::I64, Expr::Index(at.clone()));
         self.value_within(at, high, predicate)
     }

@@ -215,7 +215,9 @@ impl Evaluator<'_> {
         let stride = Dim::from(axis.stride);
         let mut inside = predicate;
         let (position, element) = if walks_windows(axis) {
-            let position = padded.floor_div(&stride, &extent).offset(&Dim::from(-steps));
+            let position = padded
+                .floor_div(&stride, &extent)
+                .offset(&Dim::from(-steps));
             let element = padded
                 .modulo(&stride, &extent)
                 .offset(&(&stride * &Dim::from(steps)));
@@ -273,7 +275,11 @@ impl Evaluator<'_> {
                 inside = self.within(&remainder, &Dim::from(1), inside);
             }
             let at = at.floor_div(&dilation, &extent);
-            if at.as_constant().and_then(Dim::constant).is_some_and(|c| c < 0) {
+            if at
+                .as_constant()
+                .and_then(Dim::constant)
+                .is_some_and(|c| c < 0)
+            {
                 return Ok(None);
             }
             inside = self.within(&at, &from[i], inside);

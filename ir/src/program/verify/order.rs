@@ -84,14 +84,15 @@ pub(super) fn guards_first(program: &Program, errors: &mut Errors) {
                     program.describe(id)
                 ),
             ),
-            (Step::Kernel(_) | Step::Product(_), None) => {
+            (Step::Kernel(_) | Step::Product(_) | Step::Convolution(_), None) => {
                 let accesses = step.phases().into_iter().flatten();
                 first_write = accesses
                     .filter(|(id, access)| access.writes() && resident(id))
                     .map(|(id, _)| (position, id))
                     .next();
             }
-            (Step::Guard(_), None) | (Step::Kernel(_) | Step::Product(_), Some(_)) => {}
+            (Step::Guard(_), None)
+            | (Step::Kernel(_) | Step::Product(_) | Step::Convolution(_), Some(_)) => {}
         }
     }
 }

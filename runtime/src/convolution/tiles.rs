@@ -1,0 +1,247 @@
+//! The micro-kernels: a few rows by a few vectors of lanes, all sums in registers, over one chain of terms.
+//!
+//! Three of them, since what lies one element apart differs. In a *straight* tile pixels are broadcast and features are lanes; in one
+//! *across*, features are broadcast and pixels are lanes, which is for results of few features. A tile of *lines* is an outer product of
+//! the input at some positions and features with the features of the other operand, summed over the pixels of many lines.
+//!
+//! The first two read the input through a table: the terms of a chain are at `offsets` from the first pixel, so that one loop serves
+//! every window, stride and dilation. All of it is `#[inline(always)]`, and instantiated for each instruction set in `sets`.
+
+use crate::product::simd::Simd;
+
+/// A tile of the definition's first form.
+pub(super) struct WindowTile<T> {
+    /// The terms.
+    pub(super) depth: usize,
+    /// Where each term's element lies, from that of the first pixel at the first.
+    pub(super) offsets: *const i32,
+    /// The first pixel; the others follow it.
+    pub(super) image: *const T,
+    /// The packed window: for each term a vector of lanes, or the features of a tile across.
+    pub(super) weights: *const T,
+    /// The lanes of the last vector that count.
+    pub(super) last: usize,
+    /// The element of row 0 and lane 0.
+    pub(super) out: *mut T,
+    /// From a row to the next; lanes follow one another.
+    pub(super) out_row: isize,
+    /// Whether to add to what is there.
+    pub(super) add: bool,
+}
+
+/// A tile of the definition's second form: some lines, each of `pixels` terms.
+pub(super) struct LinesTile<T> {
+    /// The lines.
+    pub(super) lines: usize,
+    /// The terms of each line.
+    pub(super) pixels: usize,
+    /// The element of row 0; the other rows follow it.
+    pub(super) rows: *const T,
+    /// Where each line begins in the rows' operand.
+    pub(super) row_lines: *const isize,
+    /// From a pixel to the next.
+    pub(super) row_step: isize,
+    /// The first vector; the other lanes follow it.
+    pub(super) lanes: *const T,
+    /// Where each line begins in the lanes' operand.
+    pub(super) lane_lines: *const isize,
+    /// From a pixel to the next.
+    pub(super) lane_step: isize,
+    /// The lanes of the last vector that count.
+    pub(super) last: usize,
+    /// The sum of row 0 and lane 0.
+    pub(super) out: *mut T,
+    /// From a row to the next.
+    pub(super) out_row: isize,
+    /// Whether to add to what is there.
+    pub(super) add: bool,
+}
+
+/// # Safety
+/// As [`straight`] or [`across`].
+pub(super) type WindowFn<T> = unsafe fn(&WindowTile<T>);
+
+/// # Safety
+/// As [`lines`].
+pub(super) type LinesFn<T> = unsafe fn(&LinesTile<T>);
+
+/// An instruction set with its micro-kernels. Numbers of rows and vectors are clamped to what there is.
+pub(super) trait Tiles: Simd {
+    /// The straight tile of so many pixels and vectors.
+    fn straight(rows: usize, vectors: usize) -> WindowFn<Self::Element>;
+    /// The most pixels of a straight tile of so many vectors: 0 where there is none so wide.
+    fn most_straight(vectors: usize) -> usize;
+    /// The tile across of so many features and vectors of pixels.
+    fn across(rows: usize, vectors: usize) -> WindowFn<Self::Element>;
+    /// The most features of a tile across of so many vectors: 0 where there is none so wide.
+    fn most_across(vectors: usize) -> usize;
+    /// The tile of lines of so many rows and vectors.
+    fn lines(rows: usize, vectors: usize) -> LinesFn<Self::Element>;
+    /// The most rows of a tile of lines of so many vectors: 0 where there is none so wide.
+    fn most_lines(vectors: usize) -> usize;
+}
+
+/// The widths that tiles may have, in vectors.
+pub(super) const WIDTHS: [usize; 4] = [1, 2, 4, 8];
+
+/// The most vectors of what goes to a result together: 16 features of 8 vectors of pixels.
+pub(super) const MOST_VECTORS: usize = 128;
+
+/// Cycles that a tile takes for each term, where a vector of lanes costs `loads` loads: the units do two multiply-adds a cycle, loads
+/// were measured to come at 1.7 a cycle, and a chain of multiply-adds advances once in four cycles.
+pub(super) fn cycles(rows: f64, vectors: usize, loads: f64) -> f64 {
+    let wide = vectors as f64;
+    (rows * wide / 2.0)
+        .max(0.6 * (rows + loads * wide))
+        .max(4.2)
+}
+
+/// The vectors of the next part where so many lanes are left: a power of two, never more than hold a lane.
+pub(super) fn next_vectors<S: Simd>(lanes: usize, most: usize) -> usize {
+    let left = lanes.div_ceil(S::LANES);
+    if left >= most {
+        most
+    } else {
+        1 << left.ilog2()
+    }
+}
+
+/// `ROWS` pixels by `VECTORS` vectors of features.
+///
+/// # Safety
+/// The machine has the instruction set. For each term, `ROWS` elements from its offset on may be read, and `VECTORS` vectors of the
+/// packed window; `ROWS` rows of lanes of `out` may be written (and read if `add`), by nobody else at the time.
+#[inline(always)]
+pub(super) unsafe fn straight<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    t: &WindowTile<S::Element>,
+) {
+    // SAFETY: the caller's promise; pointers only step past the end in wrapping arithmetic.
+    unsafe {
+        let mut sums = [[S::zero(); VECTORS]; ROWS];
+        let mut weights = t.weights;
+        for term in 0..t.depth {
+            let image = t
+                .image
+                .wrapping_offset(*t.offsets.wrapping_add(term) as isize);
+            let mut right = [S::zero(); VECTORS];
+            for (vector, right) in right.iter_mut().enumerate() {
+                *right = S::load(weights.wrapping_add(vector * S::LANES));
+            }
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let left = S::splat(image.wrapping_add(row));
+                for (sum, right) in sums.iter_mut().zip(right) {
+                    *sum = S::multiply_add(left, right, *sum);
+                }
+            }
+            weights = weights.wrapping_add(VECTORS * S::LANES);
+        }
+        store::<S, ROWS, VECTORS>(sums, t.out, t.out_row, t.last, t.add);
+    }
+}
+
+/// `ROWS` features by `VECTORS` vectors of pixels.
+///
+/// # Safety
+/// As [`straight`], but that `VECTORS` vectors of the image are read for each term, and `ROWS` of a vector of the packed window.
+#[inline(always)]
+pub(super) unsafe fn across<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    t: &WindowTile<S::Element>,
+) {
+    // SAFETY: as in `straight`.
+    unsafe {
+        let mut sums = [[S::zero(); VECTORS]; ROWS];
+        let mut weights = t.weights;
+        for term in 0..t.depth {
+            let image = t
+                .image
+                .wrapping_offset(*t.offsets.wrapping_add(term) as isize);
+            let mut right = [S::zero(); VECTORS];
+            for (vector, right) in right.iter_mut().enumerate() {
+                *right = S::load(image.wrapping_add(vector * S::LANES));
+            }
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let left = S::splat(weights.wrapping_add(row));
+                for (sum, right) in sums.iter_mut().zip(right) {
+                    *sum = S::multiply_add(left, right, *sum);
+                }
+            }
+            weights = weights.wrapping_add(S::LANES);
+        }
+        store::<S, ROWS, VECTORS>(sums, t.out, t.out_row, t.last, t.add);
+    }
+}
+
+/// `ROWS` elements of one operand by `VECTORS` vectors of the other.
+///
+/// # Safety
+/// The machine has the instruction set. For each pixel of each line, `ROWS` elements and `VECTORS - 1` vectors and `last` lanes may be
+/// read; `ROWS` rows of as many lanes of `out` may be written (and read if `add`), by nobody else at the time.
+#[inline(always)]
+pub(super) unsafe fn lines<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    t: &LinesTile<S::Element>,
+) {
+    // SAFETY: as in `straight`.
+    unsafe {
+        let mask = S::mask(t.last);
+        let mut sums = [[S::zero(); VECTORS]; ROWS];
+        for line in 0..t.lines {
+            let mut rows = t.rows.wrapping_offset(*t.row_lines.wrapping_add(line));
+            let mut lanes = t.lanes.wrapping_offset(*t.lane_lines.wrapping_add(line));
+            for _ in 0..t.pixels {
+                let mut right = [S::zero(); VECTORS];
+                for (vector, right) in right.iter_mut().enumerate() {
+                    let from = lanes.wrapping_add(vector * S::LANES);
+                    *right = if vector + 1 == VECTORS {
+                        S::load_masked(from, mask)
+                    } else {
+                        S::load(from)
+                    };
+                }
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let left = S::splat(rows.wrapping_add(row));
+                    for (sum, right) in sums.iter_mut().zip(right) {
+                        *sum = S::multiply_add(left, right, *sum);
+                    }
+                }
+                rows = rows.wrapping_offset(t.row_step);
+                lanes = lanes.wrapping_offset(t.lane_step);
+            }
+        }
+        store::<S, ROWS, VECTORS>(sums, t.out, t.out_row, t.last, t.add);
+    }
+}
+
+/// Stores the sums of a tile, or adds them to what is there.
+///
+/// # Safety
+/// `ROWS` rows of `VECTORS - 1` vectors and `last` lanes are writable, and readable if `add`.
+#[inline(always)]
+unsafe fn store<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    sums: [[S::Vector; VECTORS]; ROWS],
+    out: *mut S::Element,
+    out_row: isize,
+    last: usize,
+    add: bool,
+) {
+    // SAFETY: the caller's promise; the last vector is masked.
+    unsafe {
+        let mask = S::mask(last);
+        for (row, sums) in sums.into_iter().enumerate() {
+            let out = out.wrapping_offset(row as isize * out_row);
+            for (vector, sum) in sums.into_iter().enumerate() {
+                let to = out.wrapping_add(vector * S::LANES);
+                if vector + 1 == VECTORS {
+                    let sum = if add {
+                        S::add(S::load_masked(to, mask), sum)
+                    } else {
+                        sum
+                    };
+                    S::store_masked(to, sum, mask);
+                } else {
+                    let sum = if add { S::add(S::load(to), sum) } else { sum };
+                    S::store(to, sum);
+                }
+            }
+        }
+    }
+}
