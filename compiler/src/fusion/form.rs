@@ -119,7 +119,7 @@ impl<'g> Former<'g> {
     }
 
     fn assign(&mut self, id: NodeId, node: &Node) {
-        if matches!(node.op, Op::Dot(_)) {
+        if matches!(node.op, Op::Dot(_) | Op::Conv(_)) {
             return self.assign_product(id, node);
         }
         if matches!(node.op, Op::Scatter(_)) {
@@ -177,7 +177,7 @@ impl<'g> Former<'g> {
         self.begin(id, level, space, None);
     }
 
-    /// A product begins a group, or becomes the head of the group of a consumer.
+    /// A product or convolution begins a group, or becomes the head of the group of a consumer.
     fn assign_product(&mut self, id: NodeId, node: &Node) {
         let candidates = self.consumer_groups(id);
         if self.fuse {

@@ -1,7 +1,7 @@
 //! Groups: which nodes of a graph are computed together.
 //!
-//! A [`Group`] is what one kernel computes in one sweep of one iteration space, or a matrix product with the kernel that follows each of
-//! its panels. Grouping is one generic rule (see `form.rs`), not a list of named patterns. It decides which nodes get memory; it knows
+//! A [`Group`] is what one kernel computes in one sweep of one iteration space, or a matrix product or convolution with the kernel that
+//! follows each of its panels. Grouping is one generic rule (see `form.rs`), not a list of named patterns. It decides which nodes get memory; it knows
 //! nothing of loops, buffers or instructions. Every join that was refused is kept with its reason.
 
 use kiln_ir::ops::Op;
@@ -23,7 +23,7 @@ pub(crate) use cost::expr_is_cheap;
 pub(crate) use form::form;
 pub(crate) use nodes::{is_given, product_axes, single_axis_index};
 pub use print::Printed;
-pub(crate) use relation::{ProductOperand, product_operand};
+pub(crate) use relation::{ProductOperand, Strided, product_operand, strided};
 
 /// A group of a graph.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -122,7 +122,7 @@ pub struct Group {
     pub members: Vec<(NodeId, Level)>,
     /// The members that get memory, in topological order.
     pub roots: Vec<NodeId>,
-    /// The matrix product that the group begins with; its kernel, if there are other members, is the epilogue.
+    /// The matrix product or convolution that the group begins with; its kernel, if there are other members, is the epilogue.
     pub product: Option<NodeId>,
 }
 

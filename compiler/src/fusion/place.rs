@@ -6,8 +6,8 @@ use super::limits::Inlined;
 use super::nodes::is_given;
 use super::relation::Relation;
 use super::{GroupId, Level, Space, as_fold, squeezed};
-use kiln_ir::ops::Op;
-use kiln_ir::{DType, Node, NodeId};
+use kiln_ir::ops::{Conv, DataRole, Op};
+use kiln_ir::{DType, Dim, Node, NodeId};
 
 /// A cheap node is computed in at most this many groups.
 const MOST_COPIES: usize = 4;
@@ -44,10 +44,12 @@ impl Former<'_> {
         Ok(Place { space, ..place })
     }
 
-    /// How many extents of a product's squeezed shape count its rows; its panels are cut there, so the border of its group is too.
+    /// How many extents of a product's or convolution's squeezed shape count its rows; its panels are cut there, so the border of its group is too.
     pub(super) fn product_rows(&self, node: &Node) -> Option<usize> {
-        let Op::Dot(dot) = &node.op else {
-            return None;
+        let dot = match &node.op {
+            Op::Dot(dot) => dot,
+            Op::Conv(conv) => return convolution_rows(conv, &node.ty.shape),
+            _ => return None,
         };
         let right = self.rank(node.operands[1]) - dot.contract.1.len() - dot.batch.1.len();
         Some(squeezed(&node.ty.shape[..node.ty.rank() - right]).len())
@@ -187,6 +189,15 @@ impl Former<'_> {
             inlined,
         })
     }
+}
+
+/// The rows of a convolution are all features of one image at one position. They need to lie together, groups outermost, and the images
+/// outside or inside of the positions.
+fn convolution_rows(conv: &Conv, shape: &[Dim]) -> Option<usize> {
+    let (axes, last) = (&conv.axes.out, shape.len() - 1);
+    let ordered = axes.spatial.is_sorted() && (axes.batch == 0 || axes.batch + 1 == last);
+    let together = axes.feature == last && conv.groups.out == DataRole::Feature;
+    (ordered && together).then(|| squeezed(&shape[..last]).len())
 }
 
 /// The level at which a producer is read, and the border between rows and columns that this takes.

@@ -74,6 +74,36 @@ pub(super) fn classify(index: &[Index], producer: &[Dim], space: &[Dim]) -> Rela
     Relation::Other { replicates }
 }
 
+/// An operand as a view of a tensor in memory, with a stride for each axis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Strided {
+    /// The tensor in memory.
+    pub(crate) base: NodeId,
+    /// The offset of the first element.
+    pub(crate) offset: Dim,
+    /// The stride along each axis.
+    pub(crate) strides: Vec<Dim>,
+}
+
+/// An operand through the movement ops above `anchored` nodes, if they amount to strides: `None` where it has to be written out first.
+pub(crate) fn strided(graph: &Graph, anchored: &[bool], operand: NodeId) -> Option<Strided> {
+    let shape = &graph.node(operand)?.ty.shape;
+    let (base, index) = walk(graph, anchored, operand, counters(shape.len()), shape)?;
+    let offset = linear(&index, &graph.node(base)?.ty.shape);
+    let mut strides = vec![Dim::from(0); shape.len()];
+    for (atom, c) in offset.terms() {
+        match atom {
+            Atom::Loop(id) => *strides.get_mut(id.index())? = c.clone(),
+            Atom::Value(_) | Atom::FloorDiv(..) | Atom::Mod(..) => return None,
+        }
+    }
+    Some(Strided {
+        base,
+        offset: offset.base().clone(),
+        strides,
+    })
+}
+
 /// One side of a matrix product as a strided view of a tensor in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ProductOperand {
@@ -98,15 +128,11 @@ pub(crate) fn product_operand(
     axes: [&[usize]; 3],
 ) -> Option<ProductOperand> {
     let shape = &graph.node(operand)?.ty.shape;
-    let (base, index) = walk(graph, anchored, operand, counters(shape.len()), shape)?;
-    let offset = linear(&index, &graph.node(base)?.ty.shape);
-    let mut strides = vec![Dim::from(0); shape.len()];
-    for (atom, c) in offset.terms() {
-        match atom {
-            Atom::Loop(id) => *strides.get_mut(id.index())? = c.clone(),
-            Atom::Value(_) | Atom::FloorDiv(..) | Atom::Mod(..) => return None,
-        }
-    }
+    let Strided {
+        base,
+        offset,
+        strides,
+    } = strided(graph, anchored, operand)?;
     let [batch, free, contract] = axes;
     let contract = as_one(contract, shape, &strides)?;
     // Products walk a contracted axis that lies backwards from its other end, which would be another order of sums.
@@ -115,7 +141,7 @@ pub(crate) fn product_operand(
     }
     Some(ProductOperand {
         base,
-        offset: offset.base().clone(),
+        offset,
         batch: batch.iter().map(|a| strides[*a].clone()).collect(),
         free: as_one(free, shape, &strides)?,
         contract,

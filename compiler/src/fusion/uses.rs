@@ -3,28 +3,38 @@
 use super::as_fold;
 use super::form::{Former, Use};
 use super::nodes::{product_axes, single_axis_index};
-use super::relation::{Relation, classify, product_operand, walk};
+use super::relation::{Relation, classify, product_operand, strided, walk};
 use crate::access::counters;
 use crate::kernel::Index;
 use kiln_ir::ops::Op;
 use kiln_ir::{Dim, Node, NodeId};
 
 impl<'g> Former<'g> {
-    /// What a product cannot read as a strided matrix is written out first.
+    /// What a product cannot read as a strided matrix, or a convolution as a strided view, is written out first.
     pub(super) fn anchor_product_operands(&mut self) {
         for (id, node) in self.graph.nodes() {
-            let Op::Dot(dot) = &node.op else { continue };
+            if !matches!(node.op, Op::Dot(_) | Op::Conv(_)) {
+                continue;
+            }
             self.stored[id.index()] = true;
-            let rank = |i: usize| self.rank(node.operands[i]);
-            let axes = product_axes(dot, [rank(0), rank(1)]);
-            for (operand, axes) in node.operands.iter().zip(&axes) {
-                let axes = [&axes[0][..], &axes[1], &axes[2]];
-                let view = product_operand(self.graph, &self.anchored, *operand, axes);
-                let base = view.map_or(*operand, |v| v.base);
+            for (position, operand) in node.operands.iter().enumerate() {
+                let base = self.contracted(node, position).unwrap_or(*operand);
                 self.anchored[base.index()] = true;
                 self.stored[base.index()] = true;
             }
         }
+    }
+
+    /// The tensor in memory that a product or convolution reads an operand from, if it can be read as a view.
+    fn contracted(&self, node: &Node, position: usize) -> Option<NodeId> {
+        let operand = node.operands[position];
+        if let Op::Dot(dot) = &node.op {
+            let ranks = [self.rank(node.operands[0]), self.rank(node.operands[1])];
+            let axes = &product_axes(dot, ranks)[position];
+            let axes = [&axes[0][..], &axes[1], &axes[2]];
+            return Some(product_operand(self.graph, &self.anchored, operand, axes)?.base);
+        }
+        Some(strided(self.graph, &self.anchored, operand)?.base)
     }
 
     pub(super) fn rank(&self, id: NodeId) -> usize {
@@ -76,13 +86,7 @@ impl<'g> Former<'g> {
         };
         let from = self.shape(operand);
         match &node.op {
-            Op::Dot(dot) => {
-                let ranks = [self.rank(node.operands[0]), self.rank(node.operands[1])];
-                let axes = &product_axes(dot, ranks)[position];
-                let axes = [&axes[0][..], &axes[1], &axes[2]];
-                let view = product_operand(self.graph, &self.anchored, operand, axes)?;
-                Some((view.base, Relation::Memory))
-            }
+            Op::Dot(_) | Op::Conv(_) => Some((self.contracted(node, position)?, Relation::Memory)),
             Op::Reduce(_) | Op::Arg(_) if as_fold(self.graph, node).is_some() => {
                 read(counters(from.len()), from)
             }
@@ -116,7 +120,6 @@ impl<'g> Former<'g> {
             }
             Op::Gather(_)
             | Op::Scatter(_)
-            | Op::Conv(_)
             | Op::ReduceWindow(_)
             | Op::ArgWindow(_)
             | Op::GatherWindow(_)

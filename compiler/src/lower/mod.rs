@@ -10,6 +10,7 @@ use crate::kernel::Kernel;
 use kiln_ir::ops::Op;
 use kiln_ir::{DType, Dim, Graph, NodeId};
 
+mod convolution;
 mod name;
 mod nest;
 mod points;
@@ -20,6 +21,7 @@ mod strips;
 pub(crate) use points::MOST_ELEMENTS;
 pub(crate) use strips::Strips;
 
+pub(crate) use convolution::ConvolutionShape;
 pub(crate) use product::ProductShape;
 
 /// What a parameter of a kernel stands for.
@@ -47,8 +49,8 @@ pub(crate) struct LoweredKernel {
 /// A group as something to run.
 #[derive(Clone, Debug)]
 pub(crate) struct LoweredGroup {
-    /// The product that comes first.
-    pub(crate) product: Option<ProductShape>,
+    /// The product or convolution that comes first.
+    pub(crate) product: Option<Contraction>,
     /// The kernel, or the product's epilogue.
     pub(crate) kernel: Option<LoweredKernel>,
 }
@@ -91,7 +93,10 @@ pub(crate) fn lower(
 
 fn lower_group(graph: &Graph, stored: &[bool], group: &Group) -> Result<LoweredGroup, LowerError> {
     let product = match group.product {
-        Some(dot) => Some(product::product(graph, stored, dot)?),
+        Some(id) if graph.node(id).is_some_and(|n| matches!(n.op, Op::Conv(_))) => {
+            Some(convolution::convolution(graph, stored, id)?)
+        }
+        Some(id) => Some(product::product(graph, stored, id)?),
         None => None,
     };
     let computes = group.members.iter().any(|(n, _)| Some(*n) != group.product);
@@ -112,6 +117,33 @@ fn lower_group(graph: &Graph, stored: &[bool], group: &Group) -> Result<LoweredG
         None
     };
     Ok(LoweredGroup { product, kernel })
+}
+
+/// What is computed by the runtime rather than by a kernel.
+#[derive(Clone, Debug)]
+pub(crate) enum Contraction {
+    /// A matrix product.
+    Product(Box<ProductShape>),
+    /// A convolution.
+    Convolution(Box<ConvolutionShape>),
+}
+
+impl Contraction {
+    /// The node whose memory is the result.
+    pub(crate) fn node(&self) -> NodeId {
+        match self {
+            Contraction::Product(product) => product.node,
+            Contraction::Convolution(convolution) => convolution.node,
+        }
+    }
+
+    /// The tensors in memory that the operands are views of.
+    pub(crate) fn operands(&self) -> [NodeId; 2] {
+        match self {
+            Contraction::Product(product) => [product.lhs.base, product.rhs.base],
+            Contraction::Convolution(convolution) => [convolution.lhs.base, convolution.rhs.base],
+        }
+    }
 }
 
 /// The trip count of axes taken as one.

@@ -1,6 +1,6 @@
 //! Matrix products: operands as strided matrices, transposes absorbed into the strides.
 
-use super::{LowerError, count};
+use super::{Contraction, LowerError, count};
 use crate::access::row_major_strides;
 use crate::fusion::{ProductOperand, product_axes, product_operand};
 use kiln_ir::ops::{Op, accumulator};
@@ -28,7 +28,7 @@ pub(super) fn product(
     graph: &Graph,
     stored: &[bool],
     id: NodeId,
-) -> Result<ProductShape, LowerError> {
+) -> Result<Contraction, LowerError> {
     let wrong = |reason: &str| LowerError {
         node: id,
         reason: reason.into(),
@@ -51,7 +51,7 @@ pub(super) fn product(
             .collect()
     };
     let strides = row_major_strides(&node.ty.shape);
-    Ok(ProductShape {
+    Ok(Contraction::Product(Box::new(ProductShape {
         node: id,
         dtype: node.ty.dtype,
         accumulate: dot.accumulate.unwrap_or(accumulator(node.ty.dtype)),
@@ -62,5 +62,5 @@ pub(super) fn product(
         lhs: view(lhs, &axes[0])?,
         rhs: view(rhs, &axes[1])?,
         batch_strides: strides[..axes[0][0].len()].to_vec(),
-    })
+    })))
 }

@@ -3,13 +3,16 @@
 use super::Planned;
 use super::buffers::Homes;
 use super::schedule::{Item, Schedule};
-use crate::fusion::ProductOperand;
+use crate::fusion::{ProductOperand, Strided};
 use crate::kernel::{
     Access, Expr, Index, Kernel, Loop, LoopId, LoopKind, Param, ParamId, Stmt, ValueId,
 };
-use crate::lower::{LoweredGroup, LoweredKernel, ParamSource, ProductShape};
+use crate::lower::{
+    Contraction, ConvolutionShape, LoweredGroup, LoweredKernel, ParamSource, ProductShape,
+};
 use kiln_ir::program::{
-    Buffer, Home, Launch, LiveRange, Matrix, Port, Product, Program, Requirement, Resident, Step,
+    Buffer, Convolution, Home, Launch, LiveRange, Matrix, Port, Product, Program, Requirement,
+    Resident, Step, View,
 };
 use kiln_ir::{BufferId, DType, Dim, Graph, KernelId, NodeId, Role};
 
@@ -111,8 +114,11 @@ impl Assembler<'_> {
                 let group = &groups[*group];
                 let launch = group.kernel.as_ref().map(|k| self.launch(k));
                 match (&group.product, launch) {
-                    (Some(product), epilogue) => {
+                    (Some(Contraction::Product(product)), epilogue) => {
                         vec![Step::Product(self.product(product, epilogue))]
+                    }
+                    (Some(Contraction::Convolution(convolution)), epilogue) => {
+                        vec![Step::Convolution(self.convolution(convolution, epilogue))]
                     }
                     (None, Some(launch)) => vec![Step::Kernel(launch)],
                     (None, None) => Vec::new(),
@@ -206,7 +212,7 @@ impl Assembler<'_> {
             }
         };
         Product {
-            name: self.name(shape.node),
+            name: self.name(shape.node, "dot"),
             dtype: shape.dtype,
             accumulate: shape.accumulate,
             batch: shape.batch.clone(),
@@ -226,10 +232,37 @@ impl Assembler<'_> {
         }
     }
 
-    fn name(&self, node: NodeId) -> String {
+    fn convolution(&self, shape: &ConvolutionShape, epilogue: Option<Launch>) -> Convolution {
+        let view = |of: &Strided| View {
+            buffer: self.at(of.base),
+            offset: of.offset.clone(),
+            strides: of.strides.clone(),
+        };
+        Convolution {
+            name: self.name(shape.node, "conv"),
+            dtype: shape.dtype,
+            accumulate: shape.accumulate,
+            summation: shape.summation,
+            batch: shape.batch.clone(),
+            groups: shape.groups.clone(),
+            features_in: shape.features_in.clone(),
+            features_out: shape.features_out.clone(),
+            axes: shape.axes.clone(),
+            lhs: view(&shape.lhs),
+            rhs: view(&shape.rhs),
+            dst: View {
+                buffer: self.at(shape.node),
+                offset: Dim::from(0),
+                strides: shape.strides.clone(),
+            },
+            epilogue,
+        }
+    }
+
+    fn name(&self, node: NodeId, op: &str) -> String {
         match self.graph.node(node) {
-            Some(n) if !n.provenance.scope.is_empty() => format!("{}:dot", n.provenance.scope),
-            Some(_) | None => "dot".into(),
+            Some(n) if !n.provenance.scope.is_empty() => format!("{}:{op}", n.provenance.scope),
+            Some(_) | None => op.into(),
         }
     }
 }

@@ -144,18 +144,18 @@ fn place_group(
         .collect();
     // The product's result first: an output may be computed where it ends up, over the product.
     if let Some(product) = &group.product
-        && homes.of[product.node.index()].is_none()
+        && homes.of[product.node().index()].is_none()
     {
-        let dies = last[product.node.index()] == position;
+        let dies = last[product.node().index()] == position;
         let over = written.iter().copied().find(|root| {
             let buffer = homes.of[root.index()];
             let is_output =
                 buffer.is_some_and(|b| matches!(homes.buffers[b.index()].home, Home::Output));
-            dies && is_output && fits(graph, group, product.node, *root)
+            dies && is_output && fits(graph, group, product.node(), *root)
         });
-        homes.of[product.node.index()] = match over {
+        homes.of[product.node().index()] = match over {
             Some(root) => homes.of[root.index()],
-            None => Some(fresh(graph, product.node, homes)),
+            None => Some(fresh(graph, product.node(), homes)),
         };
     }
     let mut taken: Vec<BufferId> = Vec::new();

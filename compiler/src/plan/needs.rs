@@ -61,11 +61,9 @@ impl Needs {
 fn traffic(group: &LoweredGroup) -> Traffic {
     let mut traffic = Traffic::default();
     if let Some(product) = &group.product {
-        traffic.operands = vec![product.lhs.base];
-        if product.rhs.base != product.lhs.base {
-            traffic.operands.push(product.rhs.base);
-        }
-        traffic.writes.push(product.node);
+        traffic.operands = product.operands().to_vec();
+        traffic.operands.dedup();
+        traffic.writes.push(product.node());
     }
     if let Some(lowered) = &group.kernel {
         for (param, source) in lowered.kernel.params.iter().zip(&lowered.params) {

@@ -178,7 +178,7 @@ fn fits_in_place(
     if needs.traffic[writer].operands.contains(&target) {
         return false;
     }
-    let written_by_product = group.product.as_ref().is_some_and(|p| p.node == value);
+    let written_by_product = group.product.as_ref().is_some_and(|p| p.node() == value);
     let Some(lowered) = &group.kernel else {
         return written_by_product;
     };

@@ -34,7 +34,7 @@ const NAMES: AxisNames = AxisNames {
 ///     where p_a * lhs_dilation_a = s_a * stride_a + k_a * rhs_dilation_a - low_a
 /// ```
 ///
-/// and padding and holes are 0. It is what deep learning calls a convolution: the kernel is not reversed unless `reverse` is set.
+/// and padding is 0, which is multiplied like everything else: an infinity in the kernel is seen there. Holes take no part. It is what deep learning calls a convolution: the kernel is not reversed unless `reverse` is set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conv {
     /// Which axis of each tensor is what.
@@ -345,7 +345,7 @@ impl Rules for Conv {
                 (0..cx.count)
                     .map(|i| {
                         let mut sum = 0.0;
-                        pairs.visit(i, |a, b| sum += l[a] * r[b]);
+                        pairs.visit(i, |a, b| sum += a.map_or(0.0, |a| l[a]) * r[b]);
                         sum
                     })
                     .collect(),
@@ -354,7 +354,10 @@ impl Rules for Conv {
                 (0..cx.count)
                     .map(|i| {
                         let mut sum = 0i64;
-                        pairs.visit(i, |a, b| sum = sum.wrapping_add(l[a].wrapping_mul(r[b])));
+                        pairs.visit(i, |a, b| {
+                            let a = a.map_or(0, |a| l[a]);
+                            sum = sum.wrapping_add(a.wrapping_mul(r[b]));
+                        });
                         sum
                     })
                     .collect(),

@@ -204,15 +204,24 @@ impl WindowAxis {
         k: usize,
         extent: usize,
     ) -> Option<usize> {
-        let step = |count: usize, by: i64| count as i128 * i128::from(by);
-        let place = step(s, self.stride) + step(k, self.window_dilation) - i128::from(low);
-        let dilation = i128::from(self.base_dilation);
-        if place.checked_rem(dilation) != Some(0) {
+        if self.is_hole(low, s, k) {
             return None;
         }
-        usize::try_from(place / dilation)
+        usize::try_from(self.place(low, s, k) / i128::from(self.base_dilation))
             .ok()
             .filter(|p| *p < extent)
+    }
+
+    /// Whether element `k` of the window at position `s` meets a hole between two elements of the operand, or of its padding.
+    pub(in crate::ops) fn is_hole(&self, low: i64, s: usize, k: usize) -> bool {
+        let place = self.place(low, s, k);
+        place.checked_rem(i128::from(self.base_dilation)) != Some(0)
+    }
+
+    /// Where element `k` of the window at position `s` lies on the dilated operand.
+    fn place(&self, low: i64, s: usize, k: usize) -> i128 {
+        let step = |count: usize, by: i64| count as i128 * i128::from(by);
+        step(s, self.stride) + step(k, self.window_dilation) - i128::from(low)
     }
 }
 

@@ -57,8 +57,8 @@ impl<'e> Pairs<'e> {
         })
     }
 
-    /// Calls `meet` with the row-major positions of each pair of elements that meet in element `i` of the result.
-    pub(super) fn visit(&self, i: usize, mut meet: impl FnMut(usize, usize)) {
+    /// Calls `meet` with the row-major positions of each pair of elements that meet in element `i` of the result; `None` is padding.
+    pub(super) fn visit(&self, i: usize, mut meet: impl FnMut(Option<usize>, usize)) {
         let (axes, groups) = (&self.conv.axes, &self.conv.groups);
         let at = Array::unravel(i, self.out);
         let (batch, output) = (at[axes.out.batch], at[axes.out.feature]);
@@ -84,26 +84,32 @@ impl<'e> Pairs<'e> {
             };
             for c in 0..self.input {
                 meet(
-                    lhs + l + c * ls[axes.lhs.feature],
+                    l.map(|l| lhs + l + c * ls[axes.lhs.feature]),
                     rhs + r + c * rs[axes.rhs.input],
                 );
             }
         }
     }
 
-    /// The offsets along the spatial axes of what element `k` of the window meets, and of that element.
-    fn spatial(&self, at: &[usize], k: &[usize]) -> Option<(usize, usize)> {
+    /// The offsets along the spatial axes of what element `k` of the window meets, `None` for padding, and of that element. Nothing for
+    /// holes.
+    fn spatial(&self, at: &[usize], k: &[usize]) -> Option<(Option<usize>, usize)> {
         let axes = &self.conv.axes;
-        let (mut lhs, mut rhs) = (0, 0);
+        let (mut lhs, mut rhs) = (Some(0), 0);
         for (a, axis) in self.conv.window.iter().enumerate() {
             let extent = self.lhs[axes.lhs.spatial[a]];
-            let p = axis.meets(self.low[a], at[axes.out.spatial[a]], k[a], extent)?;
+            let at = at[axes.out.spatial[a]];
+            if axis.is_hole(self.low[a], at, k[a]) {
+                return None;
+            }
+            let stride = self.lhs_strides[axes.lhs.spatial[a]];
+            let p = axis.meets(self.low[a], at, k[a], extent);
             let element = if self.conv.reverse {
                 self.kernel[a] - 1 - k[a]
             } else {
                 k[a]
             };
-            lhs += p * self.lhs_strides[axes.lhs.spatial[a]];
+            lhs = lhs.zip(p).map(|(lhs, p)| lhs + p * stride);
             rhs += element * self.rhs_strides[axes.rhs.spatial[a]];
         }
         Some((lhs, rhs))
