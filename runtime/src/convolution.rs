@@ -16,7 +16,7 @@
 //! sums in f64 rounds once.
 //!
 //! **Ways.** [`Method`] picks one when sizes are bound: *direct* tiles over padded rows for the first summation, a matrix *product* where
-//! the window has one position, *lines* for the second, and the *plain* definition for the rest: other types, empty sums, and a dilated
+//! the window has one position, *depthwise* where groups have one feature, *lines* for the second, and the *plain* definition for the rest: other types, empty sums, and a dilated
 //! input in the second summation. A call allocates nothing and starts no thread.
 
 use crate::product::{
@@ -27,6 +27,7 @@ use std::ops::Range;
 
 mod axis;
 mod copy;
+mod depthwise;
 mod direct;
 mod lines;
 mod plain;
@@ -169,6 +170,11 @@ impl Form {
         }
     }
 
+    /// Whether each group has one feature on either side, and those of the result follow one another.
+    fn is_depthwise(&self) -> bool {
+        self.groups > 1 && self.features_in == 1 && self.features_out == 1 && self.dst.group == 1
+    }
+
     /// The positions of the result, if they can be counted.
     fn positions(&self) -> Option<usize> {
         let [z, y, x] = self.axes.map(|axis| axis.output);
@@ -249,6 +255,8 @@ fn along(indices: &[usize; 3], strides: &[isize; 3]) -> isize {
 struct Walks {
     plan_direct: fn(&Form, usize) -> Option<direct::Direct>,
     direct: unsafe fn(&direct::Direct, &direct::Work, &mut dyn FnMut(Range<usize>)),
+    plan_depthwise: fn(&Form, usize) -> Option<depthwise::Depthwise>,
+    depthwise: unsafe fn(&depthwise::Depthwise, &depthwise::Work, &mut dyn FnMut(Range<usize>)),
     plan_lines: fn(&Form, usize) -> Option<lines::Lines>,
     sums: unsafe fn(&lines::Lines, &lines::Work<'_>),
     combine: unsafe fn(&lines::Lines, &lines::Work<'_>, &mut dyn FnMut(Range<usize>)),
@@ -286,6 +294,10 @@ enum Way {
         plan: Box<direct::Direct>,
         walks: Walks,
     },
+    Depthwise {
+        plan: Box<depthwise::Depthwise>,
+        walks: Walks,
+    },
     Lines {
         plan: Box<lines::Lines>,
         walks: Walks,
@@ -321,6 +333,10 @@ impl Method {
                 let product = product(&form, threads);
                 product.or_else(|| {
                     let walks = sets::walks(isa, single);
+                    if form.is_depthwise() {
+                        let plan = Box::new((walks.plan_depthwise)(&form, threads)?);
+                        return Some(Way::Depthwise { plan, walks });
+                    }
                     let plan = Box::new((walks.plan_direct)(&form, threads)?);
                     Some(Way::Direct { plan, walks })
                 })
@@ -356,6 +372,7 @@ impl Method {
             Way::Plain { .. } => 0,
             Way::Product { method, .. } => method.scratch(),
             Way::Direct { plan, .. } => plan.scratch(),
+            Way::Depthwise { plan, .. } => plan.scratch(),
             Way::Lines { plan, .. } => plan.scratch(),
         }
     }
@@ -363,7 +380,10 @@ impl Method {
     /// The number of passes.
     pub fn passes(&self) -> usize {
         match &self.way {
-            Way::Plain { .. } | Way::Product { .. } | Way::Direct { .. } => 1,
+            Way::Plain { .. }
+            | Way::Product { .. }
+            | Way::Direct { .. }
+            | Way::Depthwise { .. } => 1,
             Way::Lines { .. } => 2,
         }
     }
@@ -374,6 +394,7 @@ impl Method {
             Way::Plain { rows, .. } => self.threads.min(*rows),
             Way::Product { method, .. } => method.shares(),
             Way::Direct { plan, .. } => self.threads.min(plan.units()),
+            Way::Depthwise { plan, .. } => self.threads.min(plan.units()),
             Way::Lines { plan, .. } if pass == 0 => plan.summing(),
             Way::Lines { plan, .. } => plan.combining(),
         }
@@ -387,6 +408,7 @@ impl Method {
                 method, ordered, ..
             } => *ordered && method.has_whole_rows(),
             Way::Direct { plan, .. } => plan.completes_rows(),
+            Way::Depthwise { plan, .. } => plan.completes_rows(),
             Way::Lines { plan, .. } => plan.completes_rows(),
         }
     }
@@ -460,6 +482,15 @@ impl Method {
                 };
                 // SAFETY: the caller's promise is passed on; units have results of their own.
                 unsafe { (walks.direct)(plan, &work, done) }
+            }
+            Way::Depthwise { plan, walks } => {
+                let work = depthwise::Work {
+                    at,
+                    scratch: own(),
+                    units: split(plan.units(), shares, 1, share),
+                };
+                // SAFETY: as above.
+                unsafe { (walks.depthwise)(plan, &work, done) }
             }
             Way::Lines { plan, walks } => {
                 let work = lines::Work {

@@ -21,10 +21,31 @@ const COMBINED_BYTES: usize = 16 * 1024;
 /// Sections whose sums are fewer than this are added on one thread.
 const PARALLEL_SUMS: usize = 64 * 1024;
 
+/// What the axes of a form are to this way.
+///
+/// Where each group has one feature on either side, groups are what rows run through and lanes at once, each lane for itself.
+#[derive(Clone, Debug)]
+struct Roles {
+    /// Whether a lane meets its own row only.
+    depthwise: bool,
+    /// What is walked one after the other.
+    groups: usize,
+    /// What lies together at a position of the input, and from one to the next.
+    features: usize,
+    feature: isize,
+    /// The lanes, and from one to the next in the other operand and in the result.
+    lanes: usize,
+    lane: isize,
+    out_lane: isize,
+    /// Rows of sums at a position of the result.
+    rows: usize,
+}
+
 /// How a convolution is computed.
 #[derive(Clone, Debug)]
 pub(super) struct Lines {
     form: Form,
+    roles: Roles,
     blocks: Blocks,
     order: Option<RowOrder>,
     threads: usize,
@@ -85,8 +106,9 @@ impl Lines {
         let blocks = form.blocks();
         let element = size_of::<S::Element>();
         let [_, middle, inner] = form.axes;
+        let roles = roles(form);
         let positions = (inner.output - 1) * inner.stride + (inner.window - 1) * inner.rhs_dilation;
-        let line = (positions + 1).checked_mul(form.batch)?;
+        let line = (positions + 1).checked_mul(roles.features)?;
         let tall = blocks.lines_each.min(middle.window);
         let slots = (tall - 1)
             .checked_mul(middle.rhs_dilation)?
@@ -95,15 +117,19 @@ impl Lines {
         let segments = segments.min(blocks.lines_each);
         let joined = inner.stride == 1;
         let run = if joined {
-            form.batch * inner.output
+            roles.features * inner.output
         } else {
-            form.batch
+            roles.features
         };
-        let widest = widest::<S>(run, form.features_out);
+        let widest = if roles.depthwise {
+            1
+        } else {
+            widest::<S>(run, roles.lanes)
+        };
         let mut parts = Vec::new();
         let mut first = 0;
-        while first < form.features_out {
-            let left = form.features_out - first;
+        while first < roles.lanes {
+            let left = roles.lanes - first;
             let vectors = next_vectors::<S>(left, widest);
             let count = left.min(vectors * S::LANES);
             parts.push(Part {
@@ -113,12 +139,12 @@ impl Lines {
             });
             first += count;
         }
-        let pitch = form.features_out.checked_next_multiple_of(S::LANES)?;
-        let packs = form.rhs.feature_out != 1 && form.features_out > 1;
-        let sums = form
+        let pitch = roles.lanes.checked_next_multiple_of(S::LANES)?;
+        let packs = roles.lane != 1 && roles.lanes > 1;
+        let sums = roles
             .groups
             .checked_mul(form.positions()?)?
-            .checked_mul(form.batch)?
+            .checked_mul(roles.rows)?
             .checked_mul(pitch)?;
         let round = |elements: usize| elements.checked_mul(element)?.checked_next_multiple_of(64);
         let table = (blocks.lines_each * size_of::<isize>()).next_multiple_of(64);
@@ -146,6 +172,7 @@ impl Lines {
         Some(Lines {
             order: form.row_order(),
             form: form.clone(),
+            roles,
             blocks,
             threads: threads.max(1),
             joined,
@@ -204,6 +231,32 @@ impl Lines {
     }
 }
 
+fn roles(form: &Form) -> Roles {
+    if form.batch == 1 && form.features_out == 1 && form.groups > 1 {
+        Roles {
+            depthwise: true,
+            groups: 1,
+            features: form.groups,
+            feature: form.lhs.group,
+            lanes: form.groups,
+            lane: form.rhs.group,
+            out_lane: form.dst.group,
+            rows: 1,
+        }
+    } else {
+        Roles {
+            depthwise: false,
+            groups: form.groups,
+            features: form.batch,
+            feature: form.lhs.batch,
+            lanes: form.features_out,
+            lane: form.rhs.feature_out,
+            out_lane: form.dst.feature,
+            rows: form.batch,
+        }
+    }
+}
+
 /// The widest tile that pays for rows of so many elements by so many lanes.
 fn widest<S: Tiles>(run: usize, lanes: usize) -> usize {
     let vectors = lanes.div_ceil(S::LANES);
@@ -244,7 +297,7 @@ pub(super) unsafe fn sums<S: Tiles>(p: &Lines, work: &Work<'_>) {
         for block in blocks.clone() {
             let each = p.blocks.lines_each;
             let lines = block * each..((block + 1) * each).min(p.blocks.lines);
-            for group in 0..p.form.groups {
+            for group in 0..p.roles.groups {
                 // SAFETY: the caller's promise is passed on; the lines are those of a block.
                 unsafe {
                     pack::<S>(p, work, &lines, group);
@@ -262,7 +315,7 @@ pub(super) unsafe fn sums<S: Tiles>(p: &Lines, work: &Work<'_>) {
 /// As [`sums`].
 #[inline(always)]
 unsafe fn pack<S: Tiles>(p: &Lines, work: &Work<'_>, lines: &Range<usize>, group: usize) {
-    let form = &p.form;
+    let (form, features) = (&p.form, p.roles.features);
     let [outer, middle, inner] = form.axes;
     let row_lines = work.scratch.cast::<isize>();
     let lane_lines = work.scratch.wrapping_add(p.room.lane_lines).cast::<isize>();
@@ -301,22 +354,22 @@ unsafe fn pack<S: Tiles>(p: &Lines, work: &Work<'_>, lines: &Range<usize>, group
                 }
                 let from =
                     lhs.wrapping_offset(at_z * form.lhs.spatial[0] + at_y * form.lhs.spatial[1]);
-                let positions = p.line / form.batch;
+                let positions = p.line / features;
                 let begin = inner.padding.max(0).unsigned_abs().min(positions);
                 let end = (inner.input as isize + inner.padding).max(0) as usize;
                 let end = end.clamp(begin, positions);
                 // SAFETY: positions `begin` to `end` are those inside the input, in a row and a plane that are.
                 unsafe {
-                    to.write_bytes(0, begin * form.batch);
-                    to.wrapping_add(end * form.batch)
-                        .write_bytes(0, (positions - end) * form.batch);
+                    to.write_bytes(0, begin * features);
+                    to.wrapping_add(end * features)
+                        .write_bytes(0, (positions - end) * features);
                     let at_x = begin as isize - inner.padding;
                     copy::<S>(
-                        to.wrapping_add(begin * form.batch),
-                        form.batch as isize,
+                        to.wrapping_add(begin * features),
+                        features as isize,
                         from.wrapping_offset(at_x * form.lhs.spatial[2]),
-                        form.batch,
-                        form.lhs.batch,
+                        features,
+                        p.roles.feature,
                         end - begin,
                         form.lhs.spatial[2],
                     );
@@ -346,8 +399,8 @@ unsafe fn pack<S: Tiles>(p: &Lines, work: &Work<'_>, lines: &Range<usize>, group
                         packed.wrapping_offset(lane_line),
                         p.pitch as isize,
                         rhs.wrapping_offset(at),
-                        form.features_out,
-                        form.rhs.feature_out,
+                        p.roles.lanes,
+                        p.roles.lane,
                         inner.window,
                         form.rhs.spatial[2],
                     );
@@ -373,7 +426,7 @@ unsafe fn tiles<S: Tiles>(
     to: *mut S::Element,
     add: bool,
 ) {
-    let form = &p.form;
+    let (form, features) = (&p.form, p.roles.features);
     let [outer, middle, inner] = form.axes;
     let above = outer.output * middle.output;
     let rows = work.scratch.wrapping_add(p.room.rows).cast::<S::Element>();
@@ -383,11 +436,13 @@ unsafe fn tiles<S: Tiles>(
     } else {
         (work.at.rhs.cast::<S::Element>(), form.rhs.spatial[2])
     };
-    let (runs, run) = if p.joined {
-        (1, form.batch * inner.output)
-    } else {
-        (inner.output, form.batch)
+    // What a tile's rows run through: positions and features together, features alone, or positions if lanes are groups.
+    let (runs, run) = match (p.roles.depthwise, p.joined) {
+        (true, _) => (1, inner.output),
+        (false, true) => (1, features * inner.output),
+        (false, false) => (inner.output, features),
     };
+    let ahead = (inner.stride * features) as isize;
     for item in items.clone() {
         let Some(part) = p.parts.get(item / above) else {
             continue;
@@ -395,20 +450,31 @@ unsafe fn tiles<S: Tiles>(
         let position = item % above;
         let (z, y) = (position / middle.output, position % middle.output);
         let rows = rows.wrapping_add((z * p.slots + y * middle.stride) * p.line);
-        let most = S::most_lines(part.vectors).max(1);
+        let most = if p.roles.depthwise {
+            S::MOST_GROUPS
+        } else {
+            S::most_lines(part.vectors).max(1)
+        };
         for index in 0..runs {
-            let rows = rows.wrapping_add(index * inner.stride * form.batch);
-            let first = (group * above + position) * inner.output * form.batch + index * form.batch;
+            let rows = rows.wrapping_offset(index as isize * ahead);
+            let first = ((group * above + position) * inner.output + index) * p.roles.rows;
             let tiles = run.div_ceil(most);
             for tile in 0..tiles {
                 let range = cut(run, tiles, tile);
-                let kernel = S::lines(range.len(), part.vectors);
+                let (kernel, rows) = if p.roles.depthwise {
+                    let at = range.start as isize * ahead + part.first as isize;
+                    (S::group_lines(range.len()), rows.wrapping_offset(at))
+                } else {
+                    let kernel = S::lines(range.len(), part.vectors);
+                    (kernel, rows.wrapping_add(range.start))
+                };
                 let tile = LinesTile {
                     lines,
                     pixels: inner.window,
-                    rows: rows.wrapping_add(range.start),
+                    rows,
+                    row: ahead,
                     row_lines: work.scratch.cast::<isize>(),
-                    row_step: (inner.rhs_dilation * form.batch) as isize,
+                    row_step: (inner.rhs_dilation * features) as isize,
                     lanes: lanes.wrapping_add(part.first),
                     lane_lines: work.scratch.wrapping_add(p.room.lane_lines).cast::<isize>(),
                     lane_step,
@@ -417,7 +483,7 @@ unsafe fn tiles<S: Tiles>(
                     out_row: p.pitch as isize,
                     add,
                 };
-                // SAFETY: the rows run through packed positions, the lanes through features of the part, and the sums are the section's.
+                // SAFETY: the rows run through packed positions, the lanes through those of the part, and the sums are the section's.
                 unsafe { kernel(&tile) }
             }
         }
@@ -438,7 +504,7 @@ pub(super) unsafe fn combine<S: Tiles>(
     let order = p.order.unwrap_or(RowOrder::PositionsFirst);
     let rows = split(p.rows(), p.combining(), 1, work.share);
     let element = size_of::<S::Element>();
-    let each = (COMBINED_BYTES / (form.groups * p.pitch * element)).max(1);
+    let each = (COMBINED_BYTES / (p.roles.groups * p.pitch * element)).max(1);
     let section = |index: usize| {
         let at = p.section(work.all, index, element);
         at.cast::<S::Element>().cast_const()
@@ -455,14 +521,14 @@ pub(super) unsafe fn combine<S: Tiles>(
                 .cast::<S::Element>()
                 .wrapping_offset(image as isize * form.dst.batch)
                 .wrapping_offset(super::along(&outputs, &form.dst.spatial));
-            for group in 0..form.groups {
+            for group in 0..p.roles.groups {
                 let dst = dst.wrapping_offset(group as isize * form.dst.group);
                 let [_, y, x] = form.axes.map(|axis| axis.output);
                 let position = (outputs[0] * y + outputs[1]) * x + outputs[2];
                 let positions = form.axes[0].output * y * x;
-                let from = ((group * positions + position) * form.batch + image) * p.pitch;
-                for lane in (0..form.features_out).step_by(S::LANES) {
-                    let lanes = S::LANES.min(form.features_out - lane);
+                let from = ((group * positions + position) * p.roles.rows + image) * p.pitch;
+                for lane in (0..p.roles.lanes).step_by(S::LANES) {
+                    let lanes = S::LANES.min(p.roles.lanes - lane);
                     // SAFETY: whole vectors of sums are there; the results are the row's. A vector that does not lie as the result does goes
                     // through the start of the scratch, which is this call's own and holds nothing that this pass needs.
                     unsafe {
@@ -471,13 +537,13 @@ pub(super) unsafe fn combine<S: Tiles>(
                             let other = S::load(section(index).wrapping_add(from + lane));
                             sum = S::add(sum, other);
                         }
-                        let to = dst.wrapping_offset(lane as isize * form.dst.feature);
-                        if form.dst.feature == 1 {
+                        let to = dst.wrapping_offset(lane as isize * p.roles.out_lane);
+                        if p.roles.out_lane == 1 {
                             S::store_masked(to, sum, S::mask(lanes));
                         } else {
                             S::store(lone, sum);
                             for lane in 0..lanes {
-                                to.wrapping_offset(lane as isize * form.dst.feature)
+                                to.wrapping_offset(lane as isize * p.roles.out_lane)
                                     .write(lone.wrapping_add(lane).read());
                             }
                         }

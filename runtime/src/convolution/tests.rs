@@ -397,6 +397,27 @@ macro_rules! against_the_definition {
             }
 
             #[test]
+            fn groups_of_one_feature() {
+                let noise = noise(4099);
+                for groups in [2, 16, 33, 70] {
+                    for each in [
+                        Axis { padding: 1, ..axis(14, 3, 14) },
+                        Axis { padding: 1, stride: 2, ..axis(15, 3, 8) },
+                        Axis { padding: 1, lhs_dilation: 2, ..axis(8, 3, 15) },
+                        Axis { rhs_dilation: 2, ..axis(13, 4, 7) },
+                    ] {
+                        let forward = Case { groups, ..square(2, [1, 1], each) };
+                        let swapped = Axis { lhs_dilation: 1, ..each };
+                        let backward = Case { groups, ..gradient(5, [1, 1], swapped) };
+                        for orders in [[0, 3, 0], [1, 4, 0], [0, 5, 1]] {
+                            check(&Case { orders, ..forward }, &[1, 3], &noise);
+                            check(&Case { orders, ..backward }, &[1, 3], &noise);
+                        }
+                    }
+                }
+            }
+
+            #[test]
             fn gradients_of_windows() {
                 let noise = noise(4099);
                 let same = |size, stride: usize| Axis {
@@ -435,7 +456,7 @@ macro_rules! against_the_definition {
                     drawn += 1;
                     (stream.word(drawn) as usize) % below
                 };
-                for turn in 0..500 {
+                for turn in 0..250 {
                     let rank = 1 + draw(3);
                     let lines = turn % 3 == 0;
                     let mut axes = [Axis::ONE; 3];
