@@ -1,6 +1,6 @@
 //! The micro-kernels and walks of convolutions, instantiated for each instruction set in functions that enable its features.
 
-use super::Walks;
+use super::method::Walks;
 use super::tiles::{
     GroupsFn, GroupsTile, LinesFn, LinesTile, Tiles, WindowFn, WindowTile, across, group_lines,
     groups, lines, straight,
