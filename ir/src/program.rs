@@ -123,10 +123,6 @@ impl LiveRange {
 
 /// One thing that a session does within its step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a program has hundreds of steps at most, and most of the large ones are products and convolutions"
-)]
 pub enum Step {
     /// Calls a kernel over the whole of its outermost loop, which may be shared out among threads.
     Kernel(Launch),
