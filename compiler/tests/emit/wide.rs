@@ -210,7 +210,7 @@ fn extrema_know_of_nan_and_of_signed_zeros() {
         is_wide(&kernel);
         for (at, first) in special.iter().enumerate() {
             for second in special {
-                agrees_over(&kernel, &[2, 33, 70], |n| {
+                agrees_over(&kernel, &[2, 16, 33, 70, 165], |n| {
                     let mut values = vec![second; n];
                     values[at * 7 % n] = *first;
                     let row = Array::new(DType::F32, vec![n], Values::Float(values)).unwrap();
@@ -218,6 +218,59 @@ fn extrema_know_of_nan_and_of_signed_zeros() {
                 });
             }
         }
+    }
+}
+
+/// Folds that have an order beside such that have none, each with a lane of NaN here and there.
+#[test]
+fn folds_of_all_kinds_share_a_loop() {
+    let mut b = Build::new(&[
+        (DType::F32, Access::Read),
+        (DType::I32, Access::Read),
+        (DType::F32, Access::Write),
+        (DType::F32, Access::Write),
+        (DType::I32, Access::Write),
+        (DType::F32, Access::Write),
+    ]);
+    let mut body = Vec::new();
+    let x = b.load(&mut body, 0, i(0));
+    let k = b.load(&mut body, 1, i(0));
+    let root = b.compute(&mut body, DType::F32, Expr::Unary(Unary::Sqrt, x));
+    let folds = [
+        (ReduceKind::Max, root),
+        (ReduceKind::Sum, x),
+        (ReduceKind::Sum, k),
+        (ReduceKind::Min, x),
+    ];
+    let folds: Vec<Accumulator> = folds
+        .into_iter()
+        .map(|(kind, operand)| Accumulator {
+            value: b.value(b.dtype(operand)),
+            fold: Fold::Reduce(kind),
+            operand,
+        })
+        .collect();
+    let totals: Vec<ValueId> = folds.iter().map(|f| f.value).collect();
+    let mut outer = vec![folding(LoopKind::Lanes, 0, n(), body, folds)];
+    for (i, total) in totals.into_iter().enumerate() {
+        outer.push(store(2 + i as u32, Index::constant(0), total));
+    }
+    let kernel = b.finish(outer);
+    is_wide(&kernel);
+    let results = || {
+        let dtypes = [DType::F32, DType::F32, DType::I32, DType::F32];
+        dtypes.map(|dtype| zeros(dtype, 1))
+    };
+    let lengths: Vec<usize> = (1..20).chain([63, 64, 80, 130, 4100]).collect();
+    for shift in [0.0, 4.0] {
+        agrees_over(&kernel, &lengths, |n| {
+            let x = floats(17, n).floats().unwrap().to_vec();
+            let x = x.iter().map(|x| x + shift).collect();
+            let x = Array::new(DType::F32, vec![n], Values::Float(x)).unwrap();
+            let mut params = vec![x, ints(DType::I32, 18, n)];
+            params.extend(results());
+            params
+        });
     }
 }
 

@@ -6,10 +6,11 @@
 use super::super::analysis::Facts;
 use super::super::{form, recipes};
 use super::encode::POINTERS;
-use super::tape::{self, Arg, Element, Inst, Mask, Op, Out, Tape};
-use crate::kernel::{Accumulator, Expr, Fold, Index, Kernel, Loop, ParamId, Stmt, ValueId};
+use super::fold::Folding;
+use super::tape::{self, Arg, Element, Mask, Op, Tape};
+use crate::kernel::{Expr, Index, Kernel, Loop, ParamId, Stmt, ValueId};
 use crate::math::Machine;
-use kiln_ir::ops::{Binary, Compare, Literal, ReduceKind, Unary};
+use kiln_ir::ops::{Binary, Compare, Literal, Unary};
 use kiln_ir::{Class, DType};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,7 +60,6 @@ pub(super) fn select<'k>(
     }
     let mut operands = Vec::with_capacity(inner.accumulators.len());
     for accumulator in &inner.accumulators {
-        folding(kernel, accumulator)?;
         operands.push(selector.lanes(accumulator.operand)?);
     }
     selector.finish(operands)
@@ -79,9 +79,9 @@ pub(super) fn select_rows<'k>(
     for stmt in before {
         selector.stmt(stmt)?;
     }
-    let mut states = Vec::with_capacity(rows.accumulators.len());
-    for (plane, accumulator) in rows.accumulators.iter().enumerate() {
-        folding(kernel, accumulator)?;
+    let foldings = Folding::all(kernel, &rows.accumulators)?;
+    let mut states = Vec::with_capacity(foldings.len());
+    for plane in 0..foldings.len() {
         states.push(selector.tape.load(plane as u32, Element::Word, None));
     }
     // What stands before the rows is the same for all of them.
@@ -91,9 +91,10 @@ pub(super) fn select_rows<'k>(
         for stmt in &rows.body {
             selector.stmt(stmt)?;
         }
-        for (state, accumulator) in states.iter_mut().zip(&rows.accumulators) {
+        let folds = foldings.iter().zip(&rows.accumulators);
+        for (state, (folding, accumulator)) in states.iter_mut().zip(folds) {
             let operand = selector.lanes(accumulator.operand)?;
-            *state = folded(&mut selector.tape, kernel, accumulator, *state, operand)?;
+            *state = folding.join(&mut selector.tape, *state, operand)?;
         }
     }
     for (plane, state) in states.into_iter().enumerate() {
@@ -103,70 +104,8 @@ pub(super) fn select_rows<'k>(
     selector.finish(Vec::new())
 }
 
-/// The op that folds an accumulator, and the type that it folds.
-fn folding(kernel: &Kernel, accumulator: &Accumulator) -> Option<(Binary, DType)> {
-    let dtype = kernel.values[accumulator.operand.index()];
-    let op = match accumulator.fold {
-        Fold::Reduce(ReduceKind::Sum) => Binary::Add,
-        Fold::Reduce(ReduceKind::Prod) => Binary::Mul,
-        Fold::Reduce(ReduceKind::Max) => Binary::Max,
-        Fold::Reduce(ReduceKind::Min) => Binary::Min,
-        Fold::Reduce(ReduceKind::Any | ReduceKind::All) | Fold::ArgMax(_) | Fold::ArgMin(_) => {
-            return None;
-        }
-    };
-    matches!(dtype, DType::F32 | DType::I32 | DType::U32).then_some((op, dtype))
-}
-
-/// Appends the fold of an operand onto the partial results of an accumulator.
-pub(super) fn fold(
-    tape: &mut Tape,
-    kernel: &Kernel,
-    accumulator: &Accumulator,
-    position: u32,
-    operand: Arg,
-    last: Op,
-) -> Option<()> {
-    let result = folded(tape, kernel, accumulator, Arg::Partial(position), operand)?;
-    tape.insts
-        .push(Inst::new(last, Out::Partial(position), &[result], None));
-    Some(())
-}
-
-/// Two partial results as one.
-fn folded(
-    tape: &mut Tape,
-    kernel: &Kernel,
-    accumulator: &Accumulator,
-    a: Arg,
-    b: Arg,
-) -> Option<Arg> {
-    let (op, dtype) = folding(kernel, accumulator)?;
-    Some(match op {
-        Binary::Max | Binary::Min if dtype == DType::F32 => extremum(tape, op == Binary::Max, a, b),
-        _ => tape.lanes(plain(op, dtype)?, &[a, b]),
-    })
-}
-
-/// A number that leaves every other as it is, as the bits of a lane.
-pub(super) fn identity(kernel: &Kernel, accumulator: &Accumulator) -> Option<u32> {
-    let (op, dtype) = folding(kernel, accumulator)?;
-    Some(match (op, dtype) {
-        (Binary::Add, DType::F32) => (-0.0_f32).to_bits(),
-        (Binary::Mul, DType::F32) => 1.0_f32.to_bits(),
-        (Binary::Max, DType::F32) => f32::NEG_INFINITY.to_bits(),
-        (Binary::Min, DType::F32) => f32::INFINITY.to_bits(),
-        (Binary::Add, _) => 0,
-        (Binary::Mul, _) => 1,
-        (Binary::Max, DType::I32) => i32::MIN.cast_unsigned(),
-        (Binary::Min, DType::I32) => i32::MAX.cast_unsigned(),
-        (Binary::Max, _) => 0,
-        _ => u32::MAX,
-    })
-}
-
 /// The op that is one instruction; `None` for the others.
-fn plain(op: Binary, dtype: DType) -> Option<Op> {
+pub(super) fn plain(op: Binary, dtype: DType) -> Option<Op> {
     let unsigned = dtype.class() == Class::Unsigned;
     Some(match (op, dtype.is_float()) {
         (Binary::Add, true) => Op::Add,
@@ -191,7 +130,7 @@ fn plain(op: Binary, dtype: DType) -> Option<Op> {
 }
 
 /// The maximum or minimum; NaN if either is NaN, and +0 is above -0.
-fn extremum(tape: &mut Tape, largest: bool, a: Arg, b: Arg) -> Arg {
+pub(super) fn extremum(tape: &mut Tape, largest: bool, a: Arg, b: Arg) -> Arg {
     // Asked both ways round, the two answers differ for zeros of two signs and for one NaN only.
     let (raw, joined) = if largest {
         (Op::Max, Op::And)
