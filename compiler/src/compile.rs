@@ -179,8 +179,7 @@ fn planned(
     let strips = cx.options().strips && Width::native().is_full();
     let lowered = lower(&graph, &groups, strips)?;
     clock.phase("lower");
-    let order = cx.options().order;
-    let Planned { program, kernels } = plan(&graph, &lowered, requirements, order);
+    let Planned { program, kernels } = plan(&graph, &lowered, requirements, cx.options());
     clock.phase("plan");
     cx.reach(Stage::Kernels, name, || {
         joined(&kernels, |k| Ok::<_, CompileError>(k.to_string())).unwrap_or_default()

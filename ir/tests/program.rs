@@ -91,7 +91,7 @@ fn linear() -> Program {
                 dst: matrix(3, 3, 1),
                 epilogue: Some(launch(0, &[(3, Access::ReadWrite)], b())),
             }),
-            Step::Kernel(launch(
+            Step::Kernel(vec![launch(
                 1,
                 &[
                     (3, Access::Read),
@@ -100,20 +100,20 @@ fn linear() -> Program {
                     (6, Access::ReadWrite),
                 ],
                 1,
-            )),
+            )]),
             Step::Guard(Guard {
                 condition: BufferId::new(4),
                 message: "the loss is not finite".into(),
                 location: "main.rs:7:1".into(),
             }),
-            Step::Kernel(Launch {
+            Step::Kernel(vec![Launch {
                 grain: 16,
                 ..launch(
                     2,
                     &[(1, Access::Read), (5, Access::Read), (1, Access::Write)],
                     12,
                 )
-            }),
+            }]),
         ],
     }
 }
@@ -174,7 +174,7 @@ fn as_product(program: &mut Program) -> &mut Product {
 
 fn as_kernel(program: &mut Program, step: usize) -> &mut Launch {
     match &mut program.steps[step] {
-        Step::Kernel(launch) => launch,
+        Step::Kernel(parts) => &mut parts[0],
         Step::Product(_) | Step::Guard(_) => panic!("step {step} is a kernel"),
     }
 }

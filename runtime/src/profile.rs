@@ -5,12 +5,14 @@
 //! of its product. Nothing of this is in the way of a session that does not record.
 
 use crate::machine::Machine;
-use kiln_ir::program::{Program, Step};
+use kiln_ir::program::{Launch, Program, Step};
 use std::fmt;
 use std::time::{Duration, Instant};
 
 /// So many launches are kept one by one for the trace; the table counts all.
 const MOST_EVENTS: usize = 100_000;
+/// So many kernels of one launch are named.
+const MOST_NAMES: usize = 3;
 
 /// What a launch moves and computes under one binding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,16 +101,41 @@ impl Recorder {
 /// The name of a launch, for people.
 fn label(program: &Program, step: &Step) -> String {
     match step {
-        Step::Kernel(launch) => match program.kernels.get(launch.kernel.index()) {
-            Some(name) => name.clone(),
-            None => launch.kernel.to_string(),
-        },
+        Step::Kernel(parts) => parts_label(program, parts),
         Step::Product(product) => format!(
             "{} [{} x {} x {}]",
             product.name, product.m, product.k, product.n
         ),
         Step::Guard(guard) => format!("guard {}", guard.condition),
     }
+}
+
+/// The names of the kernels of a launch, each with how often it is called, up to [`MOST_NAMES`] of them.
+fn parts_label(program: &Program, parts: &[Launch]) -> String {
+    let mut names: Vec<(String, usize)> = Vec::new();
+    for part in parts {
+        let name = match program.kernels.get(part.kernel.index()) {
+            Some(name) => name.clone(),
+            None => part.kernel.to_string(),
+        };
+        match names.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, calls)) => *calls += 1,
+            None => names.push((name, 1)),
+        }
+    }
+    let left: usize = names.iter().skip(MOST_NAMES).map(|(_, calls)| calls).sum();
+    let mut text: Vec<String> = names
+        .into_iter()
+        .take(MOST_NAMES)
+        .map(|(name, calls)| match calls {
+            1 => name,
+            _ => format!("{calls} x {name}"),
+        })
+        .collect();
+    if left > 0 {
+        text.push(format!("{left} more"));
+    }
+    text.join(" + ")
 }
 
 impl Watch for Recorder {

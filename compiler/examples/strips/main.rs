@@ -67,21 +67,23 @@ mod measure {
     fn calls(compiled: &Compiled, bindings: &Bindings, memory: &mut [Memory]) -> Vec<Call> {
         let mut calls = Vec::new();
         for step in &compiled.program.steps {
-            let Step::Kernel(launch) = step else {
+            let Step::Kernel(parts) = step else {
                 panic!("a workload is kernels only");
             };
             let eval = |d: &kiln_ir::Dim| d.eval(bindings).unwrap();
-            calls.push(Call {
-                entry: compiled.code.entry(launch.kernel).unwrap(),
-                parameters: launch
-                    .arguments
-                    .iter()
-                    .map(|b| memory[b.index()].pointer())
-                    .collect(),
-                sizes: launch.sizes.iter().map(eval).collect(),
-                total: eval(&launch.total),
-                helpers: compiled.code.helpers(),
-            });
+            calls.extend(parts.iter().map(|launch| {
+                Call {
+                    entry: compiled.code.entry(launch.kernel).unwrap(),
+                    parameters: launch
+                        .arguments
+                        .iter()
+                        .map(|b| memory[b.index()].pointer())
+                        .collect(),
+                    sizes: launch.sizes.iter().map(eval).collect(),
+                    total: eval(&launch.total),
+                    helpers: compiled.code.helpers(),
+                }
+            }));
         }
         calls
     }
