@@ -342,6 +342,37 @@ mod tests {
     }
 
     #[test]
+    fn a_launch_of_many_parts_counts_its_kernels() {
+        let kernels = ["adam", "scale", "sum", "mean", "most"].map(String::from);
+        let part = |kernel| Launch {
+            kernel: kiln_ir::KernelId::new(kernel),
+            arguments: Vec::new(),
+            access: Vec::new(),
+            sizes: Vec::new(),
+            total: 1.into(),
+            grain: 1,
+            work: 1.into(),
+        };
+        let program = Program {
+            name: "m".into(),
+            inputs: Vec::new(),
+            residents: Vec::new(),
+            outputs: Vec::new(),
+            buffers: Vec::new(),
+            kernels: kernels.into(),
+            requirements: Vec::new(),
+            steps: Vec::new(),
+        };
+        let named = |parts: &[usize]| {
+            let parts = parts.iter().copied().map(part).collect();
+            label(&program, &Step::Kernel(parts))
+        };
+        assert_eq!(named(&[1]), "scale");
+        assert_eq!(named(&[0, 1, 0]), "2 x adam + scale");
+        assert_eq!(named(&[0, 1, 2, 3, 4, 3]), "adam + scale + sum + 3 more");
+    }
+
+    #[test]
     fn the_trace_is_json_with_a_launch_an_event() {
         let trace: serde_json::Value = serde_json::from_str(&profile().chrome_trace()).unwrap();
         let event = &trace["traceEvents"][0];

@@ -97,6 +97,8 @@ struct State<'n> {
     left: Vec<usize>,
     /// Readers of each node that wait.
     awaited: Vec<usize>,
+    /// Whether one of these may not raise the peak.
+    modest: Vec<bool>,
     /// By how much live memory grows when the group has run, as things are.
     growth: Vec<i64>,
     ready: BTreeSet<(i64, usize)>,
@@ -108,8 +110,9 @@ struct State<'n> {
     open: Option<i64>,
     /// Groups that wait for a launch to join.
     waiting: Vec<usize>,
-    /// The bytes that live only for those who wait.
+    /// The bytes that live only for those who wait, and those of them that one waits for who may not raise the peak.
     kept: i64,
+    kept_modestly: i64,
     /// The bytes alive between steps, and the most that were alive during one.
     live: i64,
     peak: i64,
@@ -131,6 +134,7 @@ pub(super) fn order(
     let mut state = State {
         left: needs.readers.iter().map(Vec::len).collect(),
         awaited: vec![0; graph.len()],
+        modest: vec![false; graph.len()],
         growth: facts.made.clone(),
         ready: BTreeSet::new(),
         since: vec![0; count],
@@ -139,6 +143,7 @@ pub(super) fn order(
         open: None,
         waiting: Vec::new(),
         kept: 0,
+        kept_modestly: 0,
         live: 0,
         peak: 0,
         facts,
@@ -286,21 +291,30 @@ impl State<'_> {
 
     fn wait(&mut self, group: usize) {
         self.waiting.push(group);
-        for node in &self.facts.reads[group] {
-            let at = node.index();
-            self.awaited[at] += 1;
-            if self.left[at] == self.awaited[at] {
-                self.kept = self.kept.saturating_add(self.facts.bytes[at]);
+        let modest = self.facts.patience[group].is_some_and(|p| !p.may_raise_peak);
+        for at in 0..self.facts.reads[group].len() {
+            let node = self.facts.reads[group][at];
+            self.awaited[node.index()] += 1;
+            self.modest[node.index()] |= modest;
+            if self.left[node.index()] == self.awaited[node.index()] {
+                self.keep(node);
             }
+        }
+    }
+
+    /// A node lives only for those who wait from now on.
+    fn keep(&mut self, node: NodeId) {
+        let bytes = self.facts.bytes[node.index()];
+        self.kept = self.kept.saturating_add(bytes);
+        if self.modest[node.index()] {
+            self.kept_modestly = self.kept_modestly.saturating_add(bytes);
         }
     }
 
     /// A step of its own for a group, and for all that waits if it is a kernel.
     fn begin(&mut self, group: usize) {
         let made = self.facts.made[group];
-        let modest = |g: &usize| self.facts.patience[*g].is_some_and(|p| !p.may_raise_peak);
-        let rises = self.live.saturating_add(made) > self.peak;
-        if rises && self.kept > 0 && self.waiting.iter().any(modest) {
+        if self.kept_modestly > 0 && self.live.saturating_add(made) > self.peak {
             self.flush();
         }
         let kernel = self.facts.kernel[group];
@@ -325,10 +339,11 @@ impl State<'_> {
         self.peak = self.peak.max(alive);
         self.open = (kernels && self.facts.join).then_some(alive);
         if kernels {
-            self.kept = 0;
+            (self.kept, self.kept_modestly) = (0, 0);
             for group in &step[..] {
                 for node in &self.facts.reads[*group] {
                     self.awaited[node.index()] = 0;
+                    self.modest[node.index()] = false;
                 }
             }
         }
@@ -369,7 +384,7 @@ impl State<'_> {
         if self.left[at] == 0 {
             self.live = self.live.saturating_sub(bytes);
         } else if self.left[at] == self.awaited[at] {
-            self.kept = self.kept.saturating_add(bytes);
+            self.keep(node);
         }
         if self.left[at] == 1 && bytes > 0 {
             let last = self.facts.needs.readers[at].iter();
