@@ -425,9 +425,8 @@ fn all_violations_are_listed_with_their_rules() {
 
 /// The last step with a part more, which touches these buffers.
 fn with_part(program: &mut Program, accesses: &[(usize, Access)]) {
-    match &mut program.steps[3] {
-        Step::Kernel(parts) => parts.push(launch(1, accesses, 5)),
-        Step::Product(_) | Step::Guard(_) => panic!("step 3 is a kernel"),
+    if let Step::Kernel(parts) = &mut program.steps[3] {
+        parts.push(launch(1, accesses, 5));
     }
 }
 

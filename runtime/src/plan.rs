@@ -310,6 +310,19 @@ impl Context<'_> {
         Ok((call, extent))
     }
 
+    /// An epilogue: what is called on the rows of a panel, and how it is shared out if it runs when all panels are done.
+    fn epilogue(
+        &self,
+        plan: &mut Plan,
+        launch: Option<&Launch>,
+    ) -> Result<Option<(Call, Shares)>, BindError> {
+        let Some(launch) = launch else {
+            return Ok(None);
+        };
+        let call = self.call(plan, launch)?;
+        Ok(Some((call.0, self.shares(plan, &[call]))))
+    }
+
     /// Shares calls out that may run at the same time.
     fn shares(&self, plan: &mut Plan, calls: &[(Call, Extent)]) -> Shares {
         let extents: Vec<Extent> = calls.iter().map(|(_, extent)| *extent).collect();
@@ -395,13 +408,7 @@ impl Context<'_> {
             let location = Location::Scratch(self.layout.product_scratch);
             plan.spots.push(Spot { location, thread });
         }
-        let epilogue = match &product.epilogue {
-            Some(launch) => {
-                let call = self.call(plan, launch)?;
-                Some((call.0, self.shares(plan, &[call])))
-            }
-            None => None,
-        };
+        let epilogue = self.epilogue(plan, product.epilogue.as_ref())?;
         Ok(Some(Resolved::Product(Box::new(ProductCall {
             method,
             size: dtype.size(),
