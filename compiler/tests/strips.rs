@@ -35,10 +35,12 @@ fn run(compiled: &Compiled, n: usize, cut: Option<i64>) -> Vec<Vec<u32>> {
         memory.push((0..elements).map(value).collect());
     }
     for step in &program.steps {
-        let Step::Kernel(launch) = step else {
+        let Step::Kernel(parts) = step else {
             panic!("only kernels here");
         };
-        launch_kernel(compiled, launch, &bindings, cut, &mut memory);
+        for launch in parts {
+            launch_kernel(compiled, launch, &bindings, cut, &mut memory);
+        }
     }
     let outputs = program.outputs.iter().map(|p| p.buffer);
     let kept = outputs.chain(program.residents.iter().map(|r| r.buffer));
