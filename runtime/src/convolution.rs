@@ -7,17 +7,20 @@
 //!
 //! - [`Summation::Window`]: the features of the input are cut into blocks of [`DEPTH`]. A block is one chain, over the positions of the
 //!   window in row-major order and, at each, over the features of the block. The sums of the blocks are added in order to the first.
-//! - [`Summation::Lines`]: a line is the innermost axis of the window at one position of the others and one feature of the input; lines are
-//!   in row-major order of `[feature, window..]`. [`Blocks`] cuts them into blocks, each one chain over its lines, and the blocks into
-//!   sections. The sums of a section's blocks are added in order to the first, and then those of the sections.
+//! - [`Summation::Lines`]: a line is the innermost axis of the window at one position of the others and one feature of the input, where
+//!   axes of one position, one output and no padding do not count. Lines are in row-major order of `[feature, window..]` and cut into
+//!   blocks of as many as have [`BLOCK_TERMS`] positions in all, rounded down, and of one at least. A block is one chain over its lines.
+//!   The `n` blocks make up [`SECTIONS`] sections, or `n` if these are fewer, or one if the result has more than [`SECTION_ELEMENTS`]:
+//!   section `i` of `s` has the blocks `i * n / s` to `(i + 1) * n / s`. The sums of a section's blocks are added in order to the first,
+//!   and then those of the sections.
 //!
 //! So the bits of a result depend on nothing but the operands and the sizes: not on threads, tiles, strides or instruction sets, nor on
 //! the way that is chosen. A window of one position with the first summation is a matrix product to the bit. Integers wrap, and f32 with
 //! sums in f64 rounds once.
 //!
 //! **Ways.** [`Method`] picks one when sizes are bound: *direct* tiles over padded rows for the first summation, a matrix *product* where
-//! the window has one position, *depthwise* where groups have one feature, *lines* for the second, and the *plain* definition for the rest: other types, empty sums, and a dilated
-//! input in the second summation. A call allocates nothing and starts no thread.
+//! the window has one position, *depthwise* where groups have one feature, *lines* for the second, and the *plain* definition for the
+//! rest: other types and empty sums. A call allocates nothing and starts no thread.
 
 use std::ops::Range;
 
@@ -36,7 +39,7 @@ pub use axis::Axis;
 pub use kiln_ir::program::Summation;
 pub use method::Method;
 
-/// Terms of a block of lines, at least, where there are so many. It is part of the definition.
+/// The positions of the window in a block of lines, at most, where a line has no more. It is part of the definition.
 ///
 /// The sums of a tile go to memory once for each block, which costs as much as two or three terms.
 pub const BLOCK_TERMS: usize = 256;
@@ -111,16 +114,16 @@ pub struct Operands {
 }
 
 /// How the second summation cuts its lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Blocks {
+#[derive(Clone, Copy, Debug)]
+struct Blocks {
     /// All lines.
-    pub lines: usize,
+    lines: usize,
     /// The lines of a block, but for the last; above 0.
-    pub lines_each: usize,
+    lines_each: usize,
     /// The blocks.
-    pub blocks: usize,
+    blocks: usize,
     /// The sections: above 0 where there is a block, and never more than blocks.
-    pub sections: usize,
+    sections: usize,
 }
 
 /// The order of a result's rows in memory. A row is all features of one image at one position.
@@ -134,15 +137,15 @@ enum RowOrder {
 
 impl Blocks {
     /// The blocks of a section.
-    pub fn of(&self, section: usize) -> Range<usize> {
+    fn of(&self, section: usize) -> Range<usize> {
         let cut = |section: usize| section * self.blocks / self.sections.max(1);
         cut(section)..cut(section + 1)
     }
 }
 
 impl Form {
-    /// How the second summation cuts the lines.
-    pub fn blocks(&self) -> Blocks {
+    /// How the second summation cuts the lines of a settled form.
+    fn blocks(&self) -> Blocks {
         let [z, y, x] = self.axes.map(|axis| axis.window);
         let lines = self.features_in * z * y;
         let lines_each = (BLOCK_TERMS / x.max(1)).max(1);

@@ -6,12 +6,15 @@
 //! features alike.
 //!
 //! Sections of the definition are shared out among threads, each summed into memory of its own; then the sections are added, in order.
+//! A dilated input cuts the pixels of a line into phases, as it does outputs elsewhere: a position of the result meets those of one phase.
+//!
 //! Where the result is large there is only one section, and its parts are shared out instead. Which thread does what changes no bit.
 
 mod walk;
 
 pub(super) use walk::{combine, sums};
 
+use super::axis::{Axis, Phases};
 use super::tiles::{Tiles, WIDTHS, cycles, next_vectors};
 use super::{Blocks, Form, Operands, RowOrder};
 
@@ -43,16 +46,18 @@ struct Roles {
 pub(super) struct Lines {
     form: Form,
     roles: Roles,
+    /// The axes with window and result exchanged: the pixels of a line by phase, and which positions of the result each phase sees.
+    phases: [Phases; 3],
     blocks: Blocks,
     order: Option<RowOrder>,
     threads: usize,
-    /// Whether the positions of a row of results follow one another in the input, so that a tile may run through them.
-    joined: bool,
+    /// The positions along the inner axis of the result, cut into those that tiles may run through.
+    runs: Vec<Run>,
     /// Elements of a padded row of the input.
     line: usize,
-    /// Padded rows of a plane that the lines of a block see in one image.
+    /// Padded rows of a plane, and planes, that the lines of a block see at most in one plane of the window of one image.
     slots: usize,
-    /// Lines of an image, at most, in a block.
+    planes: usize,
     parts: Vec<Part>,
     /// Sums of a position and a feature of the input, in whole vectors.
     pitch: usize,
@@ -69,6 +74,19 @@ struct Part {
     first: usize,
     count: usize,
     vectors: usize,
+}
+
+/// Positions of the result along the inner axis that follow one another evenly in the input.
+#[derive(Clone, Debug)]
+struct Run {
+    first: usize,
+    count: usize,
+    /// Where the first lies in a padded row, and from one to the next, in positions.
+    at: usize,
+    step: usize,
+    /// The pixels that they meet: how many, and the first; none where the input has no element there.
+    pixels: usize,
+    phase: usize,
 }
 
 /// Bytes from the start of the scratch: where lines begin in the one operand comes first.
@@ -97,31 +115,32 @@ pub(super) struct Work<'a> {
 }
 
 impl Lines {
-    /// The way for a form of the second summation without a dilated input, that has results and terms; `None` where no memory is large
+    /// The way for a form of the second summation that has results and terms; `None` where no memory is large
     /// enough.
     pub(super) fn new<S: Tiles>(form: &Form, threads: usize) -> Option<Lines> {
         let blocks = form.blocks();
         let element = size_of::<S::Element>();
-        let [_, middle, inner] = form.axes;
         let roles = roles(form);
-        let positions = (inner.output - 1) * inner.stride + (inner.window - 1) * inner.rhs_dilation;
-        let line = (positions + 1).checked_mul(roles.features)?;
-        let tall = blocks.lines_each.min(middle.window);
-        let slots = (tall - 1)
-            .checked_mul(middle.rhs_dilation)?
-            .checked_add((middle.output - 1) * middle.stride + 1)?;
-        let segments = (blocks.lines_each - 1) / middle.window + 2;
+        let windows = form.axes.map(|axis| axis.window);
+        let phases = form.axes.map(|axis| axis.exchanged().phases());
+        let [outer, middle, inner] = &phases;
+        let positions = (windows[2] - 1) / inner.every * inner.step + inner.span + 1;
+        let line = positions.checked_mul(roles.features)?;
+        let tall = blocks.lines_each.min(windows[1]);
+        // A block may begin anywhere in its phases.
+        let walked = (tall - 1) / middle.every + usize::from(middle.every > 1);
+        let slots = walked
+            .checked_mul(middle.step)?
+            .checked_add(middle.span + 1)?;
+        let planes = outer.taps.iter().map(Vec::len).max().unwrap_or(0);
+        let segments = (blocks.lines_each - 1) / windows[1] + 2;
         let segments = segments.min(blocks.lines_each);
-        let joined = inner.stride == 1;
-        let run = if joined {
-            roles.features * inner.output
-        } else {
-            roles.features
-        };
+        let runs = runs(&form.axes[2], inner, roles.depthwise);
         let widest = if roles.depthwise {
             1
         } else {
-            widest::<S>(run, roles.lanes)
+            let longest = runs.iter().map(|run| run.count).max().unwrap_or(1);
+            widest::<S>(roles.features * longest, roles.lanes)
         };
         let mut parts = Vec::new();
         let mut first = 0;
@@ -146,11 +165,11 @@ impl Lines {
         let round = |elements: usize| elements.checked_mul(element)?.checked_next_multiple_of(64);
         let table = (blocks.lines_each * size_of::<isize>()).next_multiple_of(64);
         let rows = segments
-            .checked_mul(form.axes[0].output)?
+            .checked_mul(planes)?
             .checked_mul(slots)?
             .checked_mul(line)?;
         let lanes = if packs {
-            let pixels = blocks.lines_each.checked_mul(inner.window)?;
+            let pixels = blocks.lines_each.checked_mul(windows[2])?;
             pixels.checked_mul(pitch)?
         } else {
             0
@@ -172,9 +191,11 @@ impl Lines {
             roles,
             blocks,
             threads: threads.max(1),
-            joined,
+            runs,
             line,
             slots,
+            planes,
+            phases,
             parts,
             pitch,
             sums,
@@ -187,7 +208,7 @@ impl Lines {
         self.room.end
     }
 
-    /// Rows of tiles by parts of lanes.
+    /// Outer positions of the result by parts of lanes.
     fn items(&self) -> usize {
         self.form.axes[0].output * self.form.axes[1].output * self.parts.len()
     }
@@ -226,6 +247,43 @@ impl Lines {
         let before = section / self.threads * self.sums * element;
         all(section % self.threads).wrapping_add(self.room.sums + before)
     }
+}
+
+/// The positions of the result along the inner axis, cut where they do not follow one another; `inner` are the phases of its pixels.
+fn runs(axis: &Axis, inner: &Phases, depthwise: bool) -> Vec<Run> {
+    // One phase that sees every position sees them evenly apart.
+    if let [taps] = &inner.taps[..]
+        && let [first, others @ ..] = &taps[..]
+        && taps.len() == axis.output
+    {
+        let step = others.first().map_or(1, |next| next.at - first.at);
+        if depthwise || step == 1 {
+            return vec![Run {
+                first: 0,
+                count: axis.output,
+                at: first.at,
+                step,
+                pixels: inner.among(0, axis.window),
+                phase: 0,
+            }];
+        }
+    }
+    let run = |position: usize| {
+        let met = inner.taps.iter().enumerate().find_map(|(phase, taps)| {
+            let tap = taps.iter().find(|tap| tap.window == position)?;
+            Some((phase, tap.at, inner.among(phase, axis.window)))
+        });
+        let (phase, at, pixels) = met.unwrap_or((0, 0, 0));
+        Run {
+            first: position,
+            count: 1,
+            at,
+            step: 0,
+            pixels,
+            phase,
+        }
+    };
+    (0..axis.output).map(run).collect()
 }
 
 fn roles(form: &Form) -> Roles {

@@ -103,9 +103,7 @@ impl Method {
                     Some(Way::Direct { plan, walks })
                 })
             }
-            (Some(single), Summation::Lines)
-                if !empty && form.axes.iter().all(|axis| axis.lhs_dilation == 1) =>
-            {
+            (Some(single), Summation::Lines) if !empty => {
                 let walks = sets::walks(isa, single);
                 let plan = (walks.plan_lines)(&form, threads).map(Box::new);
                 plan.map(|plan| Way::Lines { plan, walks })

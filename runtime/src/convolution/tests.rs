@@ -117,22 +117,27 @@ macro_rules! against_the_definition {
                         }
                     }
                     Summation::Lines => {
-                        let mut lines = Vec::new();
-                        for feature in 0..form.features_in {
-                            for z in 0..windows[0] {
-                                for y in 0..windows[1] {
-                                    lines.push((feature, z, y));
-                                }
-                            }
-                        }
-                        let each = (256 / windows[2].max(1)).max(1);
-                        let blocks: Vec<$type> = lines
-                            .chunks(each)
-                            .map(|block| {
+                        // Axes that change nothing do not give the lines.
+                        let trivial = |i: &usize| {
+                            let a = form.axes[*i];
+                            a.window == 1 && a.output == 1 && a.padding == 0 && a.input > 0
+                        };
+                        let mut order = [0, 1, 2];
+                        order.sort_by_key(|i| !trivial(i));
+                        let [z, y, x] = order.map(|i| windows[i]);
+                        let lines = form.features_in * z * y;
+                        let each = (256 / x.max(1)).max(1);
+                        let blocks: Vec<$type> = (0..lines)
+                            .step_by(each)
+                            .map(|first| {
                                 let mut sum = 0.0;
-                                for (feature, z, y) in block {
-                                    for x in 0..windows[2] {
-                                        sum = term(sum, *feature, [*z, *y, x]);
+                                for line in first..lines.min(first + each) {
+                                    for x in 0..x {
+                                        let mut window = [0; 3];
+                                        for (i, at) in order.into_iter().zip([line / y % z, line % y, x]) {
+                                            window[i] = at;
+                                        }
+                                        sum = term(sum, line / y / z, window);
                                     }
                                 }
                                 sum
@@ -235,6 +240,11 @@ macro_rules! against_the_definition {
                     square(1, [530, 3], same(20, 1)),
                     square(2, [20, 70], same(3, 1)),
                     square(2, [20, 70], same(2, 1)),
+                    // A signal spelled as an image.
+                    Case {
+                        axes: [Axis::ONE, Axis { padding: 1, ..axis(70, 3, 70) }, Axis::ONE],
+                        ..square(1, [6, 20], Axis::ONE)
+                    },
                     // Products.
                     square(2, [20, 33], axis(9, 1, 9)),
                     square(2, [600, 5], axis(5, 1, 5)),
@@ -261,10 +271,10 @@ macro_rules! against_the_definition {
                         Axis { padding: 1, stride: 2, ..axis(15, 3, 8) },
                         Axis { padding: 1, lhs_dilation: 2, ..axis(8, 3, 15) },
                         Axis { rhs_dilation: 2, ..axis(13, 4, 7) },
+                        Axis { lhs_dilation: 2, stride: 2, rhs_dilation: 2, ..axis(9, 3, 7) },
                     ] {
                         let forward = Case { groups, ..square(2, [1, 1], each) };
-                        let swapped = Axis { lhs_dilation: 1, ..each };
-                        let backward = Case { groups, ..gradient(5, [1, 1], swapped) };
+                        let backward = Case { groups, ..gradient(5, [1, 1], each) };
                         for orders in [[0, 3, 0], [1, 4, 0], [0, 5, 1]] {
                             check(&Case { orders, ..forward }, &[1, 3], &noise);
                             check(&Case { orders, ..backward }, &[1, 3], &noise);
@@ -290,6 +300,15 @@ macro_rules! against_the_definition {
                     gradient(7, [3, 20], axis(13, 3, 11)),
                     gradient(2, [8, 8], Axis { stride: 2, ..axis(16, 1, 8) }),
                     gradient(2, [5, 7], Axis { rhs_dilation: 2, padding: 2, ..axis(12, 3, 12) }),
+                    // Of transposed convolutions.
+                    gradient(3, [6, 20], Axis { lhs_dilation: 2, padding: 1, ..axis(9, 4, 16) }),
+                    gradient(2, [9, 5], Axis { lhs_dilation: 3, stride: 2, padding: 2, ..axis(9, 4, 12) }),
+                    gradient(2, [4, 5], Axis { lhs_dilation: 2, stride: 2, rhs_dilation: 2, ..axis(9, 3, 7) }),
+                    // Signals spelled as images.
+                    Case {
+                        axes: [Axis::ONE, axis(60, 50, 5), Axis { input: 2, ..Axis::ONE }],
+                        ..gradient(9, [6, 9], Axis::ONE)
+                    },
                     gradient(40, [6, 9], axis(4, 3, 2)),
                     gradient(300, [6, 9], axis(3, 3, 1)),
                     gradient(2, [100, 100], same(6, 1)),

@@ -37,114 +37,188 @@ pub(in crate::convolution) unsafe fn sums<S: Tiles>(p: &Lines, work: &Work<'_>) 
                 unsafe {
                     pack::<S>(p, work, &lines, group);
                     let add = block > blocks.start;
-                    tiles::<S>(p, work, lines.len(), group, &items, to, add);
+                    tiles::<S>(p, work, &lines, group, &items, to, add);
                 }
             }
         }
     }
 }
 
-/// Copies the rows of input that some lines see, and notes where each line begins in both operands.
+/// Lines of one plane of the window of one image.
+struct Segment {
+    image: usize,
+    z: usize,
+    /// The first, and how many.
+    y: usize,
+    count: usize,
+    /// The lines of the block that come before.
+    before: usize,
+    /// The padded rows that come before.
+    slot: usize,
+}
+
+/// The segment of a block that begins with `line`; there are `index` before it.
+#[inline(always)]
+fn segment(p: &Lines, lines: &Range<usize>, line: usize, index: usize) -> Segment {
+    let [z, y, _] = p.form.axes.map(|axis| axis.window);
+    Segment {
+        image: line / y / z,
+        z: line / y % z,
+        y: line % y,
+        count: (y - line % y).min(lines.end - line),
+        before: line - lines.start,
+        slot: index * p.planes * p.slots,
+    }
+}
+
+/// Copies the rows of input that some lines see, and the lines themselves where their lanes do not follow one another.
 ///
 /// # Safety
 /// As [`sums`].
 #[inline(always)]
 unsafe fn pack<S: Tiles>(p: &Lines, work: &Work<'_>, lines: &Range<usize>, group: usize) {
     let (form, features) = (&p.form, p.roles.features);
-    let [outer, middle, inner] = form.axes;
-    let row_lines = work.scratch.cast::<isize>();
-    let lane_lines = work.scratch.wrapping_add(p.room.lane_lines).cast::<isize>();
+    let [outer, middle, inner] = &p.phases;
     let rows = work.scratch.wrapping_add(p.room.rows).cast::<S::Element>();
     let packed = work.scratch.wrapping_add(p.room.lanes).cast::<S::Element>();
-    let lhs = work.at.lhs.cast::<S::Element>();
+    let lhs = work
+        .at
+        .lhs
+        .cast::<S::Element>()
+        .wrapping_offset(group as isize * form.lhs.group);
     let rhs = work.at.rhs.cast::<S::Element>();
-    let mut slot = 0;
-    let mut line = lines.start;
+    let inside = |at: isize, axis: usize| at >= 0 && (at as usize) < form.axes[axis].input;
+    let positions = p.line / features;
+    let begin = inner.first.min(0).unsigned_abs().min(positions);
+    let end = (form.axes[2].input as isize - inner.first).max(0) as usize;
+    let end = end.clamp(begin, positions);
+    let at_x = inner.first + begin as isize;
+    let (mut line, mut index) = (lines.start, 0);
     while line < lines.end {
-        // The lines of one plane of one image.
-        let y = line % middle.window;
-        let z = line / middle.window % outer.window;
-        let image = line / middle.window / outer.window;
-        let count = (middle.window - y).min(lines.end - line);
-        let lhs = lhs
-            .wrapping_offset(image as isize * form.lhs.feature + group as isize * form.lhs.group);
-        let slots = (count - 1) * middle.rhs_dilation + (middle.output - 1) * middle.stride + 1;
-        for plane in 0..outer.output {
-            let at_z = (plane * outer.stride + z * outer.rhs_dilation) as isize - outer.padding;
+        let segment = segment(p, lines, line, index);
+        let Segment { image, z, y, .. } = segment;
+        let lhs = lhs.wrapping_offset(image as isize * form.lhs.feature);
+        let first = y / middle.every;
+        let last = (y + segment.count - 1) / middle.every;
+        let slots = (last - first) * middle.step + middle.span + 1;
+        let planes = outer
+            .taps
+            .get(z % outer.every)
+            .map_or(&[][..], Vec::as_slice);
+        for (plane, tap) in planes.iter().enumerate() {
+            let at_z = outer.first + (tap.at + z / outer.every * outer.step) as isize;
             for row in 0..slots {
-                let seen = (0..middle.output).any(|o| {
-                    let ahead = row.checked_sub(o * middle.stride);
-                    ahead.is_some_and(|ahead| ahead.is_multiple_of(middle.rhs_dilation))
-                });
-                if !seen {
+                let mut taps = middle.taps.iter().flatten();
+                if !taps.any(|tap| row >= tap.at && (row - tap.at).is_multiple_of(middle.step)) {
                     continue;
                 }
-                let at_y = (y * middle.rhs_dilation + row) as isize - middle.padding;
-                let to = rows.wrapping_add((slot + plane * p.slots + row) * p.line);
-                let inside = |at: isize, extent: usize| at >= 0 && (at as usize) < extent;
-                if !inside(at_z, outer.input) || !inside(at_y, middle.input) {
+                let at_y = middle.first + (first * middle.step + row) as isize;
+                let to = rows.wrapping_add((segment.slot + plane * p.slots + row) * p.line);
+                if !inside(at_z, 0) || !inside(at_y, 1) {
                     // SAFETY: a row of the room; zeros are 0.
                     unsafe { to.write_bytes(0, p.line) }
                     continue;
                 }
-                let from =
-                    lhs.wrapping_offset(at_z * form.lhs.spatial[0] + at_y * form.lhs.spatial[1]);
-                let positions = p.line / features;
-                let begin = inner.padding.max(0).unsigned_abs().min(positions);
-                let end = (inner.input as isize + inner.padding).max(0) as usize;
-                let end = end.clamp(begin, positions);
+                let [step_z, step_y, step_x] = form.lhs.spatial;
                 // SAFETY: positions `begin` to `end` are those inside the input, in a row and a plane that are.
                 unsafe {
                     to.write_bytes(0, begin * features);
                     to.wrapping_add(end * features)
                         .write_bytes(0, (positions - end) * features);
-                    let at_x = begin as isize - inner.padding;
                     copy::<S>(
                         to.wrapping_add(begin * features),
                         features as isize,
-                        from.wrapping_offset(at_x * form.lhs.spatial[2]),
+                        lhs.wrapping_offset(at_z * step_z + at_y * step_y + at_x * step_x),
                         features,
                         p.roles.feature,
                         end - begin,
-                        form.lhs.spatial[2],
+                        step_x,
                     );
                 }
             }
         }
-        for index in 0..count {
-            let place = line - lines.start + index;
-            let row_line = ((slot + index * middle.rhs_dilation) * p.line) as isize;
-            let window = [z as isize, (y + index) as isize, 0];
-            let at = image as isize * form.rhs.feature_in
-                + group as isize * form.rhs.group
-                + window[0] * form.rhs.spatial[0]
-                + window[1] * form.rhs.spatial[1];
-            let lane_line = if p.packs {
-                (place * inner.window * p.pitch) as isize
-            } else {
-                at
-            };
-            // SAFETY: the tables have room for the lines of a block, and the packed operand for their pixels; what is packed is a line of
-            // the window.
-            unsafe {
-                row_lines.wrapping_add(place).write(row_line);
-                lane_lines.wrapping_add(place).write(lane_line);
-                if p.packs {
+        if p.packs {
+            let pixels = form.axes[2].window;
+            for i in 0..segment.count {
+                // SAFETY: a line of the window, and its place in the room.
+                unsafe {
                     copy::<S>(
-                        packed.wrapping_offset(lane_line),
+                        packed.wrapping_add((segment.before + i) * pixels * p.pitch),
                         p.pitch as isize,
-                        rhs.wrapping_offset(at),
+                        rhs.wrapping_offset(line_start(p, &segment, i, group)),
                         p.roles.lanes,
                         p.roles.lane,
-                        inner.window,
+                        pixels,
                         form.rhs.spatial[2],
                     );
                 }
             }
         }
-        slot += outer.output * p.slots;
-        line += count;
+        line += segment.count;
+        index += 1;
     }
+}
+
+/// Where a line of a segment begins in the other operand.
+#[inline(always)]
+fn line_start(p: &Lines, segment: &Segment, line: usize, group: usize) -> isize {
+    let rhs = &p.form.rhs;
+    let window = [segment.z, segment.y + line, 0];
+    segment.image as isize * rhs.feature_in
+        + group as isize * rhs.group
+        + along(&window, &rhs.spatial)
+}
+
+/// Notes where the lines of a block begin in both operands that meet the input at a position of the result along the outer axes, and
+/// returns how many these are.
+///
+/// # Safety
+/// As [`sums`].
+#[inline(always)]
+unsafe fn note(
+    p: &Lines,
+    work: &Work<'_>,
+    lines: &Range<usize>,
+    group: usize,
+    [at_z, at_y]: [usize; 2],
+) -> usize {
+    let [outer, middle, _] = &p.phases;
+    let row_lines = work.scratch.cast::<isize>();
+    let lane_lines = work.scratch.wrapping_add(p.room.lane_lines).cast::<isize>();
+    let (mut line, mut index, mut noted) = (lines.start, 0, 0);
+    while line < lines.end {
+        let segment = segment(p, lines, line, index);
+        line += segment.count;
+        index += 1;
+        let planes = outer.taps.get(segment.z % outer.every);
+        let Some(plane) = planes.and_then(|t| t.iter().position(|tap| tap.window == at_z)) else {
+            continue;
+        };
+        let first = segment.y / middle.every;
+        for i in 0..segment.count {
+            let y = segment.y + i;
+            let taps = middle.taps.get(y % middle.every);
+            let Some(tap) = taps.and_then(|t| t.iter().find(|tap| tap.window == at_y)) else {
+                continue;
+            };
+            let row = tap.at + (y / middle.every - first) * middle.step;
+            let slot = segment.slot + plane * p.slots + row;
+            let lane_line = if p.packs {
+                ((segment.before + i) * p.form.axes[2].window * p.pitch) as isize
+            } else {
+                line_start(p, &segment, i, group)
+            };
+            // SAFETY: the tables have room for the lines of a block.
+            unsafe {
+                row_lines
+                    .wrapping_add(noted)
+                    .write((slot * p.line) as isize);
+                lane_lines.wrapping_add(noted).write(lane_line);
+            }
+            noted += 1;
+        }
+    }
+    noted
 }
 
 /// The sums of one block over what is packed.
@@ -155,66 +229,69 @@ unsafe fn pack<S: Tiles>(p: &Lines, work: &Work<'_>, lines: &Range<usize>, group
 unsafe fn tiles<S: Tiles>(
     p: &Lines,
     work: &Work<'_>,
-    lines: usize,
+    lines: &Range<usize>,
     group: usize,
     items: &Range<usize>,
     to: *mut S::Element,
     add: bool,
 ) {
     let (form, features) = (&p.form, p.roles.features);
-    let [outer, middle, inner] = form.axes;
-    let above = outer.output * middle.output;
+    let inner = &p.phases[2];
+    let [outputs_z, outputs_y, outputs_x] = form.axes.map(|axis| axis.output);
     let rows = work.scratch.wrapping_add(p.room.rows).cast::<S::Element>();
-    let (lanes, lane_step) = if p.packs {
+    let (lanes, pixel) = if p.packs {
         let packed = work.scratch.wrapping_add(p.room.lanes);
         (packed.cast::<S::Element>().cast_const(), p.pitch as isize)
     } else {
         (work.at.rhs.cast::<S::Element>(), form.rhs.spatial[2])
     };
-    // What a tile's rows run through: positions and features together, features alone, or positions if lanes are groups.
-    let (runs, run) = match (p.roles.depthwise, p.joined) {
-        (true, _) => (1, inner.output),
-        (false, true) => (1, features * inner.output),
-        (false, false) => (inner.output, features),
-    };
-    let ahead = (inner.stride * features) as isize;
+    let (mut noted, mut count) = (None, 0);
     for item in items.clone() {
-        let Some(part) = p.parts.get(item / above) else {
+        let position = item / p.parts.len();
+        let Some(part) = p.parts.get(item % p.parts.len()) else {
             continue;
         };
-        let position = item % above;
-        let (z, y) = (position / middle.output, position % middle.output);
-        let rows = rows.wrapping_add((z * p.slots + y * middle.stride) * p.line);
-        let most = if p.roles.depthwise {
-            S::MOST_GROUPS
-        } else {
-            S::most_lines(part.vectors).max(1)
-        };
-        for index in 0..runs {
-            let rows = rows.wrapping_offset(index as isize * ahead);
-            let first = ((group * above + position) * inner.output + index) * p.roles.rows;
-            let tiles = run.div_ceil(most);
+        if noted != Some(position) {
+            noted = Some(position);
+            let at = [position / outputs_y, position % outputs_y];
+            // SAFETY: the caller's promise is passed on.
+            count = unsafe { note(p, work, lines, group, at) };
+        }
+        for run in &p.runs {
+            let rows = rows.wrapping_add(run.at * features);
+            let step = run.step * features;
+            // What the rows of tiles run through: positions if lanes are groups, and otherwise the features at each too.
+            let (length, most) = if p.roles.depthwise {
+                (run.count, S::MOST_GROUPS)
+            } else {
+                (run.count * features, S::most_lines(part.vectors).max(1))
+            };
+            let first = (group * outputs_z * outputs_y + position) * outputs_x + run.first;
+            let tiles = length.div_ceil(most);
             for tile in 0..tiles {
-                let range = cut(run, tiles, tile);
+                let range = cut(length, tiles, tile);
                 let (kernel, rows) = if p.roles.depthwise {
-                    let at = range.start as isize * ahead + part.first as isize;
-                    (S::group_lines(range.len()), rows.wrapping_offset(at))
+                    let kernel = S::group_lines(range.len());
+                    (kernel, rows.wrapping_add(range.start * step + part.first))
                 } else {
                     let kernel = S::lines(range.len(), part.vectors);
                     (kernel, rows.wrapping_add(range.start))
                 };
                 let tile = LinesTile {
-                    lines,
-                    pixels: inner.window,
+                    lines: count,
+                    pixels: run.pixels,
                     rows,
-                    row: ahead,
+                    row: step as isize,
                     row_lines: work.scratch.cast::<isize>(),
-                    row_step: (inner.rhs_dilation * features) as isize,
-                    lanes: lanes.wrapping_add(part.first),
+                    row_step: (inner.step * features) as isize,
+                    lanes: lanes
+                        .wrapping_offset(run.phase as isize * pixel)
+                        .wrapping_add(part.first),
                     lane_lines: work.scratch.wrapping_add(p.room.lane_lines).cast::<isize>(),
-                    lane_step,
+                    lane_step: inner.every as isize * pixel,
                     last: part.count - (part.vectors - 1) * S::LANES,
-                    out: to.wrapping_add((first + range.start) * p.pitch + part.first),
+                    out: to
+                        .wrapping_add((first * p.roles.rows + range.start) * p.pitch + part.first),
                     out_row: p.pitch as isize,
                     add,
                 };
