@@ -5,7 +5,7 @@
 //! mlp threads=1 step_us=2400.0 mfu=0.76 compile_ms=12.1 arena_mb=3.2 state_mb=8.0 launches=12 kernels=9
 //! ```
 //!
-//! One line a run for the models `linreg` and `mlp`, and nothing else on standard output; `training.rs` says what the line means.
+//! One line a run for the models `linreg`, `mlp`, `cnn` and `resnet`, and nothing else on standard output; `training.rs` says what the line means.
 //!
 //! - `--peers PYTHON` lets the peers' script time the same step in other frameworks, and prints its lines behind ours.
 //! - `--memory` prints what the step needs of memory, and times nothing.
@@ -70,6 +70,10 @@ enum Name {
     Linreg,
     /// 784-512-512-10, ReLU, batch 128, Adam.
     Mlp,
+    /// Two convolutions with pools, dropout, dense(10) on 28x28x1, batch 128, Adam.
+    Cnn,
+    /// ResNet-20 on 32x32x3, batch 32, SGD with momentum.
+    Resnet,
     /// Micro: `x + y`.
     Add,
     /// Micro: `0.9 x + 0.1 y`.
@@ -99,6 +103,8 @@ impl Name {
         Ok(match self {
             Name::Linreg => Kind::Training(workloads::linreg::workload()?),
             Name::Mlp => Kind::Training(workloads::mlp::workload()?),
+            Name::Cnn => Kind::Training(workloads::cnn::workload()?),
+            Name::Resnet => Kind::Training(workloads::resnet::workload()?),
             Name::Add => Kind::Micro(micro::ADD),
             Name::Axpby => Kind::Micro(micro::AXPBY),
             Name::Exp => Kind::Micro(micro::EXP),
@@ -154,7 +160,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             ];
             if let Some((_, option)) = options_of_models.iter().find(|(given, _)| *given) {
                 return Err(format!(
-                    "{option} is for linreg and mlp; a micro workload is timed on one thread beside a loop written by hand"
+                    "{option} is for the models; a micro workload is timed on one thread beside a loop written by hand"
                 )
                 .into());
             }

@@ -1,7 +1,7 @@
 //! The line of a whole training step.
 //!
 //! - `step_us`: the mean time of a step in the best of five rounds. Each step is fed a batch that the one before was not fed.
-//! - `mfu`: model FLOPs utilisation, the FLOPs of the step's matrix products over step time, threads and the peak FMA rate of one core,
+//! - `mfu`: model FLOPs utilisation, the FLOPs of the step's matrix products and convolutions over step time, threads and the peak FMA rate of one core,
 //!   which is measured between the rounds; `-` where the model has too few to speak of.
 //! - `compile_ms`: from the graph to the executable, the first compilation of the process.
 //! - `arena_mb`, `state_mb`: what lives within a step, and what lives between steps (params and state), in 10^6 bytes.

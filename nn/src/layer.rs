@@ -6,7 +6,9 @@
 
 use crate::initialisers::{Fans, Initialiser};
 use crate::summary::{Row, Trace};
-use kiln_ir::{Builder, Kind, Location, LocationGuard, Refusal, Shape, Tensor, TensorType};
+use kiln_ir::{
+    Builder, DType, Init, Kind, Location, LocationGuard, Refusal, Shape, Tensor, TensorType,
+};
 
 /// A function of one tensor that may own params and draw random numbers.
 ///
@@ -46,7 +48,7 @@ pub trait Layer {
 /// What the graph is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Steps that learn: dropout drops.
+    /// Steps that learn: dropout drops, and batch normalisation looks at its batch.
     Training,
     /// Evaluation and prediction: every layer is a plain function of its input.
     Inference,
@@ -103,6 +105,11 @@ impl<'g> Context<'g> {
         self.mode
     }
 
+    /// Whether params and states are found instead of declared. What a layer updates, it updates in the application that declares.
+    pub fn is_sharing(&self) -> bool {
+        self.sharing
+    }
+
     /// Applies `layer` to `x` in the scope `name`, so that its params are called `name/...`. The calling line is the one that mistakes
     /// and nodes of the layer are charged to.
     #[track_caller]
@@ -152,7 +159,7 @@ impl<'g> Context<'g> {
     pub fn param(
         &self,
         name: &str,
-        dtype: kiln_ir::DType,
+        dtype: DType,
         shape: impl Into<Shape>,
         initialiser: &dyn Initialiser,
     ) -> Tensor<'g> {
@@ -161,6 +168,28 @@ impl<'g> Context<'g> {
             let init = initialiser.resolve(Fans::of(&shape));
             return self.builder.param_of(name, dtype, shape, init);
         }
+        self.shared(name, dtype, shape)
+    }
+
+    /// A tensor called `name` within the open scope that is kept from step to step and not trained, or the one declared before in a
+    /// [sharing](Context::sharing) context.
+    #[track_caller]
+    pub fn state(
+        &self,
+        name: &str,
+        dtype: DType,
+        shape: impl Into<Shape>,
+        init: Init,
+    ) -> Tensor<'g> {
+        if !self.sharing {
+            return self.builder.state(name, dtype, shape, init);
+        }
+        self.shared(name, dtype, shape.into())
+    }
+
+    /// The param or state `name` of the open scope that was declared before.
+    #[track_caller]
+    fn shared(&self, name: &str, dtype: DType, shape: Shape) -> Tensor<'g> {
         let mut path = self.builder.scope_path();
         if !path.is_empty() {
             path.push('/');

@@ -38,8 +38,13 @@ mod random;
 mod sequential;
 mod summary;
 
+pub use kiln_ir::{Layout, Padding};
 pub use layer::{Context, Layer, Mode};
-pub use layers::{Activation, Dense, Dropout, Flatten, dropout, log_softmax, relu, softmax};
+pub use layers::{
+    Activation, AvgPool, AvgPool1d, AvgPool2d, AvgPool3d, BatchNorm, Conv, Conv1d, Conv2d, Conv3d,
+    Dense, Dropout, Flatten, GlobalAvgPool, GlobalMaxPool, MaxPool, MaxPool1d, MaxPool2d,
+    MaxPool3d, PerAxis, dropout, log_softmax, relu, softmax,
+};
 pub use losses::{CrossEntropy, Loss, MeanSquaredError, SparseCrossEntropy};
 pub use metrics::{Accuracy, Metric};
 pub use optimizers::{Adam, Optimizer, Sgd};

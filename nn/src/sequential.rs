@@ -1,7 +1,10 @@
 //! Layers one after the other.
 
 use crate::layer::{Context, Layer};
-use crate::layers::{Activation, Dense, Dropout, Flatten};
+use crate::layers::{
+    Activation, AvgPool, BatchNorm, Conv, Dense, Dropout, Flatten, GlobalAvgPool, GlobalMaxPool,
+    MaxPool, PerAxis,
+};
 use crate::summary::Summary;
 use kiln_ir::{DType, Diagnostics, Dim, Kind, Location, Refusal, Shape, Tensor, TensorType};
 use std::fmt;
@@ -109,6 +112,78 @@ impl Sequential {
     #[track_caller]
     pub fn flatten(self) -> Self {
         self.layer(Flatten)
+    }
+
+    /// Adds a [`Conv`] along one spatial axis, of `filters` features with a bias and without padding.
+    #[track_caller]
+    pub fn conv1d(self, filters: i64, window: impl Into<PerAxis<1>>) -> Self {
+        self.layer(Conv::<1>::new(filters, window))
+    }
+
+    /// Adds a [`Conv`] along two spatial axes, of `filters` features with a bias and without padding.
+    #[track_caller]
+    pub fn conv2d(self, filters: i64, window: impl Into<PerAxis<2>>) -> Self {
+        self.layer(Conv::<2>::new(filters, window))
+    }
+
+    /// Adds a [`Conv`] along three spatial axes, of `filters` features with a bias and without padding.
+    #[track_caller]
+    pub fn conv3d(self, filters: i64, window: impl Into<PerAxis<3>>) -> Self {
+        self.layer(Conv::<3>::new(filters, window))
+    }
+
+    /// Adds a [`MaxPool`] over one spatial axis, of windows side by side.
+    #[track_caller]
+    pub fn max_pool1d(self, window: impl Into<PerAxis<1>>) -> Self {
+        self.layer(MaxPool::<1>::new(window))
+    }
+
+    /// Adds a [`MaxPool`] over two spatial axes, of windows side by side.
+    #[track_caller]
+    pub fn max_pool2d(self, window: impl Into<PerAxis<2>>) -> Self {
+        self.layer(MaxPool::<2>::new(window))
+    }
+
+    /// Adds a [`MaxPool`] over three spatial axes, of windows side by side.
+    #[track_caller]
+    pub fn max_pool3d(self, window: impl Into<PerAxis<3>>) -> Self {
+        self.layer(MaxPool::<3>::new(window))
+    }
+
+    /// Adds a [`AvgPool`] over one spatial axis, of windows side by side.
+    #[track_caller]
+    pub fn avg_pool1d(self, window: impl Into<PerAxis<1>>) -> Self {
+        self.layer(AvgPool::<1>::new(window))
+    }
+
+    /// Adds a [`AvgPool`] over two spatial axes, of windows side by side.
+    #[track_caller]
+    pub fn avg_pool2d(self, window: impl Into<PerAxis<2>>) -> Self {
+        self.layer(AvgPool::<2>::new(window))
+    }
+
+    /// Adds a [`AvgPool`] over three spatial axes, of windows side by side.
+    #[track_caller]
+    pub fn avg_pool3d(self, window: impl Into<PerAxis<3>>) -> Self {
+        self.layer(AvgPool::<3>::new(window))
+    }
+
+    /// Adds [`GlobalMaxPool`].
+    #[track_caller]
+    pub fn global_max_pool(self) -> Self {
+        self.layer(GlobalMaxPool::new())
+    }
+
+    /// Adds [`GlobalAvgPool`].
+    #[track_caller]
+    pub fn global_avg_pool(self) -> Self {
+        self.layer(GlobalAvgPool::new())
+    }
+
+    /// Adds [`BatchNorm`] with the settings of Keras.
+    #[track_caller]
+    pub fn batch_norm(self) -> Self {
+        self.layer(BatchNorm::new())
     }
 
     /// The table of the layers for f32 inputs with the batch `b`, or the mistakes in the model.
