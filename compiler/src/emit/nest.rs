@@ -219,8 +219,9 @@ impl<'k, 'f> Emitter<'k, 'f> {
     ) -> Result<Vec<Value>, EmitError> {
         self.depth += 1;
         self.once(inner)?;
-        if let Some(columns) = Columns::of(inner) {
-            self.columns(columns, range, trips)?;
+        if let Some(columns) = Columns::of(inner)
+            && self.columns(columns, range, trips)?
+        {
             self.depth -= 1;
             return Ok(Vec::new());
         }

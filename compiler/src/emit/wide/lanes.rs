@@ -138,6 +138,7 @@ pub(super) fn build<'k>(
         bytes: code.assemble(&pinned, &layout),
         text: code.text(),
         streams: selected.streams,
+        strides: Vec::new(),
         uniforms: selected.uniforms,
         layout,
     })

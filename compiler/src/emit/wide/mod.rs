@@ -6,7 +6,7 @@
 //! the sixteen partial results of a fold are the lanes of one register, so not a bit differs.
 //!
 //! `select.rs` makes a [`tape`] of the body, `allocate.rs` gives it registers, `encode.rs` makes bytes of it, and `lanes.rs` puts the loop
-//! around: an unrolled one, one of sixteen lanes, and a tail under a mask.
+//! around: an unrolled one, one of sixteen lanes, and a tail under a mask. `columns.rs` does the same for loops over rows.
 //!
 //! Left to Cranelift: loops around other loops, types of 64 bits, gathers, random words, argmax and argmin, functions with a rare path
 //! (sin, cos, tan), loops known to be short, and machines without AVX-512.
@@ -14,11 +14,13 @@
 use super::analysis::Facts;
 use crate::kernel::{Kernel, Loop, LoopKind, Stmt};
 use fold::Folding;
+use kiln_ir::Dim;
 use select::{Selected, Stream, Uniform, select, select_rows};
 use tape::Arg;
 
 mod allocate;
 mod call;
+mod columns;
 mod encode;
 mod fold;
 mod frame;
@@ -27,7 +29,7 @@ mod opcode;
 mod select;
 mod tape;
 
-pub(super) use call::Callee;
+pub(super) use call::{Callee, Tiles};
 
 /// The lanes of a register.
 const LANES: u32 = 16;
@@ -45,6 +47,8 @@ pub(super) struct Function<'k> {
     pub(super) bytes: Vec<u8>,
     /// The accesses.
     pub(super) streams: Vec<Stream<'k>>,
+    /// By how many elements each stream goes on from row to row, in a function that goes through rows.
+    pub(super) strides: Vec<Dim>,
     /// The values from outside of the loop.
     pub(super) uniforms: Vec<Uniform>,
     /// Where things lie in the block.
