@@ -278,7 +278,7 @@ impl<'k, 'f> Emitter<'k, 'f> {
     ) -> Result<Vec<Value>, EmitError> {
         let accumulators = &inner.accumulators;
         if inner.kind != LoopKind::Strips {
-            if let Some(partial) = self.full_width(inner, range)? {
+            if let Some(partial) = self.full_width(inner, range, trips)? {
                 return Ok(partial);
             }
             return self.sweep(inner, accumulators, range, trips, partial);

@@ -281,6 +281,52 @@ fn folds_of_all_kinds_share_a_loop() {
     }
 }
 
+/// Loops of every number of iterations that the code knows of.
+#[test]
+fn known_lengths() {
+    for count in (8_i64..=100).chain([127, 128, 160, 4096, 4100]) {
+        let size = Dim::from(count);
+        let mut b = Build::new(&[
+            (DType::F32, Access::Read),
+            (DType::F32, Access::Write),
+            (DType::F32, Access::Write),
+            (DType::F32, Access::Write),
+        ]);
+        let mut body = Vec::new();
+        let at = i(0).times(&size).plus(&i(1));
+        let x = b.load(&mut body, 0, at);
+        let y = b.compute(&mut body, DType::F32, Expr::Binary(Binary::Mul, x, x));
+        let folds = [ReduceKind::Sum, ReduceKind::Max].map(|kind| Accumulator {
+            value: b.value(DType::F32),
+            fold: Fold::Reduce(kind),
+            operand: y,
+        });
+        let [sum, largest] = [folds[0].value, folds[1].value];
+        let mut row = vec![folding(
+            LoopKind::Lanes,
+            1,
+            size.clone(),
+            body,
+            folds.to_vec(),
+        )];
+        row.push(store(1, i(0), sum));
+        row.push(store(2, i(0), largest));
+        let mut body = Vec::new();
+        let at = i(0).times(&size).plus(&i(2));
+        let x = b.load(&mut body, 0, at.clone());
+        let y = b.compute(&mut body, DType::F32, Expr::Binary(Binary::Div, x, sum));
+        body.push(store(3, at, y));
+        row.push(nest(LoopKind::Lanes, 2, size, body));
+        let kernel = b.finish(vec![nest(LoopKind::Grid, 0, n(), row)]);
+        is_wide(&kernel);
+        agrees_over(&kernel, &[1, 3], |n| {
+            let all = n * count as usize;
+            let params = [floats(23, all), zeros(DType::F32, n), zeros(DType::F32, n)];
+            params.into_iter().chain([zeros(DType::F32, all)]).collect()
+        });
+    }
+}
+
 /// A loop may be cut anywhere and shared out, and what lies before it is computed once for each call.
 #[test]
 fn ranges_and_values_from_outside() {

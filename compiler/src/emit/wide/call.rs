@@ -41,11 +41,16 @@ impl<'k> Emitter<'k, '_> {
         &mut self,
         inner: &'k Loop,
         [from, to]: [Value; 2],
+        trips: Trips,
     ) -> Result<Option<Vec<Value>>, EmitError> {
         if !self.target.wide {
             return Ok(None);
         }
-        let Some(function) = function(self.kernel, &self.facts, inner) else {
+        let count = match trips {
+            Trips::Exactly(n) => Some(n),
+            Trips::Unknown | Trips::AtLeastOne => None,
+        };
+        let Some(function) = function(self.kernel, &self.facts, inner, count) else {
             return Ok(None);
         };
         let callee = self.callee(function);

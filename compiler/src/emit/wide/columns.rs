@@ -45,7 +45,7 @@ pub(super) fn function<'k>(
         if let Some(function) = of_vectors(kernel, facts, lanes, before, rows, vectors) {
             return Some((function, vectors));
         }
-        most = vectors / 2;
+        most = vectors - 1;
     }
     None
 }

@@ -34,7 +34,7 @@ pub(super) use call::{Callee, Tiles};
 /// The lanes of a register.
 const LANES: u32 = 16;
 /// The trip count, where it is known, from which a call pays.
-const LEAST: i64 = 32;
+const LEAST: i64 = 8;
 /// The bytes of a uniform in the block: a register of Cranelift's, whose first word counts.
 pub(super) const UNIFORM: u32 = 16;
 
@@ -110,18 +110,19 @@ fn is_candidate(inner: &Loop) -> bool {
     inner.kind == LoopKind::Lanes && inner.extent.constant().is_none_or(|n| n >= LEAST)
 }
 
-/// The function of a lanes loop; `None` if it is left to Cranelift.
+/// The function of a lanes loop, for a trip count if it is known to be always the same; `None` if it is left to Cranelift.
 pub(super) fn function<'k>(
     kernel: &'k Kernel,
     facts: &Facts,
     inner: &'k Loop,
+    count: Option<i64>,
 ) -> Option<Function<'k>> {
     if !is_candidate(inner) {
         return None;
     }
     let foldings = Folding::all(kernel, &inner.accumulators)?;
     let selected = select(kernel, facts, inner)?;
-    lanes::build(selected, 0, &foldings)
+    lanes::build(selected, 0, &foldings, count)
 }
 
 /// The function that folds some rows of a column reduction onto partial results in memory. Its own pointers, one for each accumulator, are
@@ -135,7 +136,7 @@ pub(super) fn rows_function<'k>(
     count: usize,
 ) -> Option<Function<'k>> {
     let selected = select_rows(kernel, facts, lanes, before, rows, count)?;
-    lanes::build(selected, rows.accumulators.len(), &[])
+    lanes::build(selected, rows.accumulators.len(), &[], None)
 }
 
 /// Names the uniforms of a body by where they lie in the block.
