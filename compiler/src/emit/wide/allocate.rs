@@ -264,6 +264,7 @@ impl Allocator<'_> {
                     Element::Byte => row::LOAD_BYTES,
                     Element::SignedShort => row::LOAD_SIGNED_SHORTS,
                     Element::Short => row::LOAD_SHORTS,
+                    Element::Same => row::BROADCAST,
                 };
                 self.code.push(Instruction::Lanes {
                     row,
@@ -280,7 +281,7 @@ impl Allocator<'_> {
                 let (mask, _) = self.memory_mask(inst.mask)?;
                 self.release(inst, at);
                 let row = match element {
-                    Element::Word => row::STORE,
+                    Element::Word | Element::Same => row::STORE,
                     Element::SignedByte | Element::Byte => row::STORE_BYTES,
                     Element::SignedShort | Element::Short => row::STORE_SHORTS,
                 };

@@ -33,13 +33,16 @@ struct Code {
     quarters: Vec<Allocated>,
     /// The way of the partial results to the block.
     end: Allocated,
+    /// The trip count, where it is known.
+    count: Option<i64>,
 }
 
-/// The function of a body, with so many pointers of the caller's own.
+/// The function of a body, with so many pointers of the caller's own, for any trip count or for one that is known.
 pub(super) fn build<'k>(
     mut selected: Selected<'k>,
     own: usize,
     foldings: &[Folding],
+    count: Option<i64>,
 ) -> Option<Function<'k>> {
     let layout = Layout::of(
         own + selected.streams.len(),
@@ -87,7 +90,9 @@ pub(super) fn build<'k>(
         pin(&mut pinned, Arg::Partial(register))?;
     }
     let free = allocate(&main, &pinned, Manner::Whole)?;
-    let unrolled = (UNROLLED / free.code.len().max(1)).clamp(1, MOST_UNROLLED);
+    let iterations = count.map_or(usize::MAX, |n| n as usize / LANES as usize);
+    let most = MOST_UNROLLED.min(iterations.max(1));
+    let unrolled = (UNROLLED / free.code.len().max(1)).clamp(1, most);
     let of_copies: Vec<&Folding> = foldings.iter().filter(|f| f.is_free()).collect();
     let more = of_copies.iter().flat_map(|f| f.identities()).count() * (unrolled - 1);
     let fits = free.pressure + pinned.len() + more + LEFT <= 32;
@@ -103,11 +108,11 @@ pub(super) fn build<'k>(
             folding.append_copy(&mut joined, copy * registers)?;
         }
     }
-    pin_words(
-        &[&main],
-        32 - pinned.len() - free.pressure.max(1),
-        &mut pinned,
-    )?;
+    // A word that is read once or twice would better stay in memory.
+    if iterations > 1 {
+        let free = 32 - pinned.len() - free.pressure.max(1);
+        pin_words(&[&main], free, &mut pinned)?;
+    }
     let mut mains = Vec::with_capacity(unrolled);
     for copy in 0..unrolled as u32 {
         let mut pinned = pinned.clone();
@@ -133,11 +138,13 @@ pub(super) fn build<'k>(
             .map(|tape| allocate(tape, &pinned, Manner::Fold))
             .collect::<Option<_>>()?,
         end: whole(&end)?,
+        count,
     };
     Some(Function {
         bytes: code.assemble(&pinned, &layout),
         text: code.text(),
         streams: selected.streams,
+        strides: Vec::new(),
         uniforms: selected.uniforms,
         layout,
     })
@@ -172,30 +179,53 @@ impl Code {
         a.set(RCX, 0);
         a.load(RSI, 0);
 
-        // The limit is the last counter with which an iteration is whole.
+        // The limit is the last counter with which an iteration is whole. Where the count is known, so is the way.
         let whole = LANES as i32;
-        let more = (self.main.len() as i32 - 1) * whole;
+        let step = whole * self.main.len() as i32;
+        let more = step - whole;
         let (single, rest, done) = (a.label(), a.label(), a.label());
-        a.add(RSI, -whole - more);
-        if more > 0 {
-            a.compare(RCX, RSI);
-            a.jump(Condition::Greater, single);
+        let mut left = self.count;
+        a.add(RSI, -step);
+        if more > 0 && left.is_none_or(|n| n >= i64::from(step)) {
+            if left.is_none() {
+                a.compare(RCX, RSI);
+                a.jump(Condition::Greater, single);
+            }
             write(&mut a, &self.copies);
             repeat(&mut a, &self.main);
             write(&mut a, &self.joined);
-            a.place(single);
-            a.add(RSI, more);
+            left = left.map(|n| n % i64::from(step));
         }
-        a.compare(RCX, RSI);
-        a.jump(Condition::Greater, rest);
-        repeat(&mut a, &self.main[..1]);
+        a.place(single);
+        a.add(RSI, more);
+        if left.is_none_or(|n| n >= i64::from(whole)) {
+            if left.is_none() {
+                a.compare(RCX, RSI);
+                a.jump(Condition::Greater, rest);
+            }
+            repeat(&mut a, &self.main[..1]);
+            left = left.map(|n| n % i64::from(whole));
+        }
         a.place(rest);
-        a.add(RSI, whole);
+        if left != Some(0) {
+            self.fold_tail(&mut a, done);
+        }
+        a.place(done);
+        write(&mut a, &self.end);
+        frame.leave(&mut a);
+        a.finish()
+    }
+
+    /// The lanes behind the last sixteen, of which there are some or none.
+    fn fold_tail(&self, a: &mut Assembler, done: Label) {
+        a.add(RSI, LANES as i32);
         a.subtract(RSI, RCX);
-        a.jump(Condition::Equal, done);
+        if self.count.is_none() {
+            a.jump(Condition::Equal, done);
+        }
         a.low_bits(RSI, RSI);
         a.mask_from(TAIL, RSI);
-        write(&mut a, &self.tail);
+        write(a, &self.tail);
         if !self.quarters.is_empty() {
             a.set(RSI, 15);
             a.mask_from(FOUR, RSI);
@@ -208,12 +238,8 @@ impl Code {
                 second: QUARTER,
                 third: FOUR,
             });
-            write(&mut a, fold);
+            write(a, fold);
         }
-        a.place(done);
-        write(&mut a, &self.end);
-        frame.leave(&mut a);
-        a.finish()
     }
 }
 

@@ -6,7 +6,7 @@
 //! the sixteen partial results of a fold are the lanes of one register, so not a bit differs.
 //!
 //! `select.rs` makes a [`tape`] of the body, `allocate.rs` gives it registers, `encode.rs` makes bytes of it, and `lanes.rs` puts the loop
-//! around: an unrolled one, one of sixteen lanes, and a tail under a mask.
+//! around: an unrolled one, one of sixteen lanes, and a tail under a mask. `columns.rs` does the same for loops over rows.
 //!
 //! Left to Cranelift: loops around other loops, types of 64 bits, gathers, random words, argmax and argmin, functions with a rare path
 //! (sin, cos, tan), loops known to be short, and machines without AVX-512.
@@ -14,11 +14,13 @@
 use super::analysis::Facts;
 use crate::kernel::{Kernel, Loop, LoopKind, Stmt};
 use fold::Folding;
+use kiln_ir::Dim;
 use select::{Selected, Stream, Uniform, select, select_rows};
 use tape::Arg;
 
 mod allocate;
 mod call;
+mod columns;
 mod encode;
 mod fold;
 mod frame;
@@ -27,12 +29,12 @@ mod opcode;
 mod select;
 mod tape;
 
-pub(super) use call::Callee;
+pub(super) use call::{Callee, Tiles};
 
 /// The lanes of a register.
 const LANES: u32 = 16;
 /// The trip count, where it is known, from which a call pays.
-const LEAST: i64 = 32;
+const LEAST: i64 = 8;
 /// The bytes of a uniform in the block: a register of Cranelift's, whose first word counts.
 pub(super) const UNIFORM: u32 = 16;
 
@@ -45,6 +47,8 @@ pub(super) struct Function<'k> {
     pub(super) bytes: Vec<u8>,
     /// The accesses.
     pub(super) streams: Vec<Stream<'k>>,
+    /// By how many elements each stream goes on from row to row, in a function that goes through rows.
+    pub(super) strides: Vec<Dim>,
     /// The values from outside of the loop.
     pub(super) uniforms: Vec<Uniform>,
     /// Where things lie in the block.
@@ -106,18 +110,19 @@ fn is_candidate(inner: &Loop) -> bool {
     inner.kind == LoopKind::Lanes && inner.extent.constant().is_none_or(|n| n >= LEAST)
 }
 
-/// The function of a lanes loop; `None` if it is left to Cranelift.
+/// The function of a lanes loop, for a trip count if it is known to be always the same; `None` if it is left to Cranelift.
 pub(super) fn function<'k>(
     kernel: &'k Kernel,
     facts: &Facts,
     inner: &'k Loop,
+    count: Option<i64>,
 ) -> Option<Function<'k>> {
     if !is_candidate(inner) {
         return None;
     }
     let foldings = Folding::all(kernel, &inner.accumulators)?;
     let selected = select(kernel, facts, inner)?;
-    lanes::build(selected, 0, &foldings)
+    lanes::build(selected, 0, &foldings, count)
 }
 
 /// The function that folds some rows of a column reduction onto partial results in memory. Its own pointers, one for each accumulator, are
@@ -131,7 +136,7 @@ pub(super) fn rows_function<'k>(
     count: usize,
 ) -> Option<Function<'k>> {
     let selected = select_rows(kernel, facts, lanes, before, rows, count)?;
-    lanes::build(selected, rows.accumulators.len(), &[])
+    lanes::build(selected, rows.accumulators.len(), &[], None)
 }
 
 /// Names the uniforms of a body by where they lie in the block.

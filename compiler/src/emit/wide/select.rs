@@ -8,10 +8,10 @@ use super::super::{form, recipes};
 use super::encode::POINTERS;
 use super::fold::Folding;
 use super::tape::{self, Arg, Element, Mask, Op, Tape};
-use crate::kernel::{Expr, Index, Kernel, Loop, ParamId, Stmt, ValueId};
+use crate::kernel::{Atom, Expr, Index, Kernel, Loop, LoopId, ParamId, Stmt, ValueId};
 use crate::math::Machine;
 use kiln_ir::ops::{Binary, Compare, Literal, Unary};
-use kiln_ir::{Class, DType};
+use kiln_ir::{Class, DType, Dim};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An access to adjacent elements, which has a pointer of its own.
@@ -31,6 +31,7 @@ pub(in crate::emit) struct Uniform {
 }
 
 /// A body as a tape, and what the caller must hand to it.
+#[derive(Clone)]
 pub(super) struct Selected<'k> {
     pub(super) tape: Tape,
     /// The accesses; the caller's own pointers lie before them.
@@ -39,6 +40,26 @@ pub(super) struct Selected<'k> {
     pub(super) uniforms: Vec<Uniform>,
     /// What the iteration gives to each accumulator.
     pub(super) operands: Vec<Arg>,
+}
+
+/// The body of a column reduction as a tape of three parts: what is computed before the rows, what is the same for all lanes of a row, and
+/// the rest of a row.
+#[derive(Clone)]
+pub(super) struct Rows<'k> {
+    pub(super) body: Selected<'k>,
+    /// Where the second part begins, and where the third does.
+    pub(super) before: usize,
+    pub(super) row: usize,
+    /// By how many elements each stream goes on from row to row.
+    pub(super) strides: Vec<Dim>,
+}
+
+impl Rows<'_> {
+    /// Which streams stay where they are.
+    pub(super) fn strides_are_zero(&self) -> Vec<bool> {
+        let zero = |stride: &Dim| stride.constant() == Some(0);
+        self.strides.iter().map(zero).collect()
+    }
 }
 
 /// What a value is here.
@@ -102,6 +123,68 @@ pub(super) fn select_rows<'k>(
         tape.store(plane as u32, Element::Word, state, None);
     }
     selector.finish(Vec::new())
+}
+
+/// Selects instructions for a column reduction whose partial results are in registers.
+pub(super) fn select_columns<'k>(
+    kernel: &'k Kernel,
+    facts: &Facts,
+    lanes: &'k Loop,
+    before: &'k [Stmt],
+    rows: &'k Loop,
+) -> Option<Rows<'k>> {
+    let mut selector = Selector::new(kernel, facts, lanes, rows.accumulators.len());
+    for stmt in before {
+        selector.stmt(stmt)?;
+    }
+    let end_of_before = selector.tape.insts.len();
+    // What does not vary with the lanes is computed in all of them.
+    let mut of_rows = BTreeSet::new();
+    for stmt in &rows.body {
+        if let Stmt::Let { value, expr } = stmt
+            && !facts.varies(*value)
+        {
+            of_rows.insert(*value);
+            selector.same_for_all(*value, expr)?;
+        }
+    }
+    let end_of_same = selector.tape.insts.len();
+    for stmt in &rows.body {
+        selector.stmt(stmt)?;
+    }
+    let mut operands = Vec::with_capacity(rows.accumulators.len());
+    for accumulator in &rows.accumulators {
+        operands.push(selector.lanes(accumulator.operand)?);
+    }
+    let body = selector.finish(operands)?;
+    let stride = |stream: &Stream<'_>| stride(stream.index, rows.id, &of_rows);
+    Some(Rows {
+        strides: body.streams.iter().map(stride).collect::<Option<_>>()?,
+        body,
+        before: end_of_before,
+        row: end_of_same,
+    })
+}
+
+/// By how much an index grows from row to row, if always by the same.
+fn stride(index: &Index, rows: LoopId, of_rows: &BTreeSet<ValueId>) -> Option<Dim> {
+    let mut stride = Dim::from(0);
+    for (atom, c) in index.terms() {
+        let mut plain = true;
+        match atom {
+            Atom::Loop(id) if *id == rows => stride = c.clone(),
+            Atom::Loop(_) => {}
+            Atom::Value(value) => plain = !of_rows.contains(value),
+            Atom::FloorDiv(inner, _) | Atom::Mod(inner, _) => {
+                inner.visit_loops(&mut |id| plain &= id != rows);
+                inner.visit_values(&mut |value| plain &= !of_rows.contains(&value));
+            }
+        }
+        if !plain {
+            return None;
+        }
+    }
+    Some(stride)
 }
 
 /// The op that is one instruction; `None` for the others.
@@ -225,6 +308,33 @@ impl<'k, 'f> Selector<'k, 'f> {
         Some(())
     }
 
+    /// A value that does not vary with the lanes, computed in all of them.
+    fn same_for_all(&mut self, value: ValueId, expr: &'k Expr) -> Option<()> {
+        let known = match expr {
+            Expr::Const(_) => return Some(()),
+            Expr::Load {
+                param,
+                index,
+                predicate: None,
+            } if element(self.dtype(value)) == Some(Element::Word) => {
+                if index.step(self.inner.id) != Some(0) {
+                    return None;
+                }
+                let stream = Stream {
+                    param: *param,
+                    index,
+                    row: 0,
+                };
+                let pointer = (self.own + position(&mut self.streams, stream)) as u32;
+                Known::Lanes(self.tape.load(pointer, Element::Same, None))
+            }
+            Expr::Load { .. } => return None,
+            _ => self.expr(value, expr)?,
+        };
+        self.known.insert(value, known);
+        Some(())
+    }
+
     /// The pointer of an access to adjacent elements.
     fn pointer(&mut self, param: ParamId, index: &'k Index) -> Option<u32> {
         let mut varies = false;
@@ -253,11 +363,11 @@ impl<'k, 'f> Selector<'k, 'f> {
             return None;
         }
         form::register_type(dtype)?;
-        if self.facts.varies(value) {
-            return match self.known.get(&value)? {
-                Known::Lanes(arg) => Some(*arg),
-                Known::Mask(_) => None,
-            };
+        match self.known.get(&value) {
+            Some(Known::Lanes(arg)) => return Some(*arg),
+            Some(Known::Mask(_)) => return None,
+            None if self.facts.varies(value) => return None,
+            None => {}
         }
         Some(match self.facts.literal(value) {
             Some(literal) => Arg::Word(form::lane_bits(dtype, literal) as u32),
@@ -270,11 +380,11 @@ impl<'k, 'f> Selector<'k, 'f> {
         if self.dtype(value) != DType::Bool {
             return None;
         }
-        if self.facts.varies(value) {
-            return match self.known.get(&value)? {
-                Known::Mask(mask) => Some(*mask),
-                Known::Lanes(_) => None,
-            };
+        match self.known.get(&value) {
+            Some(Known::Mask(mask)) => return Some(*mask),
+            Some(Known::Lanes(_)) => return None,
+            None if self.facts.varies(value) => return None,
+            None => {}
         }
         // A mask from outside is lanes of all ones or zeros.
         let arg = match self.facts.literal(value) {

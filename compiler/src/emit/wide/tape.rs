@@ -39,13 +39,15 @@ pub(super) enum Element {
     Byte,
     SignedShort,
     Short,
+    /// One word for all lanes.
+    Same,
 }
 
 impl Element {
     /// In bytes.
     pub(super) fn size(self) -> u32 {
         match self {
-            Element::Word => 4,
+            Element::Word | Element::Same => 4,
             Element::SignedByte | Element::Byte => 1,
             Element::SignedShort | Element::Short => 2,
         }
