@@ -40,11 +40,22 @@ impl<'g> Making<'g> {
         }
         image.push(input.into());
         kernel.extend([Dim::from(input / groups), Dim::from(output)]);
+        let first = self.numbers.one_in(3);
+        if first {
+            // Features before the spatial axes, in the image and in the kernel.
+            image[1..].rotate_right(1);
+            kernel.rotate_right(2);
+            kernel.swap(0, 1);
+        }
         let lhs = self.spread(x, ty, &image);
         let rhs = self.partner(&TensorType::new(ty.dtype, kernel.clone()));
         let window: Vec<WindowAxis> = (0..spatial).map(|_| self.axis()).collect();
         let conv = Conv {
-            axes: ConvAxes::channels_last(spatial),
+            axes: if first {
+                ConvAxes::channels_first(spatial)
+            } else {
+                ConvAxes::channels_last(spatial)
+            },
             window,
             reverse: self.numbers.one_in(4),
             groups: ConvGroups::features(groups),
@@ -59,7 +70,10 @@ impl<'g> Making<'g> {
             return Some(made);
         }
         let bias = self.partner(&TensorType::new(made_ty.dtype, [output]));
-        let sum = made + bias;
+        let feature = if first { 1 } else { spatial + 1 };
+        let mut spread = vec![Dim::from(1); spatial + 2];
+        spread[feature] = output.into();
+        let sum = made + bias.reshape(spread);
         Some(match self.numbers.below(3) {
             0 => sum.tanh(),
             1 => sum.where_(sum.gt(0.0), 0.0),
