@@ -160,6 +160,8 @@ fn join(former: &mut Former<'_>, a: GroupId, b: GroupId, space: Space) {
             members: Vec::new(),
             roots: Vec::new(),
             product: None,
+            sides: Vec::new(),
+            blocks: Vec::new(),
         },
     );
     let kept = &mut former.groups[a.index()];

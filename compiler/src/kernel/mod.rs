@@ -9,12 +9,14 @@ use kiln_ir::ops::{Binary, Compare, Literal, ReduceKind, Unary};
 use kiln_ir::{DType, Dim};
 use std::fmt;
 
+mod fold;
 mod index;
 mod print;
 mod verify;
 
 pub use index::{Atom, Index};
 pub use kiln_ir::program::Access;
+pub(crate) use fold::{fold_op, identity, start};
 pub(crate) use print::spell;
 pub use verify::{KernelError, verify};
 
