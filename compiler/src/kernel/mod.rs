@@ -14,9 +14,9 @@ mod index;
 mod print;
 mod verify;
 
+pub(crate) use fold::{fold_op, identity, start};
 pub use index::{Atom, Index};
 pub use kiln_ir::program::Access;
-pub(crate) use fold::{fold_op, identity, start};
 pub(crate) use print::spell;
 pub use verify::{KernelError, verify};
 
