@@ -5,6 +5,7 @@
 //! read the same tensor, and where the result depends on nothing that waits for it. Results that only the merged group reads lose their
 //! memory.
 
+use super::border::bordered;
 use super::form::{Former, MOST_MEMBERS};
 use super::place::read_level;
 use super::relation::Relation;
@@ -19,6 +20,12 @@ pub(super) fn merge(former: &mut Former<'_>) {
             let (a, b) = (GroupId(first as u32), GroupId(second as u32));
             if let Some(space) = merged_space(former, a, b) {
                 join(former, a, b, space);
+            } else if let Some((map, with_border)) = bordered(former, a, b) {
+                let without = std::mem::replace(&mut former.groups[map.index()], with_border);
+                match merged_space(former, a, b) {
+                    Some(space) => join(former, a, b, space),
+                    None => former.groups[map.index()] = without,
+                }
             }
         }
     }

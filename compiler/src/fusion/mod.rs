@@ -8,6 +8,7 @@ use kiln_ir::ops::Op;
 use kiln_ir::{Dim, Graph, Node, NodeId};
 use std::fmt;
 
+mod border;
 mod cost;
 mod form;
 mod limits;
