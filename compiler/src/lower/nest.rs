@@ -3,7 +3,7 @@
 //! A space of rows becomes a grid loop over rows around lanes loops over columns, one for each sweep: a sweep ends where a reduction's
 //! result is needed. A space of columns becomes lanes over the kept axes around serial loops over the reduced ones. Each value is
 //! computed at the outermost place where it is known: once a call, once a unit, or in each sweep that needs it. What a later sweep needs
-//! again is computed again if that is cheap, and kept in a scratch row if not.
+//! again is computed again if that takes few cheap ops, and kept in a scratch row if not.
 
 use super::points::{Item, PointStore, Points, visit_operands};
 use super::{LoweredKernel, ParamSource};
