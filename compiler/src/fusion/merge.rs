@@ -5,6 +5,7 @@
 //! read the same tensor, and where the result depends on nothing that waits for it. Results that only the merged group reads lose their
 //! memory.
 
+use super::border::bordered;
 use super::form::{Former, MOST_MEMBERS};
 use super::place::read_level;
 use super::relation::Relation;
@@ -24,6 +25,16 @@ pub(super) fn merge(former: &mut Former<'_>) {
                 join(former, a, b, space);
                 kin.loads[first] = sorted(former.loads(a));
                 open.extend(kin.behind(second, second));
+            } else if let Some((map, with_border)) = bordered(former, a, b) {
+                let without = std::mem::replace(&mut former.groups[map.index()], with_border);
+                match merged_space(former, &kin, a, b) {
+                    Some(space) => {
+                        join(former, a, b, space);
+                        kin.loads[first] = sorted(former.loads(a));
+                        open.extend(kin.behind(second, second));
+                    }
+                    None => former.groups[map.index()] = without,
+                }
             }
         }
     }
@@ -254,6 +265,8 @@ fn join(former: &mut Former<'_>, a: GroupId, b: GroupId, space: Space) {
             members: Vec::new(),
             roots: Vec::new(),
             product: None,
+            sides: Vec::new(),
+            blocks: Vec::new(),
         },
     );
     let kept = &mut former.groups[a.index()];

@@ -16,6 +16,7 @@ use kiln_ir::program::{
     Resident, Step, View,
 };
 use kiln_ir::{BufferId, DType, Dim, Graph, KernelId, NodeId, Role, Update};
+use std::collections::BTreeMap;
 
 struct Assembler<'g> {
     graph: &'g Graph,
@@ -23,6 +24,9 @@ struct Assembler<'g> {
     kernels: Vec<Kernel>,
     /// Scratch rows that launches share: type, elements, and which of a launch's rows it is.
     scratch: Vec<(DType, Dim, usize, BufferId)>,
+    /// The blocks of reductions that one launch folds on the side and another finishes. They have a buffer of their own and never share
+    /// that of an operand, since a kernel of rows writes them all the while.
+    blocks: BTreeMap<NodeId, BufferId>,
 }
 
 pub(super) fn assemble(
@@ -37,6 +41,7 @@ pub(super) fn assemble(
         homes,
         kernels: Vec::new(),
         scratch: Vec::new(),
+        blocks: BTreeMap::new(),
     };
     let mut steps: Vec<Step> = schedule
         .items
@@ -176,6 +181,7 @@ impl Assembler<'_> {
                     rows += 1;
                     self.scratch_row(*dtype, elements, rows - 1)
                 }
+                ParamSource::Blocks(node, dtype, elements) => self.blocks(*node, *dtype, elements),
             });
         }
         Launch {
@@ -201,6 +207,16 @@ impl Assembler<'_> {
         let id = self.homes.add(name, dtype, elements.clone(), Home::Scratch);
         self.scratch.push((dtype, elements.clone(), row, id));
         id
+    }
+
+    fn blocks(&mut self, node: NodeId, dtype: DType, elements: &Dim) -> BufferId {
+        let homes = &mut self.homes;
+        let live = LiveRange { first: 0, last: 0 };
+        let add = || {
+            let name = format!("blocks of {node}");
+            homes.add(name, dtype, elements.clone(), Home::Arena(live))
+        };
+        *self.blocks.entry(node).or_insert_with(add)
     }
 
     fn kernel(&mut self, kernel: &Kernel) -> KernelId {

@@ -159,7 +159,7 @@ fn place_group(
         .filter(|(param, _)| param.access != crate::kernel::Access::Read)
         .filter_map(|(_, source)| match source {
             ParamSource::Node(node) => Some(*node),
-            ParamSource::Scratch(..) => None,
+            ParamSource::Scratch(..) | ParamSource::Blocks(..) => None,
         })
         .collect();
     // The product's result first: an output may be computed where it ends up, over the product.
@@ -186,7 +186,7 @@ fn place_group(
         let sources = group.kernel.iter().flat_map(|k| &k.params);
         let dying = sources.filter_map(|source| match source {
             ParamSource::Node(node) => Some((*node, homes.of[node.index()]?)),
-            ParamSource::Scratch(..) => None,
+            ParamSource::Scratch(..) | ParamSource::Blocks(..) => None,
         });
         let reused = dying
             .filter(|(node, buffer)| {

@@ -50,6 +50,9 @@ pub(super) fn schedule(
             }
         }
     }
+    for (rows, rest) in &needs.finishes {
+        edges.add(*rows, *rest);
+    }
     let guards = guards(graph);
     let guarding: Vec<usize> = guards
         .iter()
