@@ -245,9 +245,14 @@ unsafe fn tiles<S: Tiles>(
     } else {
         (work.at.rhs.cast::<S::Element>(), form.rhs.spatial[2])
     };
+    // From the rows of a position along the middle axis to those of the next; there is only one phase where a tile has several.
+    let set = match p.phases[1].taps.first().map(Vec::as_slice) {
+        Some([first, second, ..]) => (second.at.abs_diff(first.at) * p.line) as isize,
+        Some(_) | None => 0,
+    };
     let (mut noted, mut count) = (None, 0);
     for item in items.clone() {
-        let position = item / p.parts.len();
+        let position = item / p.parts.len() * p.sets;
         let Some(part) = p.parts.get(item % p.parts.len()) else {
             continue;
         };
@@ -263,6 +268,8 @@ unsafe fn tiles<S: Tiles>(
             // What the rows of tiles run through: positions if lanes are groups, and otherwise the features at each too.
             let (length, most) = if p.roles.depthwise {
                 (run.count, S::MOST_GROUPS)
+            } else if p.sets > 1 {
+                (run.count * features, S::most_sets(part.vectors).max(1))
             } else {
                 (run.count * features, S::most_lines(part.vectors).max(1))
             };
@@ -274,7 +281,11 @@ unsafe fn tiles<S: Tiles>(
                     let kernel = S::group_lines(range.len());
                     (kernel, rows.wrapping_add(range.start * step + part.first))
                 } else {
-                    let kernel = S::lines(range.len(), part.vectors);
+                    let kernel = if p.sets > 1 {
+                        S::sets(range.len(), part.vectors)
+                    } else {
+                        S::lines(range.len(), part.vectors)
+                    };
                     (kernel, rows.wrapping_add(range.start))
                 };
                 let tile = LinesTile {
@@ -282,6 +293,8 @@ unsafe fn tiles<S: Tiles>(
                     pixels: run.pixels,
                     rows,
                     row: step as isize,
+                    set,
+                    out_set: (outputs_x * p.roles.rows * p.pitch) as isize,
                     row_lines: work.scratch.cast::<isize>(),
                     row_step: (inner.step * features) as isize,
                     lanes: lanes
