@@ -275,22 +275,26 @@ fn runs(axis: &Axis, inner: &Phases, depthwise: bool) -> Vec<Run> {
             }];
         }
     }
-    let run = |position: usize| {
-        let met = inner.taps.iter().enumerate().find_map(|(phase, taps)| {
-            let tap = taps.iter().find(|tap| tap.window == position)?;
-            Some((phase, tap.at, inner.among(phase, axis.window)))
-        });
-        let (phase, at, pixels) = met.unwrap_or((0, 0, 0));
-        Run {
-            first: position,
+    // A position that no phase sees has sums of nothing.
+    let mut runs: Vec<Run> = (0..axis.output)
+        .map(|first| Run {
+            first,
             count: 1,
-            at,
+            at: 0,
             step: 0,
-            pixels,
-            phase,
+            pixels: 0,
+            phase: 0,
+        })
+        .collect();
+    for (phase, taps) in inner.taps.iter().enumerate() {
+        for tap in taps {
+            if let Some(run) = runs.get_mut(tap.window) {
+                (run.at, run.phase) = (tap.at, phase);
+                run.pixels = inner.among(phase, axis.window);
+            }
         }
-    };
-    (0..axis.output).map(run).collect()
+    }
+    runs
 }
 
 fn roles(form: &Form) -> Roles {

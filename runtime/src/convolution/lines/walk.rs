@@ -1,6 +1,7 @@
 //! The two passes of a convolution by lines: summing sections, and adding them.
 
 use super::{Lines, Work};
+use crate::convolution::axis::Tap;
 use crate::convolution::copy::copy;
 use crate::convolution::tiles::{LinesTile, Tiles};
 use crate::convolution::{RowOrder, along};
@@ -169,6 +170,12 @@ fn line_start(p: &Lines, segment: &Segment, line: usize, group: usize) -> isize 
         + along(&window, &rhs.spatial)
 }
 
+/// Which of some taps, if any, is that of a position.
+#[inline(always)]
+fn place(taps: &[Tap], position: usize) -> Option<usize> {
+    taps.binary_search_by_key(&position, |tap| tap.window).ok()
+}
+
 /// Notes where the lines of a block begin in both operands that meet the input at a position of the result along the outer axes, and
 /// returns how many these are.
 ///
@@ -191,14 +198,15 @@ unsafe fn note(
         line += segment.count;
         index += 1;
         let planes = outer.taps.get(segment.z % outer.every);
-        let Some(plane) = planes.and_then(|t| t.iter().position(|tap| tap.window == at_z)) else {
+        let Some(plane) = planes.and_then(|taps| place(taps, at_z)) else {
             continue;
         };
         let first = segment.y / middle.every;
         for i in 0..segment.count {
             let y = segment.y + i;
             let taps = middle.taps.get(y % middle.every);
-            let Some(tap) = taps.and_then(|t| t.iter().find(|tap| tap.window == at_y)) else {
+            let tap = taps.and_then(|taps| taps.get(place(taps, at_y)?));
+            let Some(tap) = tap else {
                 continue;
             };
             let row = tap.at + (y / middle.every - first) * middle.step;
