@@ -20,7 +20,8 @@
 //!
 //! **Ways.** [`Method`] picks one when sizes are bound: *direct* tiles over padded rows for the first summation, a matrix *product* where
 //! the window has one position, *depthwise* where groups have one feature, *lines* for the second, and the *plain* definition for the
-//! rest: other types and empty sums. A call allocates nothing and starts no thread.
+//! rest: other types, empty sums, and sizes whose tables would be
+//! huge. A call allocates nothing and starts no thread.
 
 use std::ops::Range;
 
@@ -152,7 +153,10 @@ impl Form {
         let blocks = lines.div_ceil(lines_each);
         let outputs = self.axes.iter().map(|axis| axis.output);
         let features = self.features_out.next_multiple_of(16);
-        let elements = outputs.fold(self.batch * self.groups * features, usize::saturating_mul);
+        let elements = [self.batch, self.groups, features]
+            .into_iter()
+            .chain(outputs)
+            .fold(1, usize::saturating_mul);
         let most = if elements <= SECTION_ELEMENTS {
             SECTIONS
         } else {
@@ -185,6 +189,21 @@ impl Form {
             .chain([self.batch, self.groups, self.features_in, self.features_out])
             .try_fold(1usize, |n, size| n.checked_mul(size.max(1)))
             .filter(|n| *n <= isize::MAX.unsigned_abs() && self.axes.iter().all(Axis::fits))
+    }
+
+    /// Whether the tables of the ways that have some are small.
+    fn has_small_tables(&self) -> bool {
+        let windows = self.axes.iter().map(|axis| axis.window);
+        let terms = windows.fold(self.features_in, usize::saturating_mul);
+        let phases = self
+            .axes
+            .iter()
+            .map(|axis| axis.lhs_dilation.min(axis.output));
+        let phases = phases.fold(1, usize::saturating_mul);
+        [terms, phases, self.features_out, self.groups]
+            .into_iter()
+            .all(|size| size <= axis::MOST_ENTRIES)
+            && self.axes.iter().all(Axis::has_small_tables)
     }
 
     /// The form with axes that change nothing put outermost, where they cost nothing either.

@@ -4,6 +4,9 @@
 //! same remainder are alike. So an axis is cut into [`Phases`], each an ordinary strided convolution with a part of the window, and no
 //! multiplication with what lies between elements ever happens. This file knows nothing of features, memory or threads.
 
+/// The most entries of a table: 64 MiB of offsets. What would take more is computed without tables.
+pub(super) const MOST_ENTRIES: usize = 1 << 24;
+
 /// One spatial axis. Position `w` of the window of output `o` lies at `o * stride + w * rhs_dilation - padding` of the dilated input,
 /// whose elements lie at multiples of `lhs_dilation`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,9 +68,12 @@ impl Axis {
         self.input > 0 && self.window == 1 && self.output == 1 && self.padding == 0
     }
 
-    /// Whether every position that the axis speaks of can be computed without overflow.
+    /// Whether every position that the axis speaks of can be computed: its steps are above 0, and nothing overflows.
     pub(super) fn fits(&self) -> bool {
         const LIMIT: u128 = 1 << 60;
+        if self.stride == 0 || self.lhs_dilation == 0 || self.rhs_dilation == 0 {
+            return false;
+        }
         let product = |a: usize, b: usize| a as u128 * b as u128;
         [
             product(self.input, self.lhs_dilation),
@@ -85,6 +91,14 @@ impl Axis {
         let position = (output * self.stride + window * self.rhs_dilation) as isize - self.padding;
         let dilation = self.lhs_dilation as isize;
         (position.rem_euclid(dilation) == 0).then(|| position.div_euclid(dilation))
+    }
+
+    /// Whether tables of its phases and taps are small: of the axis as it is, and exchanged.
+    pub(super) fn has_small_tables(&self) -> bool {
+        let phases = |outputs: usize| self.lhs_dilation.min(outputs);
+        let [straight, exchanged] = [(self.output, self.window), (self.window, self.output)]
+            .map(|(outputs, window)| phases(outputs).saturating_mul(window));
+        straight <= MOST_ENTRIES && exchanged <= MOST_ENTRIES
     }
 
     /// The axis with window and outputs in each other's place: the positions that they name are the same ones.

@@ -4,7 +4,7 @@
 //! one element apart. Each output is then as many multiply-adds of whole vectors as its window has positions. What limits it are loads:
 //! an element of the input takes part in one multiply-add for each of its own.
 
-use super::axis::Phases;
+use super::axis::{MOST_ENTRIES, Phases};
 use super::copy::copy;
 use super::tiles::{GroupsTile, Tiles};
 use super::{Form, Operands, RowOrder};
@@ -19,6 +19,9 @@ const UNIT_BYTES: usize = 192 * 1024;
 
 /// Units for each thread.
 const UNITS_EACH: usize = 4;
+
+/// The most rows of a unit, in those of one phase.
+const MOST_ROWS: usize = 1024;
 
 /// The fewest rows of a unit that is cut for the sake of threads.
 const FEWEST_ROWS: usize = 4;
@@ -92,7 +95,7 @@ impl Depthwise {
             rows.checked_mul(positions)?.checked_mul(together)
         };
         let most = |extent: usize| extent.div_ceil(middle.every) * middle.every;
-        let mut tall = most(outputs[1]);
+        let mut tall = most(outputs[1].min(middle.every.saturating_mul(MOST_ROWS)));
         while tall > middle.every && image(tall)?.checked_mul(element)? > UNIT_BYTES {
             tall -= middle.every;
         }
@@ -107,7 +110,14 @@ impl Depthwise {
         let blocks = outputs[1].div_ceil(tall);
         images.checked_mul(blocks)?;
 
-        let mut rows = vec![false; walked(middle, tall)?];
+        let image = image(tall)?;
+        // Everything is within reach of the offsets, and the tables are no larger.
+        i32::try_from(image).ok()?;
+        let slots = walked(middle, tall)?;
+        if slots > MOST_ENTRIES {
+            return None;
+        }
+        let mut rows = vec![false; slots];
         for tap in middle.taps.iter().flatten() {
             for j in 0..tall.div_ceil(middle.every) {
                 if let Some(seen) = rows.get_mut(tap.at + j * middle.step) {
@@ -115,7 +125,6 @@ impl Depthwise {
                 }
             }
         }
-        let slots = rows.len();
         let mut subs: Vec<Sub> = Vec::new();
         let mut start = 0;
         for (z, outer_taps) in outer.taps.iter().enumerate() {
@@ -146,8 +155,6 @@ impl Depthwise {
         let round = |bytes: usize| bytes.checked_next_multiple_of(64);
         let table = round(terms.checked_mul(size_of::<i32>())?)?;
         let window = round(start.checked_mul(pitch)?.checked_mul(element)?)?;
-        let image = image(tall)?;
-        i32::try_from(image).ok()?;
         // Whole vectors reach beyond the last groups of the last position.
         let image = round(image.checked_add(S::LANES)?.checked_mul(element)?)?;
         let room = Room {

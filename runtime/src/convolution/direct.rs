@@ -11,7 +11,7 @@ mod walk;
 
 pub(super) use walk::units;
 
-use super::axis::{Phases, Tap};
+use super::axis::{MOST_ENTRIES, Phases, Tap};
 use super::tiles::{MOST_VECTORS, Tiles, WIDTHS, cycles, next_vectors};
 use super::{Form, Operands, RowOrder};
 use crate::product::DEPTH;
@@ -26,6 +26,9 @@ const ROW_BYTES: usize = 512 * 1024;
 
 /// Units for each thread, so that none waits long for another.
 const UNITS_EACH: usize = 4;
+
+/// The most rows of a unit, in those of one phase.
+const MOST_ROWS: usize = 1024;
 
 /// The fewest rows of a unit that is cut for the sake of threads: neighbouring units pack the rows between them twice.
 const FEWEST_ROWS: usize = 4;
@@ -159,7 +162,10 @@ impl Direct {
         while wide > inner.every * FEWEST_PIXELS && image(middle.every, wide)? > ROW_BYTES {
             wide = most(wide / 2, inner.every);
         }
-        let mut tall = most(outputs[1], middle.every);
+        let mut tall = most(
+            outputs[1].min(middle.every.saturating_mul(MOST_ROWS)),
+            middle.every,
+        );
         while tall > middle.every
             && (image(tall, wide)? > UNIT_BYTES || results(tall, wide) > UNIT_BYTES)
         {
@@ -187,6 +193,12 @@ impl Direct {
 
         let (pitch, row) = (pitch(wide)?, row(wide)?);
         let slots = slots(tall)?;
+        let plane = slots.checked_mul(row)?;
+        // Everything is within reach of the offsets, and the tables are no larger.
+        i32::try_from(plane.checked_mul(planes)?).ok()?;
+        if slots > MOST_ENTRIES {
+            return None;
+        }
         let mut rows = vec![false; slots];
         for tap in middle.taps.iter().flatten() {
             for j in 0..tall.div_ceil(middle.every) {
@@ -199,9 +211,8 @@ impl Direct {
             residues: &residues,
             pitch,
             row,
-            plane: slots.checked_mul(row)?,
+            plane,
         };
-        i32::try_from(lies.plane.checked_mul(planes)?).ok()?;
         let subs = subs(form, &phases, &lies);
         let depth = subs.iter().map(|sub| sub.offsets.len()).sum();
 
@@ -213,7 +224,7 @@ impl Direct {
         let room_weights = round(weights.checked_mul(form.groups)?)?;
         // Vectors of pixels reach beyond the last row.
         let slack = 8 * S::LANES;
-        let room_image = round((lies.plane * planes).checked_add(slack)?)?;
+        let room_image = round((plane * planes).checked_add(slack)?)?;
         let room = Room {
             weights: tile,
             image: tile.checked_add(room_weights)?,

@@ -15,7 +15,7 @@ mod walk;
 pub(super) use walk::{combine, sums};
 
 use super::axis::{Axis, Phases};
-use super::tiles::{Tiles, WIDTHS, cycles, next_vectors};
+use super::tiles::{SETS, Tiles, WIDTHS, cycles, next_vectors};
 use super::{Blocks, Form, Operands, RowOrder};
 
 /// Sections whose sums are fewer than this are added on one thread.
@@ -53,6 +53,8 @@ pub(super) struct Lines {
     threads: usize,
     /// The positions along the inner axis of the result, cut into those that tiles may run through.
     runs: Vec<Run>,
+    /// The positions along the middle axis of the result that a tile has.
+    sets: usize,
     /// Elements of a padded row of the input.
     line: usize,
     /// Padded rows of a plane, and planes, that the lines of a block see at most in one plane of the window of one image.
@@ -136,11 +138,15 @@ impl Lines {
         let segments = (blocks.lines_each - 1) / windows[1] + 2;
         let segments = segments.min(blocks.lines_each);
         let runs = runs(&form.axes[2], inner, roles.depthwise);
-        let widest = if roles.depthwise {
-            1
+        let (sets, widest) = if roles.depthwise {
+            (1, 1)
         } else {
             let longest = runs.iter().map(|run| run.count).max().unwrap_or(1);
-            widest::<S>(roles.features * longest, roles.lanes)
+            // Sets are the positions of the middle axis, where the same lines meet all of them.
+            let alike =
+                middle.every == 1 && middle.taps.iter().all(|t| t.len() == form.axes[1].output);
+            let sets = alike && form.axes[1].output.is_multiple_of(SETS);
+            widest::<S>(roles.features * longest, roles.lanes, sets)
         };
         let mut parts = Vec::new();
         let mut first = 0;
@@ -192,6 +198,7 @@ impl Lines {
             blocks,
             threads: threads.max(1),
             runs,
+            sets,
             line,
             slots,
             planes,
@@ -210,7 +217,7 @@ impl Lines {
 
     /// Outer positions of the result by parts of lanes.
     fn items(&self) -> usize {
-        self.form.axes[0].output * self.form.axes[1].output * self.parts.len()
+        self.form.axes[0].output * self.form.axes[1].output / self.sets * self.parts.len()
     }
 
     /// The shares of the first pass, which sums sections.
@@ -268,22 +275,26 @@ fn runs(axis: &Axis, inner: &Phases, depthwise: bool) -> Vec<Run> {
             }];
         }
     }
-    let run = |position: usize| {
-        let met = inner.taps.iter().enumerate().find_map(|(phase, taps)| {
-            let tap = taps.iter().find(|tap| tap.window == position)?;
-            Some((phase, tap.at, inner.among(phase, axis.window)))
-        });
-        let (phase, at, pixels) = met.unwrap_or((0, 0, 0));
-        Run {
-            first: position,
+    // A position that no phase sees has sums of nothing.
+    let mut runs: Vec<Run> = (0..axis.output)
+        .map(|first| Run {
+            first,
             count: 1,
-            at,
+            at: 0,
             step: 0,
-            pixels,
-            phase,
+            pixels: 0,
+            phase: 0,
+        })
+        .collect();
+    for (phase, taps) in inner.taps.iter().enumerate() {
+        for tap in taps {
+            if let Some(run) = runs.get_mut(tap.window) {
+                (run.at, run.phase) = (tap.at, phase);
+                run.pixels = inner.among(phase, axis.window);
+            }
         }
-    };
-    (0..axis.output).map(run).collect()
+    }
+    runs
 }
 
 fn roles(form: &Form) -> Roles {
@@ -312,21 +323,27 @@ fn roles(form: &Form) -> Roles {
     }
 }
 
-/// The widest tile that pays for rows of so many elements by so many lanes.
-fn widest<S: Tiles>(run: usize, lanes: usize) -> usize {
+/// The sets and the width of the tiles that pay best for rows of so many elements by so many lanes; `sets` where there may be several.
+fn widest<S: Tiles>(run: usize, lanes: usize, sets: bool) -> (usize, usize) {
     let vectors = lanes.div_ceil(S::LANES);
-    let cost = |width: usize| {
-        let most = S::most_lines(width);
+    let cost = |count: usize, most: usize, width: usize| {
         if most == 0 || width > vectors {
             return None;
         }
         let tiles = run.div_ceil(most);
-        let each = cycles(run as f64 / tiles as f64, width, 1.0);
-        Some((width, each * (tiles * vectors.div_ceil(width)) as f64))
+        let rows = (run * count) as f64 / tiles as f64;
+        let each = cycles(rows, width, 1.0) / count as f64;
+        Some((
+            (count, width),
+            each * (tiles * vectors.div_ceil(width)) as f64,
+        ))
     };
-    WIDTHS
-        .into_iter()
-        .filter_map(cost)
-        .reduce(|best, next| if next.1 < best.1 { next } else { best })
-        .map_or(1, |(width, _)| width)
+    let one = WIDTHS.map(|width| cost(1, S::most_lines(width), width));
+    let several = WIDTHS.map(|width| cost(SETS, S::most_sets(width), width).filter(|_| sets));
+    one.into_iter()
+        .chain(several)
+        .flatten()
+        // Estimates that are as good as equal are no reason for a tile that reads more.
+        .reduce(|best, next| if next.1 < 0.97 * best.1 { next } else { best })
+        .map_or((1, 1), |(choice, _)| choice)
 }

@@ -90,8 +90,9 @@ impl Method {
             ProductType::F64 => Some(false),
             _ => None,
         };
+        let tables = !empty && form.has_small_tables();
         let way = match (single, form.summation) {
-            (Some(single), Summation::Window) if !empty => {
+            (Some(single), Summation::Window) if tables => {
                 let product = product(&form, threads);
                 product.or_else(|| {
                     let walks = sets::walks(isa, single);
@@ -103,7 +104,7 @@ impl Method {
                     Some(Way::Direct { plan, walks })
                 })
             }
-            (Some(single), Summation::Lines) if !empty => {
+            (Some(single), Summation::Lines) if tables => {
                 let walks = sets::walks(isa, single);
                 let plan = (walks.plan_lines)(&form, threads).map(Box::new);
                 plan.map(|plan| Way::Lines { plan, walks })

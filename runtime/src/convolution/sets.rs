@@ -2,8 +2,8 @@
 
 use super::method::Walks;
 use super::tiles::{
-    GroupsFn, GroupsTile, LinesFn, LinesTile, Tiles, WindowFn, WindowTile, across, group_lines,
-    groups, lines, straight,
+    GroupsFn, GroupsTile, LinesFn, LinesTile, SETS, Tiles, WindowFn, WindowTile, across,
+    group_lines, groups, lines, straight,
 };
 use super::{depthwise, direct, lines as by_lines};
 use crate::product::Isa;
@@ -59,7 +59,7 @@ macro_rules! by_rows {
 }
 
 macro_rules! instruction_set {
-    ($simd:ident, [$($feature:literal)?], straight $straight:tt, across $across:tt, lines $lines:tt) => {
+    ($simd:ident, [$($feature:literal)?], straight $straight:tt, across $across:tt, lines $lines:tt, sets $sets:tt) => {
         impl $simd {
             /// # Safety
             /// As [`straight`].
@@ -88,7 +88,17 @@ macro_rules! instruction_set {
                 t: &LinesTile<<$simd as Simd>::Element>,
             ) {
                 // SAFETY: as above.
-                unsafe { lines::<$simd, ROWS, VECTORS>(t) }
+                unsafe { lines::<$simd, 1, ROWS, VECTORS>(t) }
+            }
+
+            /// # Safety
+            /// As [`lines`].
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn sets_tile<const ROWS: usize, const VECTORS: usize>(
+                t: &LinesTile<<$simd as Simd>::Element>,
+            ) {
+                // SAFETY: as above.
+                unsafe { lines::<$simd, SETS, ROWS, VECTORS>(t) }
             }
 
             /// # Safety
@@ -168,6 +178,7 @@ macro_rules! instruction_set {
             instruction_set!(@table straight most_straight straight_tile WindowFn $straight);
             instruction_set!(@table across most_across across_tile WindowFn $across);
             instruction_set!(@table lines most_lines lines_tile LinesFn $lines);
+            instruction_set!(@table sets most_sets sets_tile LinesFn $sets);
 
             const MOST_GROUPS: usize = GROUPS;
 
@@ -208,7 +219,8 @@ macro_rules! avx512 {
                 1 [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28]
                 2 [1 2 3 4 5 6 7 8 9 10 11 12 13 14]
                 4 [1 2 3 4 5 6]
-            }
+            },
+            sets { 1 [1 2 3 4 5 6 7 8 9] 2 [1 2 3 4] 4 [1 2] }
         );
     };
 }
@@ -220,7 +232,8 @@ macro_rules! avx2 {
             $simd, ["avx2,fma"],
             straight { 1 [1 2 3 4 5 6 7 8 9 10 11 12] 2 [1 2 3 4 5 6] 4 [1 2] },
             across { 1 [1 2 3 4 5 6 7 8] 2 [1 2 3 4 5 6] 4 [1 2] },
-            lines { 1 [1 2 3 4 5 6 7 8 9 10 11 12] 2 [1 2 3 4 5 6] 4 [1 2] }
+            lines { 1 [1 2 3 4 5 6 7 8 9 10 11 12] 2 [1 2 3 4 5 6] 4 [1 2] },
+            sets { 1 [1 2 3 4] 2 [1 2] }
         );
     };
 }
@@ -232,7 +245,8 @@ macro_rules! neon {
             $simd, [],
             straight { 1 [1 2 3 4 5 6 7 8] 2 [1 2 3 4 5 6 7 8] 4 [1 2 3 4 5 6] },
             across { 1 [1 2 3 4] 2 [1 2 3 4] 4 [1 2 3 4] },
-            lines { 1 [1 2 3 4 5 6 7 8] 2 [1 2 3 4 5 6 7 8] 4 [1 2 3 4 5 6] }
+            lines { 1 [1 2 3 4 5 6 7 8] 2 [1 2 3 4 5 6 7 8] 4 [1 2 3 4 5 6] },
+            sets { 1 [1 2 3 4 5 6 7 8] 2 [1 2 3 4] 4 [1 2] }
         );
     };
 }
@@ -243,7 +257,8 @@ macro_rules! portable {
             $simd, [],
             straight { 1 [1 2 3 4] },
             across { 1 [1 2 3 4] },
-            lines { 1 [1 2 3 4] }
+            lines { 1 [1 2 3 4] },
+            sets { 1 [1] }
         );
     };
 }

@@ -39,6 +39,10 @@ pub(super) struct LinesTile<T> {
     pub(super) rows: *const T,
     /// From a row to the next; looked at in tiles of groups only.
     pub(super) row: isize,
+    /// From a set of rows to the next, and from its sums to theirs; looked at in tiles of several sets only.
+    pub(super) set: isize,
+    /// See `set`.
+    pub(super) out_set: isize,
     /// Where each line begins in the rows' operand.
     pub(super) row_lines: *const isize,
     /// From a pixel to the next.
@@ -107,6 +111,10 @@ pub(super) trait Tiles: Simd {
     fn lines(rows: usize, vectors: usize) -> LinesFn<Self::Element>;
     /// The most rows of a tile of lines of so many vectors: 0 where there is none so wide.
     fn most_lines(vectors: usize) -> usize;
+    /// The tile of lines of [`SETS`] sets of so many rows, and so many vectors.
+    fn sets(rows: usize, vectors: usize) -> LinesFn<Self::Element>;
+    /// The most rows of each set: 0 where there is no tile so wide.
+    fn most_sets(vectors: usize) -> usize;
     /// The most pixels, or positions, of tiles whose lanes are groups.
     const MOST_GROUPS: usize;
     /// The tile of groups of so many pixels.
@@ -114,6 +122,10 @@ pub(super) trait Tiles: Simd {
     /// The tile of lines and groups of so many positions.
     fn group_lines(rows: usize) -> LinesFn<Self::Element>;
 }
+
+/// Sets of rows in a tile of several, for inputs of so few features that a set alone is few rows: the positions of a window of three along
+/// the middle axis.
+pub(super) const SETS: usize = 3;
 
 /// The widths that tiles may have, in vectors.
 pub(super) const WIDTHS: [usize; 4] = [1, 2, 4, 8];
@@ -205,19 +217,19 @@ pub(super) unsafe fn across<S: Simd, const ROWS: usize, const VECTORS: usize>(
     }
 }
 
-/// `ROWS` elements of one operand by `VECTORS` vectors of the other.
+/// `COUNT` sets of `ROWS` elements of one operand by `VECTORS` vectors of the other.
 ///
 /// # Safety
-/// The machine has the instruction set. For each pixel of each line, `ROWS` elements and `VECTORS - 1` vectors and `last` lanes may be
-/// read; `ROWS` rows of as many lanes of `out` may be written (and read if `add`), by nobody else at the time.
+/// The machine has the instruction set. For each pixel of each line, `ROWS` elements of each set and `VECTORS - 1` vectors and `last` lanes may be
+/// read; `ROWS` rows of each set of as many lanes of `out` may be written (and read if `add`), by nobody else at the time.
 #[inline(always)]
-pub(super) unsafe fn lines<S: Simd, const ROWS: usize, const VECTORS: usize>(
+pub(super) unsafe fn lines<S: Simd, const COUNT: usize, const ROWS: usize, const VECTORS: usize>(
     t: &LinesTile<S::Element>,
 ) {
     // SAFETY: as in `straight`.
     unsafe {
         let mask = S::mask(t.last);
-        let mut sums = [[S::zero(); VECTORS]; ROWS];
+        let mut sums = [[[S::zero(); VECTORS]; ROWS]; COUNT];
         for line in 0..t.lines {
             let mut rows = t.rows.wrapping_offset(*t.row_lines.wrapping_add(line));
             let mut lanes = t.lanes.wrapping_offset(*t.lane_lines.wrapping_add(line));
@@ -231,17 +243,23 @@ pub(super) unsafe fn lines<S: Simd, const ROWS: usize, const VECTORS: usize>(
                         S::load(from)
                     };
                 }
-                for (row, sums) in sums.iter_mut().enumerate() {
-                    let left = S::splat(rows.wrapping_add(row));
-                    for (sum, right) in sums.iter_mut().zip(right) {
-                        *sum = S::multiply_add(left, right, *sum);
+                for (set, sums) in sums.iter_mut().enumerate() {
+                    let rows = rows.wrapping_offset(set as isize * t.set);
+                    for (row, sums) in sums.iter_mut().enumerate() {
+                        let left = S::splat(rows.wrapping_add(row));
+                        for (sum, right) in sums.iter_mut().zip(right) {
+                            *sum = S::multiply_add(left, right, *sum);
+                        }
                     }
                 }
                 rows = rows.wrapping_offset(t.row_step);
                 lanes = lanes.wrapping_offset(t.lane_step);
             }
         }
-        store::<S, ROWS, VECTORS>(sums, t.out, t.out_row, t.last, t.add);
+        for (set, sums) in sums.into_iter().enumerate() {
+            let out = t.out.wrapping_offset(set as isize * t.out_set);
+            store::<S, ROWS, VECTORS>(sums, out, t.out_row, t.last, t.add);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The two passes of a convolution by lines: summing sections, and adding them.
 
 use super::{Lines, Work};
+use crate::convolution::axis::Tap;
 use crate::convolution::copy::copy;
 use crate::convolution::tiles::{LinesTile, Tiles};
 use crate::convolution::{RowOrder, along};
@@ -169,6 +170,12 @@ fn line_start(p: &Lines, segment: &Segment, line: usize, group: usize) -> isize 
         + along(&window, &rhs.spatial)
 }
 
+/// Which of some taps, if any, is that of a position.
+#[inline(always)]
+fn place(taps: &[Tap], position: usize) -> Option<usize> {
+    taps.binary_search_by_key(&position, |tap| tap.window).ok()
+}
+
 /// Notes where the lines of a block begin in both operands that meet the input at a position of the result along the outer axes, and
 /// returns how many these are.
 ///
@@ -191,14 +198,15 @@ unsafe fn note(
         line += segment.count;
         index += 1;
         let planes = outer.taps.get(segment.z % outer.every);
-        let Some(plane) = planes.and_then(|t| t.iter().position(|tap| tap.window == at_z)) else {
+        let Some(plane) = planes.and_then(|taps| place(taps, at_z)) else {
             continue;
         };
         let first = segment.y / middle.every;
         for i in 0..segment.count {
             let y = segment.y + i;
             let taps = middle.taps.get(y % middle.every);
-            let Some(tap) = taps.and_then(|t| t.iter().find(|tap| tap.window == at_y)) else {
+            let tap = taps.and_then(|taps| taps.get(place(taps, at_y)?));
+            let Some(tap) = tap else {
                 continue;
             };
             let row = tap.at + (y / middle.every - first) * middle.step;
@@ -245,9 +253,14 @@ unsafe fn tiles<S: Tiles>(
     } else {
         (work.at.rhs.cast::<S::Element>(), form.rhs.spatial[2])
     };
+    // From the rows of a position along the middle axis to those of the next; there is only one phase where a tile has several.
+    let set = match p.phases[1].taps.first().map(Vec::as_slice) {
+        Some([first, second, ..]) => (second.at.abs_diff(first.at) * p.line) as isize,
+        Some(_) | None => 0,
+    };
     let (mut noted, mut count) = (None, 0);
     for item in items.clone() {
-        let position = item / p.parts.len();
+        let position = item / p.parts.len() * p.sets;
         let Some(part) = p.parts.get(item % p.parts.len()) else {
             continue;
         };
@@ -263,6 +276,8 @@ unsafe fn tiles<S: Tiles>(
             // What the rows of tiles run through: positions if lanes are groups, and otherwise the features at each too.
             let (length, most) = if p.roles.depthwise {
                 (run.count, S::MOST_GROUPS)
+            } else if p.sets > 1 {
+                (run.count * features, S::most_sets(part.vectors).max(1))
             } else {
                 (run.count * features, S::most_lines(part.vectors).max(1))
             };
@@ -274,7 +289,11 @@ unsafe fn tiles<S: Tiles>(
                     let kernel = S::group_lines(range.len());
                     (kernel, rows.wrapping_add(range.start * step + part.first))
                 } else {
-                    let kernel = S::lines(range.len(), part.vectors);
+                    let kernel = if p.sets > 1 {
+                        S::sets(range.len(), part.vectors)
+                    } else {
+                        S::lines(range.len(), part.vectors)
+                    };
                     (kernel, rows.wrapping_add(range.start))
                 };
                 let tile = LinesTile {
@@ -282,6 +301,8 @@ unsafe fn tiles<S: Tiles>(
                     pixels: run.pixels,
                     rows,
                     row: step as isize,
+                    set,
+                    out_set: (outputs_x * p.roles.rows * p.pitch) as isize,
                     row_lines: work.scratch.cast::<isize>(),
                     row_step: (inner.step * features) as isize,
                     lanes: lanes
