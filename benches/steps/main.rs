@@ -127,12 +127,7 @@ fn line(
     let batch = i64::try_from(workload.batch)?;
     let memory = executable.memory_with(&Bindings::from([("b", batch)]), threads.get())?;
     let program = executable.program();
-    let is_launch = |step: &&Step| {
-        matches!(
-            step,
-            Step::Kernel(_) | Step::Product(_) | Step::Convolution(_)
-        )
-    };
+    let is_launch = |step: &&Step| matches!(step, Step::Kernel(_) | Step::Product(_) | Step::Convolution(_));
     let mfu = match workload.flops {
         Some(flops) => format!("{:.2}", flops as f64 / (step * threads.get() as f64 * peak)),
         None => "-".to_owned(),
