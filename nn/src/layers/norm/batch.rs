@@ -86,8 +86,9 @@ impl Layer for BatchNorm {
     fn apply<'g>(&self, cx: &Context<'g>, x: Tensor<'g>) -> Tensor<'g> {
         let _at = cx.at_application();
         let Some(ty) = x.ty() else { return x };
-        let in_range = (0.0..=1.0).contains(&self.momentum);
-        if !in_range || !(self.epsilon >= 0.0 && self.epsilon.is_finite()) {
+        let keeps = (0.0..=1.0).contains(&self.momentum);
+        let adds = self.epsilon >= 0.0 && self.epsilon.is_finite();
+        if !(keeps && adds) {
             let refusal = Refusal::new(
                 Kind::Attribute,
                 format!(

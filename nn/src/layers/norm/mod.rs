@@ -1,8 +1,10 @@
 //! Normalisations: the features of a batch, or of each example, brought to mean 0 and variance 1.
 
 mod batch;
+mod group;
 
 pub use batch::BatchNorm;
+pub use group::{GroupNorm, InstanceNorm};
 
 use super::pool::mean_over;
 use kiln_ir::ops::Broadcast;
