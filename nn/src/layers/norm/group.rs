@@ -1,5 +1,6 @@
 //! Group and instance normalisation, which look at one example alone and so do the same in training and inference.
 
+use super::super::pool::mean_over;
 use super::super::spatial::along_features;
 use super::{Moments, features, spread};
 use crate::layer::{Context, Layer};
@@ -173,7 +174,8 @@ fn normalised<'g>(
             Refusal::new(Kind::Attribute, message).help("epsilon is a number at 0 or above");
         return cx.builder().refuse(refusal, &[x]);
     }
-    let moments = Moments::of(x, ty, axes);
+    // A row is in cache, and a second sweep is cheap: the corrected two-pass algorithm.
+    let moments = Moments::around(mean_over(x, axes), x, ty, axes);
     let scale = (moments.variance + epsilon).rsqrt();
     (moments.centred - spread(moments.rest, ty, axes)) * spread(scale, ty, axes)
 }
