@@ -2,6 +2,7 @@
 //! allocates, and the file holds one test, so that nothing else runs while allocations are counted.
 
 use kiln_compiler::{Options, compile};
+use kiln_ir::program::Step;
 use kiln_ir::{Builder, DType, Init, OutOfRange, ReduceKind, ScatterKind, grad};
 use kiln_runtime::{Executable, Feed, Session, SessionOptions};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -29,7 +30,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// An embedding with a softmax, dropout and a guard, trained with momentum: every kind of kernel, and no product.
+/// An embedding with a softmax, dropout and a guard, trained with momentum: every kind of kernel, some in one launch, and no product.
 fn executable() -> Executable {
     let g = Builder::new("embedding");
     let b = g.dim("b");
@@ -60,6 +61,8 @@ fn executable() -> Executable {
     g.output("most", counts.argmax(0));
     let graph = g.finish().expect("a graph");
     let compiled = compile(&graph, &Options::default()).expect("it compiles");
+    let joined = |step: &Step| matches!(step, Step::Kernel(parts) if parts.len() > 1);
+    assert!(compiled.program.steps.iter().any(joined));
     // SAFETY: program and code come from one compilation.
     unsafe { Executable::new(compiled.program, Box::new(compiled.code)) }.expect("it loads")
 }

@@ -11,14 +11,12 @@ use common::compare::{bits_differ, op_differs};
 use common::data::{Fed, Kind, random};
 use common::generate::{DTYPES, SIZES};
 use common::jit::{VARIANTS, executable, session, step};
+use common::ops::WITHOUT_CODE;
 use common::ops::{Case, cases};
 use kiln_ir::ops::{Effect, Op};
 use kiln_ir::{Array, Bindings, Builder, DType, EvalError, Graph, Tensor, TensorType};
 use kiln_runtime::StepError;
 use std::collections::BTreeSet;
-
-/// Ops that the compiler refuses by name and line.
-const WITHOUT_CODE: &[&str] = &["cumulative"];
 
 #[test]
 fn ops_without_machine_code_are_refused_by_name_and_line() {

@@ -215,8 +215,7 @@ fn planned(
     let strips = strips(cx.options().full_width);
     let lowered = lower(&graph, &groups, strips)?;
     clock.phase("lower");
-    let order = cx.options().order;
-    let Planned { program, kernels } = plan(&graph, &lowered, requirements, order);
+    let Planned { program, kernels } = plan(&graph, &lowered, requirements, cx.options());
     clock.phase("plan");
     cx.reach(Stage::Kernels, name, || {
         joined(&kernels, |k| Ok::<_, CompileError>(k.to_string())).unwrap_or_default()

@@ -5,7 +5,7 @@ use kiln_compiler::math::wide::Width;
 use kiln_compiler::{Compiled, FullWidth, Options, Stage, compile, stage_text};
 use kiln_ir::ops::ReduceKind;
 use kiln_ir::program::{Code, Home, Launch, Step};
-use kiln_ir::{Bindings, Builder, DType, Graph, Init, Symbol, Tensor};
+use kiln_ir::{Bindings, Builder, DType, Graph, Init, OutOfRange, Symbol, Tensor};
 
 /// Numbers in `-4..4` that differ from buffer to buffer.
 fn number(buffer: usize, element: usize) -> f32 {
@@ -35,10 +35,12 @@ fn run(compiled: &Compiled, n: usize, cut: Option<i64>) -> Vec<Vec<u32>> {
         memory.push((0..elements).map(value).collect());
     }
     for step in &program.steps {
-        let Step::Kernel(launch) = step else {
+        let Step::Kernel(parts) = step else {
             panic!("only kernels here");
         };
-        launch_kernel(compiled, launch, &bindings, cut, &mut memory);
+        for launch in parts {
+            launch_kernel(compiled, launch, &bindings, cut, &mut memory);
+        }
     }
     let outputs = program.outputs.iter().map(|p| p.buffer);
     let kept = outputs.chain(program.residents.iter().map(|r| r.buffer));
@@ -216,4 +218,15 @@ fn scattered_operands() {
     g.output("t", x.transpose(&[1, 0]).exp());
     g.output("r", x.reverse(&[0]).tanh());
     same("moved", &g.finish().unwrap(), true);
+}
+
+/// The place of an element is computed in an earlier phase than the last, under another name.
+#[test]
+fn gathered_operands() {
+    let g = Builder::new("gathered");
+    let table = g.input("table", DType::F32, (7, 17));
+    let rows = (g.input("rows", DType::F32, (g.dim("n"),)) * 3.0).convert(DType::I32);
+    let gathered = table.gather(0, rows, OutOfRange::Clamp);
+    g.output("s", gathered.tanh().sum());
+    same("gathered", &g.finish().unwrap(), true);
 }

@@ -123,13 +123,10 @@ impl LiveRange {
 
 /// One thing that a session does within its step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a program has hundreds of steps at most, and most of the large ones are products and convolutions"
-)]
 pub enum Step {
-    /// Calls a kernel over the whole of its outermost loop, which may be shared out among threads.
-    Kernel(Launch),
+    /// Calls kernels, its parts, each over the whole of its outermost loop. None touches what another one writes, so that the parts may
+    /// run in any order and at the same time: their work is shared out among threads as if it were one kernel's. At least one.
+    Kernel(Vec<Launch>),
     /// A matrix product, panel by panel, each followed by the epilogue's share while it is in cache.
     Product(Product),
     /// A convolution, a few rows at a time, each followed by the epilogue's share while it is in cache.
@@ -300,7 +297,7 @@ impl Step {
     /// Every buffer that the step touches, once for each mention.
     pub fn buffers(&self) -> Vec<BufferId> {
         match self {
-            Step::Kernel(launch) => launch.arguments.clone(),
+            Step::Kernel(parts) => parts.iter().flat_map(|l| &l.arguments).copied().collect(),
             Step::Product(product) => {
                 let mut all = vec![product.lhs.buffer, product.rhs.buffer, product.dst.buffer];
                 all.extend(product.epilogue.iter().flat_map(|e| &e.arguments));
@@ -315,11 +312,31 @@ impl Step {
         }
     }
 
+    /// Every call of a kernel that the step makes: its parts, or its epilogue.
+    pub fn calls(&self) -> &[Launch] {
+        match self {
+            Step::Kernel(parts) => parts,
+            Step::Product(product) => product.epilogue.as_slice(),
+            Step::Convolution(convolution) => convolution.epilogue.as_slice(),
+            Step::Guard(_) => &[],
+        }
+    }
+
+    /// As [`calls`](Step::calls), to change them.
+    pub fn calls_mut(&mut self) -> &mut [Launch] {
+        match self {
+            Step::Kernel(parts) => parts,
+            Step::Product(product) => product.epilogue.as_mut_slice(),
+            Step::Convolution(convolution) => convolution.epilogue.as_mut_slice(),
+            Step::Guard(_) => &mut [],
+        }
+    }
+
     /// What the step does with its buffers, in phases: an epilogue reads what its product wrote, but within a phase the order of
     /// accesses is the kernel's business.
     pub fn phases(&self) -> Vec<Vec<(BufferId, Access)>> {
         match self {
-            Step::Kernel(launch) => vec![launch.accesses().collect()],
+            Step::Kernel(parts) => vec![parts.iter().flat_map(Launch::accesses).collect()],
             Step::Product(product) => {
                 let matrices = vec![
                     (product.lhs.buffer, Access::Read),

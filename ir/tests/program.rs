@@ -91,7 +91,7 @@ fn linear() -> Program {
                 dst: matrix(3, 3, 1),
                 epilogue: Some(launch(0, &[(3, Access::ReadWrite)], b())),
             }),
-            Step::Kernel(launch(
+            Step::Kernel(vec![launch(
                 1,
                 &[
                     (3, Access::Read),
@@ -100,20 +100,20 @@ fn linear() -> Program {
                     (6, Access::ReadWrite),
                 ],
                 1,
-            )),
+            )]),
             Step::Guard(Guard {
                 condition: BufferId::new(4),
                 message: "the loss is not finite".into(),
                 location: "main.rs:7:1".into(),
             }),
-            Step::Kernel(Launch {
+            Step::Kernel(vec![Launch {
                 grain: 16,
                 ..launch(
                     2,
                     &[(1, Access::Read), (5, Access::Read), (1, Access::Write)],
                     12,
                 )
-            }),
+            }]),
         ],
     }
 }
@@ -174,7 +174,7 @@ fn as_product(program: &mut Program) -> &mut Product {
 
 fn as_kernel(program: &mut Program, step: usize) -> &mut Launch {
     match &mut program.steps[step] {
-        Step::Kernel(launch) => launch,
+        Step::Kernel(parts) => &mut parts[0],
         Step::Product(_) | Step::Convolution(_) | Step::Guard(_) => {
             panic!("step {step} is a kernel")
         }
@@ -422,5 +422,59 @@ fn all_violations_are_listed_with_their_rules() {
     assert_eq!(
         program.verify().unwrap_err().to_string(),
         "error[resident-role]: resident `w`: its role is input\nerror[launch]: step 3: the grain is 0"
+    );
+}
+
+/// The last step with a part more, which touches these buffers.
+fn with_part(program: &mut Program, accesses: &[(usize, Access)]) {
+    if let Step::Kernel(parts) = &mut program.steps[3] {
+        parts.push(launch(1, accesses, 5));
+    }
+}
+
+#[test]
+fn the_parts_of_a_step_leave_each_other_alone() {
+    let mut program = linear();
+    // Both read the rate, and each thread has a row of its own.
+    let accesses = [(5, Access::Read), (6, Access::Write), (2, Access::Write)];
+    with_part(&mut program, &accesses);
+    with_part(&mut program, &[(5, Access::Read), (6, Access::Write)]);
+    assert_eq!(program.verify(), Ok(()));
+    assert!(program.to_string().ends_with(
+        "  3: kernel k2 update(read $1, read $5, write $1) over 12 by 16, sizes [b], work 3
+       with k1 loss(read $5, write $6, write $2) over 5, sizes [b], work 3
+       with k1 loss(read $5, write $6) over 5, sizes [b], work 3
+}
+"
+    ));
+    let message = |part: &str| {
+        format!("step 3: part 1 touches {part}, and so does part 0, but one of them writes it")
+    };
+    refused(
+        |p| with_part(p, &[(1, Access::Read)]),
+        &[(Rule::Parts, &message("$1 (w)"))],
+    );
+    refused(
+        |p| {
+            p.buffers[5].home = Home::Resident;
+            p.residents.push(Resident {
+                name: "rate".into(),
+                role: Role::State(Init::zeros()),
+                ty: TensorType::new(DType::F32, ()),
+                buffer: BufferId::new(5),
+            });
+            with_part(p, &[(5, Access::ReadWrite)]);
+        },
+        &[(Rule::Parts, &message("$5 (rate)"))],
+    );
+    refused(
+        |p| {
+            with_part(p, &[(7, Access::Read)]);
+            p.steps.push(Step::Kernel(Vec::new()));
+        },
+        &[
+            (Rule::Exists, "part 1 of step 3: there is no buffer $7"),
+            (Rule::Parts, "step 4: it calls no kernel"),
+        ],
     );
 }

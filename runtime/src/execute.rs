@@ -4,7 +4,9 @@
 //! and looks nothing up.
 
 use crate::convolution::Operands;
-use crate::plan::{Call, ConvolutionCall, Plan, ProductCall, Resolved, Shares, Start, Strided};
+use crate::plan::{
+    Call, ConvolutionCall, Piece, Plan, ProductCall, Resolved, Shares, Start, Strided,
+};
 use crate::pool::{Pool, split};
 use crate::product::{Matrices, Unit};
 use crate::profile::Watch;
@@ -20,6 +22,8 @@ pub(crate) struct Refused(pub(crate) usize);
 struct Run<'a> {
     addresses: &'a [Address],
     sizes: &'a [i64],
+    pieces: &'a [Piece],
+    shares: &'a [Range<usize>],
     helpers: *const *const u8,
 }
 
@@ -43,13 +47,15 @@ pub(crate) unsafe fn execute<W: Watch>(
     let run = Run {
         addresses: &plan.addresses,
         sizes: &plan.sizes,
+        pieces: &plan.pieces,
+        shares: &plan.shares,
         helpers: code.helpers(),
     };
     for (step, cost) in plan.steps.iter().zip(&plan.costs) {
         let begun = watch.begin();
         match step {
             // SAFETY: the caller's promise is passed on.
-            Resolved::Kernel { call, shares } => unsafe { run.kernel(call, shares, pool) },
+            Resolved::Kernel(shares) => unsafe { run.kernel(shares, pool) },
             // SAFETY: as above.
             Resolved::Product(product) => unsafe { run.product(product, pool) },
             // SAFETY: as above.
@@ -69,16 +75,14 @@ pub(crate) unsafe fn execute<W: Watch>(
 impl Run<'_> {
     /// # Safety
     /// As [`execute`].
-    unsafe fn kernel(&self, call: &Call, shares: &Shares, pool: &mut Pool) {
-        if shares.count <= 1 {
-            // SAFETY: the caller's promise is passed on; the range is the whole.
-            unsafe { self.call(call, 0, 0..shares.total) }
-            return;
-        }
-        pool.run(shares.count, &|share, thread| {
-            let range = split(shares.total, shares.count, shares.grain, share);
-            // SAFETY: as above; the shares do not overlap, and each thread has its own scratch.
-            unsafe { self.call(call, thread, range) }
+    unsafe fn kernel(&self, shares: &Shares, pool: &mut Pool) {
+        let shares = &self.shares[shares.clone()];
+        pool.run(shares.len(), &|share, thread| {
+            for Piece { call, range } in &self.pieces[shares[share].clone()] {
+                // SAFETY: the caller's promise is passed on. The pieces of a launch do not overlap, parts do not touch what another
+                // one writes, and each thread has its own scratch.
+                unsafe { self.call(call, thread, range.clone()) }
+            }
         });
     }
 
@@ -117,9 +121,9 @@ impl Run<'_> {
                 unsafe { self.unit(product, unit, thread, &mut packed) }
             }
         });
-        if let (false, Some((call, shares))) = (method.has_whole_rows(), &product.epilogue) {
+        if let (false, Some((_, shares))) = (method.has_whole_rows(), &product.epilogue) {
             // SAFETY: as above; all units are done.
-            unsafe { self.kernel(call, shares, pool) }
+            unsafe { self.kernel(shares, pool) }
         }
     }
 
@@ -153,9 +157,9 @@ impl Run<'_> {
                 unsafe { method.run(pass, share, thread, at, &scratch, &mut done) }
             });
         }
-        if let (false, Some((call, shares))) = (completes, &convolution.epilogue) {
+        if let (false, Some((_, shares))) = (completes, &convolution.epilogue) {
             // SAFETY: as above; all rows are done.
-            unsafe { self.kernel(call, shares, pool) }
+            unsafe { self.kernel(shares, pool) }
         }
     }
 

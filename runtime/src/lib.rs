@@ -25,6 +25,7 @@ pub mod product;
 mod profile;
 mod report;
 mod session;
+mod share;
 mod store;
 mod view;
 

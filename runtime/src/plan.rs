@@ -15,83 +15,15 @@ use crate::layout::{Layout, Location, Span, lay_out};
 use crate::product::Method;
 use crate::profile::Cost;
 use crate::report::MemoryReport;
+use crate::share::{Extent, share_out};
 use crate::store::{Address, Spot, Store};
 use kiln_ir::program::{KernelFn, Launch, Matrix, Port, Product, Requirement, Step};
 use kiln_ir::{BindError, Bindings, BufferId, DType, Dim};
+use std::ops::Range;
 
-/// A launch of fewer elements than this stays on the calling thread. A streaming kernel goes through as many in a few microseconds, and
-/// a fork and join costs about one, so that below it there is little to win and above it little to lose.
-const PARALLEL_ELEMENTS: usize = 32 * 1024;
+mod error;
 
-/// Why a program cannot run under a binding.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PlanError {
-    /// A size has no value.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    /// Sizes that the graph cannot have.
-    #[error("{message} (`{value}` is {found})")]
-    Required {
-        /// What is wrong, with the user's line.
-        message: String,
-        /// What must not be negative.
-        value: Dim,
-        /// What it is.
-        found: i64,
-    },
-    /// A matrix of a product leaves its buffer.
-    #[error(
-        "the product {product:?} at step {step} reaches outside of the buffer of its {role}: elements {first} to {last} of {elements}; \
-         the program is not valid"
-    )]
-    OutOfBounds {
-        /// What is multiplied.
-        product: String,
-        /// The step.
-        step: usize,
-        /// "lhs", "rhs" or "dst".
-        role: &'static str,
-        /// The least element.
-        first: i128,
-        /// The greatest element.
-        last: i128,
-        /// The number of elements of the buffer.
-        elements: usize,
-    },
-    /// A number of a product does not fit.
-    #[error("the sizes of the product {product:?} at step {step} are too large")]
-    TooLarge {
-        /// What is multiplied.
-        product: String,
-        /// The step.
-        step: usize,
-    },
-    /// A convolution cannot run.
-    #[error("the convolution {name:?} at step {step} {problem}")]
-    Convolution {
-        /// What is convolved.
-        name: String,
-        /// The step.
-        step: usize,
-        /// What is wrong with it.
-        problem: ConvolutionProblem,
-    },
-    /// Feeds that pass all checks have other sizes than the buffers of their inputs.
-    #[error(
-        "the buffers of the inputs are not as large as their types say; the program is not valid"
-    )]
-    Unfit,
-    /// The elements of a result are not row-major without gaps, so they might overlap.
-    #[error(
-        "the result of the product {product:?} at step {step} is not row-major without gaps; the program is not valid"
-    )]
-    Gaps {
-        /// What is multiplied.
-        product: String,
-        /// The step.
-        step: usize,
-    },
-}
+pub use error::PlanError;
 
 /// A program under one binding.
 pub(crate) struct Plan {
@@ -104,6 +36,10 @@ pub(crate) struct Plan {
     pub(crate) steps: Vec<Resolved>,
     /// What each of `steps` moves and computes.
     pub(crate) costs: Vec<Cost>,
+    /// The calls of all launches, share by share.
+    pub(crate) pieces: Vec<Piece>,
+    /// The shares of all launches: positions in `pieces`.
+    pub(crate) shares: Vec<Range<usize>>,
     /// The parameters of all launches, and the buffers of products and guards.
     pub(crate) addresses: Vec<Address>,
     /// The sizes of all launches.
@@ -125,15 +61,16 @@ pub(crate) struct Expected {
     pub(crate) bytes: usize,
 }
 
-/// A step as numbers. Positions are those of `addresses` and `sizes` of the plan.
+/// A step as numbers. Positions are those of `addresses`, `sizes` and `shares` of the plan.
 pub(crate) enum Resolved {
-    Kernel { call: Call, shares: Shares },
+    Kernel(Shares),
     Product(Box<ProductCall>),
     Convolution(Box<ConvolutionCall>),
     Guard { condition: usize, step: usize },
 }
 
 /// What a kernel is called with, but for the range.
+#[derive(Clone, Copy)]
 pub(crate) struct Call {
     pub(crate) entry: KernelFn,
     /// Where the parameters of thread 0 begin.
@@ -144,12 +81,14 @@ pub(crate) struct Call {
     pub(crate) sizes: usize,
 }
 
-/// How a launch is cut.
-pub(crate) struct Shares {
-    pub(crate) total: usize,
-    pub(crate) grain: usize,
-    pub(crate) count: usize,
+/// A call of a kernel over a part of its outermost loop.
+pub(crate) struct Piece {
+    pub(crate) call: Call,
+    pub(crate) range: Range<usize>,
 }
+
+/// A launch: positions in the plan's shares, one for each thread that has something to do.
+pub(crate) type Shares = Range<usize>;
 
 /// A product under a binding.
 pub(crate) struct ProductCall {
@@ -222,6 +161,8 @@ impl Plan {
             outputs: program.outputs.iter().map(span).collect::<Result<_, _>>()?,
             steps: Vec::with_capacity(program.steps.len()),
             costs: Vec::with_capacity(program.steps.len()),
+            pieces: Vec::new(),
+            shares: Vec::new(),
             addresses: Vec::new(),
             sizes: Vec::new(),
             used: 0,
@@ -237,7 +178,11 @@ impl Plan {
         };
         for (position, step) in program.steps.iter().enumerate() {
             let resolved = match step {
-                Step::Kernel(launch) => Some(cx.kernel(&mut plan, launch)?),
+                Step::Kernel(parts) => {
+                    let calls = parts.iter().map(|launch| cx.call(&mut plan, launch));
+                    let calls = calls.collect::<Result<Vec<_>, _>>()?;
+                    Some(Resolved::Kernel(cx.shares(&mut plan, &calls)))
+                }
                 Step::Product(product) => cx.product(&mut plan, product, position)?,
                 Step::Convolution(convolution) => {
                     cx.convolution(&mut plan, convolution, position)?
@@ -355,7 +300,7 @@ impl Context<'_> {
         position
     }
 
-    fn call(&self, plan: &mut Plan, launch: &Launch) -> Result<Call, BindError> {
+    fn call(&self, plan: &mut Plan, launch: &Launch) -> Result<(Call, Extent), BindError> {
         let arguments = plan.spots.len();
         let scratch = |id: &BufferId| matches!(self.layout.location(*id), Location::Scratch(_));
         let apart = launch.arguments.iter().any(scratch);
@@ -368,30 +313,46 @@ impl Context<'_> {
         for dim in &launch.sizes {
             plan.sizes.push(dim.eval(self.bindings)?);
         }
-        Ok(Call {
+        let call = Call {
             entry: self.loaded.entries[launch.kernel.index()],
             arguments,
             thread_stride: if apart { launch.arguments.len() } else { 0 },
             sizes,
-        })
-    }
-
-    fn kernel(&self, plan: &mut Plan, launch: &Launch) -> Result<Resolved, BindError> {
-        let (call, shares) = self.launch(plan, launch)?;
-        Ok(Resolved::Kernel { call, shares })
-    }
-
-    fn launch(&self, plan: &mut Plan, launch: &Launch) -> Result<(Call, Shares), BindError> {
-        let total = launch.total.eval_size(self.bindings)?;
-        let work = launch.work.eval_size(self.bindings)?;
-        let small = total.saturating_mul(work) < PARALLEL_ELEMENTS;
-        let blocks = total.div_ceil(launch.grain.max(1));
-        let shares = Shares {
-            total,
-            grain: launch.grain,
-            count: if small { 1 } else { self.threads.min(blocks) },
         };
-        Ok((self.call(plan, launch)?, shares))
+        let extent = Extent {
+            total: launch.total.eval_size(self.bindings)?,
+            grain: launch.grain,
+            work: launch.work.eval_size(self.bindings)?,
+        };
+        Ok((call, extent))
+    }
+
+    /// An epilogue: what is called on the rows of a panel, and how it is shared out if it runs when all panels are done.
+    fn epilogue(
+        &self,
+        plan: &mut Plan,
+        launch: Option<&Launch>,
+    ) -> Result<Option<(Call, Shares)>, BindError> {
+        let Some(launch) = launch else {
+            return Ok(None);
+        };
+        let call = self.call(plan, launch)?;
+        Ok(Some((call.0, self.shares(plan, &[call]))))
+    }
+
+    /// Shares calls out that may run at the same time.
+    fn shares(&self, plan: &mut Plan, calls: &[(Call, Extent)]) -> Shares {
+        let extents: Vec<Extent> = calls.iter().map(|(_, extent)| *extent).collect();
+        let first = plan.shares.len();
+        for share in share_out(&extents, self.threads) {
+            let begin = plan.pieces.len();
+            plan.pieces.extend(share.into_iter().map(|piece| Piece {
+                call: calls[piece.part].0,
+                range: piece.range,
+            }));
+            plan.shares.push(begin..plan.pieces.len());
+        }
+        first..plan.shares.len()
     }
 
     /// `None` where the product has no element and its epilogue no row.
@@ -464,7 +425,7 @@ impl Context<'_> {
             let location = Location::Scratch(self.layout.product_scratch);
             plan.spots.push(Spot { location, thread });
         }
-        let epilogue = product.epilogue.as_ref();
+        let epilogue = self.epilogue(plan, product.epilogue.as_ref())?;
         Ok(Some(Resolved::Product(Box::new(ProductCall {
             method,
             size: dtype.size(),
@@ -474,9 +435,7 @@ impl Context<'_> {
             dst,
             batch,
             scratch,
-            epilogue: epilogue
-                .map(|launch| self.launch(plan, launch))
-                .transpose()?,
+            epilogue,
         }))))
     }
 }

@@ -5,12 +5,14 @@
 //! of its product. Nothing of this is in the way of a session that does not record.
 
 use crate::machine::Machine;
-use kiln_ir::program::{Program, Step};
+use kiln_ir::program::{Launch, Program, Step};
 use std::fmt;
 use std::time::{Duration, Instant};
 
 /// So many launches are kept one by one for the trace; the table counts all.
 const MOST_EVENTS: usize = 100_000;
+/// So many kernels of one launch are named.
+const MOST_NAMES: usize = 3;
 
 /// What a launch moves and computes under one binding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,10 +101,7 @@ impl Recorder {
 /// The name of a launch, for people.
 fn label(program: &Program, step: &Step) -> String {
     match step {
-        Step::Kernel(launch) => match program.kernels.get(launch.kernel.index()) {
-            Some(name) => name.clone(),
-            None => launch.kernel.to_string(),
-        },
+        Step::Kernel(parts) => parts_label(program, parts),
         Step::Product(product) => format!(
             "{} [{} x {} x {}]",
             product.name, product.m, product.k, product.n
@@ -124,6 +123,34 @@ fn label(program: &Program, step: &Step) -> String {
         }
         Step::Guard(guard) => format!("guard {}", guard.condition),
     }
+}
+
+/// The names of the kernels of a launch, each with how often it is called, up to [`MOST_NAMES`] of them.
+fn parts_label(program: &Program, parts: &[Launch]) -> String {
+    let mut names: Vec<(String, usize)> = Vec::new();
+    for part in parts {
+        let name = match program.kernels.get(part.kernel.index()) {
+            Some(name) => name.clone(),
+            None => part.kernel.to_string(),
+        };
+        match names.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, calls)) => *calls += 1,
+            None => names.push((name, 1)),
+        }
+    }
+    let left: usize = names.iter().skip(MOST_NAMES).map(|(_, calls)| calls).sum();
+    let mut text: Vec<String> = names
+        .into_iter()
+        .take(MOST_NAMES)
+        .map(|(name, calls)| match calls {
+            1 => name,
+            _ => format!("{calls} x {name}"),
+        })
+        .collect();
+    if left > 0 {
+        text.push(format!("{left} more"));
+    }
+    text.join(" + ")
 }
 
 impl Watch for Recorder {
@@ -327,6 +354,37 @@ mod tests {
              add          5.00   10.0%      20.0         -      0.50\n"
         );
         assert!(!profile().to_string().contains("of limit"));
+    }
+
+    #[test]
+    fn a_launch_of_many_parts_counts_its_kernels() {
+        let kernels = ["adam", "scale", "sum", "mean", "most"].map(String::from);
+        let part = |kernel| Launch {
+            kernel: kiln_ir::KernelId::new(kernel),
+            arguments: Vec::new(),
+            access: Vec::new(),
+            sizes: Vec::new(),
+            total: 1.into(),
+            grain: 1,
+            work: 1.into(),
+        };
+        let program = Program {
+            name: "m".into(),
+            inputs: Vec::new(),
+            residents: Vec::new(),
+            outputs: Vec::new(),
+            buffers: Vec::new(),
+            kernels: kernels.into(),
+            requirements: Vec::new(),
+            steps: Vec::new(),
+        };
+        let named = |parts: &[usize]| {
+            let parts = parts.iter().copied().map(part).collect();
+            label(&program, &Step::Kernel(parts))
+        };
+        assert_eq!(named(&[1]), "scale");
+        assert_eq!(named(&[0, 1, 0]), "2 x adam + scale");
+        assert_eq!(named(&[0, 1, 2, 3, 4, 3]), "adam + scale + sum + 3 more");
     }
 
     #[test]

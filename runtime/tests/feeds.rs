@@ -194,9 +194,7 @@ fn symbols_without_an_input_are_bound_by_the_options() {
 #[test]
 fn a_dim_that_nothing_binds_is_named() {
     let mut program = linear(4, 3);
-    if let Step::Kernel(launch) = &mut program.steps[4] {
-        launch.sizes.push(dim("t"));
-    }
+    program.steps[4].calls_mut()[0].sizes.push(dim("t"));
     let mut session = load(program, &LINEAR)
         .unwrap()
         .session_with(&options(1, 1))
@@ -256,7 +254,7 @@ fn a_program_without_inputs_steps_on_nothing() {
         buffers: vec![buffer("step", DType::I64, Dim::from(1), Home::Resident)],
         kernels: vec!["count".into()],
         requirements: Vec::new(),
-        steps: vec![Step::Kernel(launch(0, &[(0, UPDATE)], 1))],
+        steps: vec![Step::Kernel(vec![launch(0, &[(0, UPDATE)], 1)])],
     };
     let mut session = load(program, &[count])
         .unwrap()

@@ -3,6 +3,7 @@
 mod common;
 
 use common::*;
+use kiln_ir::program::Step;
 use kiln_ir::{Bindings, DType, Init, TensorType};
 use kiln_runtime::{
     Bytes, Executable, Feed, ReadError, Session, SessionError, SessionOptions, StepError,
@@ -401,4 +402,38 @@ fn a_profile_counts_the_launches_of_the_recorded_steps() {
     session.record(false);
     steps(&mut session, 1);
     assert!(session.profile().entries().is_empty());
+}
+
+/// The program of [`linear`] with its last three kernels in one launch.
+fn joined(k: i64, n: i64) -> kiln_ir::program::Program {
+    let mut program = linear(k, n);
+    let last = program.steps.split_off(4);
+    let parts = last.iter().flat_map(|step| step.calls().iter().cloned());
+    program.steps.push(Step::Kernel(parts.collect()));
+    program
+}
+
+#[test]
+fn parts_of_a_launch_run_once_each_at_any_number_of_threads() {
+    // Large enough for forks: an update and a map that are cut, beside a counter that is not.
+    let (k, n, b) = (64, 96, 700);
+    let (x, y) = (noise(b * k as usize, "x"), noise(b * n as usize, "y"));
+    let run = |program, threads| {
+        let executable = load(program, &LINEAR).unwrap();
+        let mut session = executable.session_with(&options(1, threads)).unwrap();
+        let mut doubled = Vec::new();
+        for _ in 0..3 {
+            let shapes = [[b, k as usize], [b, n as usize]];
+            let feeds = [Feed::new(&x, &shapes[0]), Feed::new(&y, &shapes[1])];
+            let outputs = session.step(&feeds).unwrap();
+            doubled = outputs.as_slice::<f32>("doubled").unwrap().to_vec();
+        }
+        let steps = session.state("step").unwrap().scalar().unwrap();
+        (state(&session, "w"), doubled, steps)
+    };
+    let expected = run(linear(k, n), 1);
+    assert_eq!(expected.2, 3.0);
+    for threads in 1..5 {
+        assert!(run(joined(k, n), threads) == expected, "{threads} threads");
+    }
 }

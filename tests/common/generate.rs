@@ -16,6 +16,7 @@ use kiln_ir::{
 
 mod layers;
 mod movement;
+mod windows;
 
 /// The element types that have machine code.
 pub const DTYPES: [DType; 11] = [
@@ -207,7 +208,7 @@ impl<'g> Making<'g> {
         let (x, ty) = self.any();
         let (g, rank) = (self.g, ty.rank());
         let float = ty.dtype.is_float();
-        match self.numbers.below(42) {
+        match self.numbers.below(46) {
             0..=3 => {
                 let op = self.numbers.pick(Unary::ALL);
                 self.push(op, &[x])
@@ -314,6 +315,8 @@ impl<'g> Making<'g> {
             36..=38 => self.normalised(x, &ty),
             39 | 40 => self.dense(x, &ty),
             41 if float => self.dropped(x, &ty),
+            42 | 43 => self.convolved(x, &ty),
+            44 | 45 => self.pooled(x, &ty),
             _ => None,
         }
     }

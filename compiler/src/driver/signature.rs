@@ -1,6 +1,7 @@
 //! A pass must not change what a graph looks like from outside: its slots, outputs and updates, by name, role and type.
 
 use kiln_ir::{Graph, NodeId, TensorType};
+use std::collections::BTreeMap;
 
 /// Whether both graphs have one signature; otherwise the first difference, for people.
 pub(super) fn unchanged(before: &Graph, after: &Graph) -> Result<(), String> {
@@ -48,9 +49,11 @@ fn outputs(graph: &Graph) -> Vec<String> {
 }
 
 fn updates(graph: &Graph) -> Vec<String> {
-    let name = |target: NodeId| {
-        let slot = graph.slots().iter().find(|s| s.node == target);
-        slot.map_or_else(|| format!("{target}, which is no slot"), |s| s.name.clone())
+    let slots = graph.slots().iter().map(|s| (s.node, s.name.as_str()));
+    let slots: BTreeMap<NodeId, &str> = slots.collect();
+    let name = |target: NodeId| match slots.get(&target) {
+        Some(name) => (*name).to_owned(),
+        None => format!("{target}, which is no slot"),
     };
     let line = |u: &kiln_ir::Update| format!("{} := {}", name(u.target), spelled(graph, u.value));
     graph.updates().iter().map(line).collect()

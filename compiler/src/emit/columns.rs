@@ -9,7 +9,7 @@
 use super::EmitError;
 use super::emitter::{Counters, Emitter, Lanes, Point, Trips, memory};
 use super::fold::State;
-use super::wide::Callee;
+use super::wide::{Callee, Tiles};
 use crate::kernel::{Expr, Loop, LoopId, LoopKind, SERIAL_BLOCK, Stmt};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
@@ -27,8 +27,10 @@ const MOST_ROWS: usize = 8;
 const STREAM: i64 = 16 << 20;
 /// The groups of an iteration.
 const GROUPS: usize = 4;
-/// The trip counts, where they are known, from which it pays.
-const LEAST: (i64, i64) = (64, 16);
+/// The trip counts, where they are known, from which it pays: columns in 128 bits and in full width, and rows.
+const LEAST: i64 = 64;
+const LEAST_IN_FULL_WIDTH: i64 = 8;
+const LEAST_ROWS: i64 = 16;
 /// The accumulators that share the registers.
 const MOST: usize = 2;
 
@@ -44,7 +46,12 @@ pub(super) struct Columns<'k> {
 }
 
 impl<'k> Columns<'k> {
-    /// The lanes loop as a column reduction whose rows are worth reading from left to right.
+    /// Whether there are enough columns for 128 bits.
+    fn is_wide(&self) -> bool {
+        self.lanes.extent.constant().is_none_or(|n| n >= LEAST)
+    }
+
+    /// The lanes loop as a column reduction whose rows may be worth reading from left to right.
     pub(super) fn of(lanes: &'k Loop) -> Option<Columns<'k>> {
         let mut loops = lanes.body.iter().enumerate().filter_map(|(i, s)| match s {
             Stmt::Loop(inner) => Some((i, inner)),
@@ -54,7 +61,7 @@ impl<'k> Columns<'k> {
         let alone = loops.next().is_none() && lanes.accumulators.is_empty();
         let folds = rows.kind == LoopKind::Serial && (1..=MOST).contains(&rows.accumulators.len());
         let known = |l: &Loop| l.extent.constant().unwrap_or(i64::MAX);
-        let large = known(lanes) >= LEAST.0 && known(rows) >= LEAST.1;
+        let large = known(lanes) >= LEAST_IN_FULL_WIDTH && known(rows) >= LEAST_ROWS;
         let values = |body: &[Stmt]| body.iter().all(|s| matches!(s, Stmt::Let { .. }));
         let (before, behind) = (&lanes.body[..at], &lanes.body[at + 1..]);
         let fits = alone && folds && large && values(before) && values(&rows.body);
@@ -103,8 +110,9 @@ struct Tile {
     first: Value,
 }
 
-/// The functions in full width: for several rows, and for one.
+/// The functions in full width: for all rows of a tile, for several rows, and for one.
 struct Callees<'k> {
+    tiles: Option<Tiles<'k>>,
     several: Option<Callee<'k>>,
     one: Option<Callee<'k>>,
     /// What [`ROWS`] is for them.
@@ -112,23 +120,27 @@ struct Callees<'k> {
 }
 
 impl<'k> Emitter<'k, '_> {
-    /// Emits the loop over a range that has at least one column.
+    /// Emits the loop over a range that has at least one column; false if it is to be emitted as any other.
     pub(super) fn columns(
         &mut self,
         columns: Columns<'k>,
         [from, to]: [Value; 2],
         trips: Trips,
-    ) -> Result<(), EmitError> {
+    ) -> Result<bool, EmitError> {
+        let callees = self.callees(&columns);
+        if callees.tiles.is_none() && !columns.is_wide() {
+            return Ok(false);
+        }
         let starts = self.starts(&columns.rows.accumulators, 1)?;
-        let identities = self.identities(&columns.rows.accumulators, 1)?;
         let registers: Vec<Type> = starts
             .iter()
             .map(|r| self.b.func.dfg.value_type(*r))
             .collect();
         let tile = TILE / registers.len() as i64 / 16 * 16;
+        let most = columns.lanes.extent.constant().unwrap_or(i64::MAX);
         let (tiles, width) = match trips {
             Trips::Exactly(n) => (Trips::Exactly((n + tile - 1) / tile), n.min(tile)),
-            Trips::Unknown | Trips::AtLeastOne => (trips, tile),
+            Trips::Unknown | Trips::AtLeastOne => (trips, tile.min(most)),
         };
         // One iteration more than whole ones, for the tail.
         let groups = width as usize / 4 + GROUPS;
@@ -144,7 +156,10 @@ impl<'k> Emitter<'k, '_> {
         let all = self.size(&columns.lanes.extent, 4);
         let all = self.b.ins().imul(all, extent);
         let small = self.b.ins().icmp_imm_s(IntCC::SignedLessThan, all, STREAM);
-        let callees = self.callees(&columns);
+        let large = self
+            .b
+            .ins()
+            .icmp_imm_s(IntCC::SignedGreaterThanOrEqual, all, STREAM);
         let (ones, zero) = (self.int(-1), self.int(0));
         let cached = self.b.ins().select(small, ones, zero);
         self.counted([from, to], tile, tiles, Vec::new(), &mut |e, first, _| {
@@ -159,39 +174,22 @@ impl<'k> Emitter<'k, '_> {
                 plane: plane as i64,
                 first,
             };
-            e.tile_sweep(&columns, &tile, end, last, &mut |e, groups, at| {
-                for g in 0..groups {
-                    e.keep(&tile, tile.partial, at, g, &identities);
-                    e.keep(&tile, tile.result, at, g, &starts);
-                }
-                Ok(())
-            })?;
-            let zero = e.int(0);
-            e.counted(
-                [zero, extent],
-                SERIAL_BLOCK,
-                Trips::Unknown,
-                Vec::new(),
-                &mut |e, block, _| {
-                    let next = e.b.ins().iadd_imm_s(block, SERIAL_BLOCK);
-                    let stop = e.b.ins().smin(next, extent);
-                    e.rows(&columns, &callees, &tile, [block, stop], [end, last])?;
-                    // The block joins the result, and the next one begins with the identity.
-                    e.tile_sweep(&columns, &tile, end, last, &mut |e, groups, at| {
-                        for g in 0..groups {
-                            let accumulators = &columns.rows.accumulators;
-                            let result = e.kept(&tile, tile.result, at, g);
-                            let partial = e.kept(&tile, tile.partial, at, g);
-                            let joined = e.fold_all(accumulators, 1, &result, &partial);
-                            e.keep(&tile, tile.result, at, g, &joined);
-                            e.keep(&tile, tile.partial, at, g, &identities);
-                        }
-                        Ok(())
+            match &callees.tiles {
+                // One tile has whole rows, so that they are one stream in any case.
+                Some(tiles) if most <= tiles.width() => e.tiled(&columns, tiles, &tile, end)?,
+                Some(tiles) => {
+                    e.guarded(small, &[], &mut |e| {
+                        e.tiled(&columns, tiles, &tile, end)?;
+                        Ok(Vec::new())
                     })?;
-                    Ok(Vec::new())
-                },
-            )?;
-            if callees.one.is_some() {
+                    e.guarded(large, &[], &mut |e| {
+                        e.row_blocks(&columns, &callees, &tile, [end, last])?;
+                        Ok(Vec::new())
+                    })?;
+                }
+                None => e.row_blocks(&columns, &callees, &tile, [end, last])?,
+            }
+            if callees.tiles.is_some() || callees.one.is_some() {
                 e.repeat_last(&tile, end);
             }
             e.tile_sweep(&columns, &tile, end, last, &mut |e, groups, at| {
@@ -199,6 +197,66 @@ impl<'k> Emitter<'k, '_> {
             })?;
             Ok(Vec::new())
         })?;
+        Ok(true)
+    }
+
+    /// The results of a tile, by functions that go through all rows.
+    fn tiled(
+        &mut self,
+        columns: &Columns<'k>,
+        tiles: &Tiles<'k>,
+        tile: &Tile,
+        end: Value,
+    ) -> Result<(), EmitError> {
+        let plane = |i| self.b.ins().iadd_imm_s(tile.result, i as i64 * tile.plane);
+        let planes: Vec<Value> = (0..tile.registers.len()).map(plane).collect();
+        let loops = [columns.lanes, columns.rows];
+        self.reduce_tiles(tiles, loops, [tile.first, end], &planes)
+    }
+
+    /// The results of a tile, block of rows by block of rows.
+    fn row_blocks(
+        &mut self,
+        columns: &Columns<'k>,
+        callees: &Callees<'k>,
+        tile: &Tile,
+        [end, last]: [Value; 2],
+    ) -> Result<(), EmitError> {
+        let accumulators = &columns.rows.accumulators;
+        let starts = self.starts(accumulators, 1)?;
+        let identities = self.identities(accumulators, 1)?;
+        self.tile_sweep(columns, tile, end, last, &mut |e, groups, at| {
+            for g in 0..groups {
+                e.keep(tile, tile.partial, at, g, &identities);
+                e.keep(tile, tile.result, at, g, &starts);
+            }
+            Ok(())
+        })?;
+        let extent = self.size(&columns.rows.extent, 1);
+        let zero = self.int(0);
+        self.counted(
+            [zero, extent],
+            SERIAL_BLOCK,
+            Trips::Unknown,
+            Vec::new(),
+            &mut |e, block, _| {
+                let next = e.b.ins().iadd_imm_s(block, SERIAL_BLOCK);
+                let stop = e.b.ins().smin(next, extent);
+                e.rows(columns, callees, tile, [block, stop], [end, last])?;
+                // The block joins the result, and the next one begins with the identity.
+                e.tile_sweep(columns, tile, end, last, &mut |e, groups, at| {
+                    for g in 0..groups {
+                        let result = e.kept(tile, tile.result, at, g);
+                        let partial = e.kept(tile, tile.partial, at, g);
+                        let joined = e.fold_all(accumulators, 1, &result, &partial);
+                        e.keep(tile, tile.result, at, g, &joined);
+                        e.keep(tile, tile.partial, at, g, &identities);
+                    }
+                    Ok(())
+                })?;
+                Ok(Vec::new())
+            },
+        )?;
         Ok(())
     }
 
@@ -216,10 +274,13 @@ impl<'k> Emitter<'k, '_> {
         let whole = self.b.ins().band_imm_s(count, -several);
         let whole = self.b.ins().band(whole, tile.cached);
         let middle = self.b.ins().iadd(start, whole);
-        for (range, rows, callee) in [
+        let passes = [
             ([start, middle], several, &callees.several),
             ([middle, stop], 1, &callees.one),
-        ] {
+        ];
+        // Where tiles have functions of their own, rows come here only if they are a stream.
+        let skipped = usize::from(callees.tiles.is_some());
+        for (range, rows, callee) in passes.into_iter().skip(skipped) {
             self.counted(range, rows, Trips::Unknown, Vec::new(), &mut |e, row, _| {
                 if let Some(callee) = callee {
                     let plane = |i| e.b.ins().iadd_imm_s(tile.partial, i as i64 * tile.plane);
@@ -247,10 +308,17 @@ impl<'k> Emitter<'k, '_> {
             rows,
             ..
         } = *columns;
-        let one = self.rows_callee(lanes, before, rows, 1);
+        let tiles = self.tiles(lanes, before, rows);
+        let width = tiles.as_ref().map_or(0, Tiles::width);
+        let whole = lanes.extent.constant().is_some_and(|n| n <= width);
+        let one = if whole || !columns.is_wide() {
+            None
+        } else {
+            self.rows_callee(lanes, before, rows, 1)
+        };
         let mut several = None;
         let mut count = MOST_ROWS;
-        while one.is_some() && count > 1 {
+        while tiles.is_none() && one.is_some() && count > 1 {
             several = self.rows_callee(lanes, before, rows, count);
             if several.is_some() {
                 break;
@@ -262,7 +330,12 @@ impl<'k> Emitter<'k, '_> {
         } else {
             ROWS
         };
-        Callees { several, one, rows }
+        Callees {
+            tiles,
+            several,
+            one,
+            rows,
+        }
     }
 
     /// Folds some rows onto the partial results of an iteration's groups.

@@ -3,13 +3,12 @@
 use super::EmitError;
 use super::emitter::{Emitter, Point};
 use super::form::{self, Form};
-use crate::kernel::{Accumulator, Fold};
+use crate::kernel::{Accumulator, Fold, fold_op, identity, start};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::types::{I32X4, I64X2};
 use cranelift_codegen::ir::{InstBuilder, Value};
-use kiln_ir::{Class, DType};
-
-use kiln_ir::ops::{Binary, Literal, ReduceKind};
+use kiln_ir::DType;
+use kiln_ir::ops::ReduceKind;
 
 /// A partial result of four lanes.
 #[derive(Clone, Copy, Debug)]
@@ -85,8 +84,8 @@ impl Emitter<'_, '_> {
         for accumulator in accumulators {
             let mut state = self.identity(accumulator)?;
             let dtype = self.dtype(accumulator.operand);
-            if accumulator.fold == Fold::Reduce(ReduceKind::Sum) && dtype.is_float() {
-                state.value = self.literal(dtype, Literal::Float(0f64.to_bits()))?;
+            if let Fold::Reduce(kind) = accumulator.fold {
+                state.value = self.literal(dtype, start(dtype, kind))?;
             }
             states.push(vec![state; groups]);
         }
@@ -136,12 +135,7 @@ impl Emitter<'_, '_> {
     pub(super) fn fold(&mut self, accumulator: &Accumulator, a: State, b: State) -> State {
         let dtype = self.dtype(accumulator.operand);
         let op = match accumulator.fold {
-            Fold::Reduce(ReduceKind::Sum) => Binary::Add,
-            Fold::Reduce(ReduceKind::Prod) => Binary::Mul,
-            Fold::Reduce(ReduceKind::Max) => Binary::Max,
-            Fold::Reduce(ReduceKind::Min) => Binary::Min,
-            Fold::Reduce(ReduceKind::Any) => Binary::Or,
-            Fold::Reduce(ReduceKind::All) => Binary::And,
+            Fold::Reduce(kind) => fold_op(kind),
             Fold::ArgMax(_) => return self.better(dtype, true, a, b),
             Fold::ArgMin(_) => return self.better(dtype, false, a, b),
         };
@@ -293,30 +287,4 @@ impl Emitter<'_, '_> {
         let (low, high) = (self.bitcast(I32X4, low), self.bitcast(I32X4, high));
         self.shuffle32(low, high, [1, 3, 5, 7])
     }
-}
-
-/// What leaves every number as it is.
-fn identity(dtype: DType, kind: ReduceKind) -> Literal {
-    if dtype.is_float() {
-        let value = match kind {
-            ReduceKind::Sum | ReduceKind::Any | ReduceKind::All => -0.0_f64,
-            ReduceKind::Prod => 1.0,
-            ReduceKind::Max => f64::NEG_INFINITY,
-            ReduceKind::Min => f64::INFINITY,
-        };
-        return Literal::Float(value.to_bits());
-    }
-    let bits = 8 * dtype.size() as u32;
-    let (least, largest) = match dtype.class() {
-        Class::Unsigned => (0, (u64::MAX >> (64 - bits)).cast_signed()),
-        Class::Signed => (i64::MIN >> (64 - bits), i64::MAX >> (64 - bits)),
-        Class::Bool | Class::Float => (0, 1),
-    };
-    Literal::Int(match kind {
-        ReduceKind::Sum | ReduceKind::Any => 0,
-        ReduceKind::Prod => 1,
-        ReduceKind::Max => least,
-        ReduceKind::Min => largest,
-        ReduceKind::All => 1,
-    })
 }

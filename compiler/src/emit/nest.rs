@@ -219,8 +219,9 @@ impl<'k, 'f> Emitter<'k, 'f> {
     ) -> Result<Vec<Value>, EmitError> {
         self.depth += 1;
         self.once(inner)?;
-        if let Some(columns) = Columns::of(inner) {
-            self.columns(columns, range, trips)?;
+        if let Some(columns) = Columns::of(inner)
+            && self.columns(columns, range, trips)?
+        {
             self.depth -= 1;
             return Ok(Vec::new());
         }
@@ -277,7 +278,7 @@ impl<'k, 'f> Emitter<'k, 'f> {
     ) -> Result<Vec<Value>, EmitError> {
         let accumulators = &inner.accumulators;
         if inner.kind != LoopKind::Strips {
-            if let Some(partial) = self.full_width(inner, range)? {
+            if let Some(partial) = self.full_width(inner, range, trips)? {
                 return Ok(partial);
             }
             return self.sweep(inner, accumulators, range, trips, partial);

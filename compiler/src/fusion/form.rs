@@ -10,6 +10,7 @@ use super::merge::merge;
 use super::nodes::{is_free, is_given, is_leaf, scalars};
 use super::place::{Place, fixed_at};
 use super::relation::Relation;
+use super::sides::join_sides;
 use super::{FusionRefusal, Group, GroupId, Groups, Level, Space, as_fold};
 use kiln_ir::ops::Op;
 use kiln_ir::{Graph, Node, NodeId};
@@ -35,6 +36,8 @@ pub(super) struct Former<'g> {
     pub(super) users: Vec<Vec<Use>>,
     pub(super) groups: Vec<Group>,
     pub(super) membership: Vec<Vec<GroupId>>,
+    /// For each reduction whose blocks another group folds on the side, that group.
+    pub(super) side_of: Vec<Option<GroupId>>,
     /// Outputs, values of updates and conditions of guards.
     pub(super) sinks: Vec<bool>,
     /// Conditions of guards.
@@ -59,6 +62,7 @@ pub(crate) fn form(graph: &Graph, fuse: bool) -> Groups {
     }
     if fuse {
         merge(&mut former);
+        join_sides(&mut former);
     }
     former.finish()
 }
@@ -74,6 +78,7 @@ impl<'g> Former<'g> {
             users: (0..n).map(|_| Vec::new()).collect(),
             groups: Vec::new(),
             membership: vec![Vec::new(); n],
+            side_of: vec![None; n],
             sinks: vec![false; n],
             conditions: vec![false; n],
             scalars: scalars(graph),
@@ -231,6 +236,8 @@ impl<'g> Former<'g> {
             members: vec![(id, level)],
             roots: vec![id],
             product,
+            sides: Vec::new(),
+            blocks: Vec::new(),
         });
         self.membership[id.index()].push(group);
     }
@@ -300,6 +307,8 @@ impl<'g> Former<'g> {
         for group in &mut self.groups {
             group.members.sort_unstable();
             group.roots.sort_unstable();
+            group.sides.sort_unstable();
+            group.blocks.sort_unstable();
         }
         // Groups were begun from the last node to the first.
         let count = self.groups.len() as u32;

@@ -5,27 +5,110 @@
 //! read the same tensor, and where the result depends on nothing that waits for it. Results that only the merged group reads lose their
 //! memory.
 
+use super::border::bordered;
 use super::form::{Former, MOST_MEMBERS};
 use super::place::read_level;
 use super::relation::Relation;
-use super::{GroupId, Level, Space};
+use super::{Group, GroupId, Level, Space};
 use kiln_ir::NodeId;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Merges until nothing more can be.
+/// Merges until nothing more can be. Each group is compared with those behind it, in order, that have anything in common with what it has
+/// become: most groups of a large graph never meet.
 pub(super) fn merge(former: &mut Former<'_>) {
-    let count = former.groups.len();
-    for first in 0..count {
-        for second in first + 1..count {
+    let mut kin = Kin::of(former);
+    for first in 0..former.groups.len() {
+        let mut open: BTreeSet<usize> = kin.behind(first, first).collect();
+        while let Some(second) = open.pop_first() {
             let (a, b) = (GroupId(first as u32), GroupId(second as u32));
-            if let Some(space) = merged_space(former, a, b) {
+            if let Some(space) = merged_space(former, &kin, a, b) {
                 join(former, a, b, space);
+                kin.loads[first] = sorted(former.loads(a));
+                open.extend(kin.behind(second, second));
+            } else if let Some((map, with_border)) = bordered(former, a, b) {
+                let without = std::mem::replace(&mut former.groups[map.index()], with_border);
+                match merged_space(former, &kin, a, b) {
+                    Some(space) => {
+                        join(former, a, b, space);
+                        kin.loads[first] = sorted(former.loads(a));
+                        open.extend(kin.behind(second, second));
+                    }
+                    None => former.groups[map.index()] = without,
+                }
             }
         }
     }
     former.drop_empty();
 }
 
-fn merged_space(former: &Former<'_>, a: GroupId, b: GroupId) -> Option<Space> {
+/// What groups have in common. A group behind the one that grows has not changed since this was collected.
+struct Kin {
+    /// The tensors that each group reads from memory, ascending.
+    loads: Vec<Vec<NodeId>>,
+    /// The same as it was at first, with the groups that read each tensor.
+    first_loads: Vec<Vec<NodeId>>,
+    readers: BTreeMap<NodeId, Vec<usize>>,
+    /// Groups of which one computes with what the other writes.
+    near: Vec<Vec<usize>>,
+    /// Groups that run once a step.
+    once: Vec<usize>,
+    is_once: Vec<bool>,
+}
+
+impl Kin {
+    fn of(former: &Former<'_>) -> Self {
+        let count = former.groups.len();
+        let all = || (0..count).map(|g| GroupId(g as u32));
+        let loads: Vec<Vec<NodeId>> = all().map(|g| sorted(former.loads(g))).collect();
+        let mut readers: BTreeMap<NodeId, Vec<usize>> = BTreeMap::new();
+        for (group, loads) in loads.iter().enumerate() {
+            for node in loads {
+                readers.entry(*node).or_default().push(group);
+            }
+        }
+        let mut near: Vec<Vec<usize>> = vec![Vec::new(); count];
+        for (writer, group) in former.groups.iter().enumerate() {
+            for user in group.roots.iter().flat_map(|r| &former.users[r.index()]) {
+                for reader in &former.membership[user.consumer.index()] {
+                    near[writer].push(reader.index());
+                    near[reader.index()].push(writer);
+                }
+            }
+        }
+        let is_once: Vec<bool> = former.groups.iter().map(|g| runs_once(&g.space)).collect();
+        Kin {
+            first_loads: loads.clone(),
+            loads,
+            readers,
+            near,
+            once: (0..count).filter(|g| is_once[*g]).collect(),
+            is_once,
+        }
+    }
+
+    /// The groups behind position `after` that may have something in common with a group as it was at first.
+    fn behind(&self, group: usize, after: usize) -> impl Iterator<Item = usize> {
+        let shared = self.first_loads[group].iter();
+        let shared = shared.filter_map(|n| self.readers.get(n)).flatten();
+        let once = self.once.iter().filter(move |_| self.is_once[group]);
+        let all = shared.chain(&self.near[group]).chain(once).copied();
+        all.filter(move |g| *g > after)
+    }
+
+    /// Whether both groups read a tensor.
+    fn share(&self, a: GroupId, b: GroupId) -> bool {
+        let theirs = &self.loads[b.index()];
+        let mut own = self.loads[a.index()].iter();
+        own.any(|n| theirs.binary_search(n).is_ok())
+    }
+}
+
+fn sorted(mut nodes: Vec<NodeId>) -> Vec<NodeId> {
+    nodes.sort_unstable();
+    nodes
+}
+
+fn merged_space(former: &Former<'_>, kin: &Kin, a: GroupId, b: GroupId) -> Option<Space> {
     let (first, second) = (&former.groups[a.index()], &former.groups[b.index()]);
     if let Some(space) = scalar_space(former, a, b) {
         return Some(space);
@@ -36,6 +119,14 @@ fn merged_space(former: &Former<'_>, a: GroupId, b: GroupId) -> Option<Space> {
         return None;
     }
     if former.is_scatter(a) || former.is_scatter(b) {
+        return None;
+    }
+    // A convolution whose features do not lie together has no rows that an epilogue could follow.
+    let rowless = |g: &Group| {
+        let contraction = g.product.and_then(|id| former.graph.node(id));
+        contraction.is_some_and(|node| former.product_rows(node).is_none())
+    };
+    if rowless(first) || rowless(second) {
         return None;
     }
     let space = common_space(&first.space, &second.space)?;
@@ -57,8 +148,7 @@ fn merged_space(former: &Former<'_>, a: GroupId, b: GroupId) -> Option<Space> {
         return None;
     }
     let touches = reads_in_place(former, a, b, &space)? | reads_in_place(former, b, a, &space)?;
-    let shares = || former.loads(a).iter().any(|n| former.loads(b).contains(n));
-    if !touches && !shares() {
+    if !touches && !kin.share(a, b) {
         return None;
     }
     let circle = former.reaches_through(a, b) || former.reaches_through(b, a);
@@ -70,9 +160,8 @@ fn merged_space(former: &Former<'_>, a: GroupId, b: GroupId) -> Option<Space> {
 fn scalar_space(former: &Former<'_>, a: GroupId, b: GroupId) -> Option<Space> {
     let [first, second] = [a, b].map(|g| &former.groups[g.index()]);
     let alone = |g: &super::Group| {
-        let once = matches!(&g.space, Space::Rows { rows, columns, fixed } if rows.is_empty() && (*fixed || columns.is_empty()));
         let guarded = g.roots.iter().any(|r| former.conditions[r.index()]);
-        once && !guarded && g.product.is_none() && !g.members.is_empty()
+        runs_once(&g.space) && !guarded && g.product.is_none() && !g.members.is_empty()
     };
     let small = first.members.len() + second.members.len() <= MOST_MEMBERS;
     let (one, other) = (is_scalar(&first.space), is_scalar(&second.space));
@@ -91,6 +180,18 @@ fn scalar_space(former: &Former<'_>, a: GroupId, b: GroupId) -> Option<Space> {
     let circle = former.reaches_through(a, b) || former.reaches_through(b, a);
     let reads = former.next_groups(a).contains(&b) || former.next_groups(b).contains(&a);
     (agree && !circle && !reads).then(|| space.clone())
+}
+
+/// Whether a kernel over the space has one unit: a scalar, or a reduction of a whole tensor.
+fn runs_once(space: &Space) -> bool {
+    match space {
+        Space::Rows {
+            rows,
+            columns,
+            fixed,
+        } => rows.is_empty() && (*fixed || columns.is_empty()),
+        Space::Columns { .. } => false,
+    }
 }
 
 fn is_scalar(space: &Space) -> bool {
@@ -133,6 +234,10 @@ fn reads_in_place(
     let mut touches = false;
     for root in &from.roots {
         for user in &former.users[root.index()] {
+            // A node is in few groups, but a group has many members.
+            if !former.membership[user.consumer.index()].contains(&reader) {
+                continue;
+            }
             let Some(level) = to.level(user.consumer) else {
                 continue;
             };
@@ -160,6 +265,8 @@ fn join(former: &mut Former<'_>, a: GroupId, b: GroupId, space: Space) {
             members: Vec::new(),
             roots: Vec::new(),
             product: None,
+            sides: Vec::new(),
+            blocks: Vec::new(),
         },
     );
     let kept = &mut former.groups[a.index()];

@@ -8,6 +8,7 @@ use kiln_ir::ops::Op;
 use kiln_ir::{Dim, Graph, Node, NodeId};
 use std::fmt;
 
+mod border;
 mod cost;
 mod form;
 mod limits;
@@ -17,6 +18,7 @@ mod place;
 mod print;
 mod query;
 mod relation;
+mod sides;
 mod uses;
 
 pub(crate) use cost::expr_is_cheap;
@@ -124,6 +126,11 @@ pub struct Group {
     pub roots: Vec<NodeId>,
     /// The matrix product or convolution that the group begins with; its kernel, if there are other members, is the epilogue.
     pub product: Option<NodeId>,
+    /// Reductions over the rows that another group finishes: their operands are points of this group, whose kernel folds them in blocks
+    /// of [`SERIAL_BLOCK`](crate::kernel::SERIAL_BLOCK) rows on the side.
+    pub sides: Vec<NodeId>,
+    /// The members that another group folds in blocks on the side, points of this one: what is left here is to fold the blocks.
+    pub blocks: Vec<NodeId>,
 }
 
 /// Why two things are not computed together.

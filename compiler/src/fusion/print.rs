@@ -50,7 +50,13 @@ impl Printed<'_> {
             if group.roots.contains(node) {
                 f.write_str("  stored")?;
             }
+            if group.blocks.contains(node) {
+                f.write_str("  from blocks")?;
+            }
             f.write_str("\n")?;
+        }
+        for node in &group.sides {
+            writeln!(f, "    side  {}", self.node(*node))?;
         }
         f.write_str("  }\n")
     }

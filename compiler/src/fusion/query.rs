@@ -35,16 +35,27 @@ impl Former<'_> {
         let mut next = Vec::new();
         for root in &self.groups[group.index()].roots {
             for user in &self.users[root.index()] {
-                let readers = self.membership[user.consumer.index()].iter();
+                let readers = self.readers(user.consumer).iter();
                 // A group that computes the root itself does not wait for it.
                 let waiting = readers
                     .filter(|g| **g == group || self.groups[g.index()].level(*root).is_none());
                 next.extend(waiting.copied());
             }
         }
+        for side in &self.groups[group.index()].sides {
+            next.extend(&self.membership[side.index()]);
+        }
         next.sort_unstable();
         next.dedup();
         next
+    }
+
+    /// The groups that read the operands of a node: those that compute it, or the one that folds it on the side.
+    fn readers(&self, consumer: NodeId) -> &[GroupId] {
+        match &self.side_of[consumer.index()] {
+            Some(group) => std::slice::from_ref(group),
+            None => &self.membership[consumer.index()],
+        }
     }
 
     pub(super) fn is_scatter(&self, group: GroupId) -> bool {
@@ -63,7 +74,7 @@ impl Former<'_> {
     pub(super) fn is_read_outside(&self, id: NodeId, group: GroupId) -> bool {
         self.sinks[id.index()]
             || self.users[id.index()].iter().any(|user| {
-                let groups = &self.membership[user.consumer.index()];
+                let groups = self.readers(user.consumer);
                 user.relation == Relation::Memory || groups.iter().any(|g| *g != group)
             })
     }

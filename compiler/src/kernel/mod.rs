@@ -9,10 +9,12 @@ use kiln_ir::ops::{Binary, Compare, Literal, ReduceKind, Unary};
 use kiln_ir::{DType, Dim};
 use std::fmt;
 
+mod fold;
 mod index;
 mod print;
 mod verify;
 
+pub(crate) use fold::{fold_op, identity, start};
 pub use index::{Atom, Index};
 pub use kiln_ir::program::Access;
 pub(crate) use print::spell;
@@ -204,6 +206,7 @@ pub struct Loop {
 ///   `j` of 0..4 becomes `(j + (j+4)) + ((j+8) + (j+12))`, and the block is `(0 + 2) + (1 + 3)` of these. The result is
 ///   `start + block 0 + block 1 + ...`, from the left.
 /// - *Over a serial loop*: blocks of [`SERIAL_BLOCK`], each folded from the identity in order, then the blocks in order from the start.
+///   `lower/blocks.rs` makes two kernels of it, to the bit.
 ///
 /// The start is the interpreter's identity, so the fold of nothing is the same on both sides. The identity of partial results is the same
 /// too, except that it is -0.0 for a floating sum, which leaves every number as it is where +0.0 would turn -0.0 around.

@@ -6,10 +6,11 @@
 //! loops with transcendental functions into phases, before the planner asks what a kernel may do in place.
 
 use crate::fusion::{Group, Groups, is_given};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, SERIAL_BLOCK};
 use kiln_ir::ops::Op;
 use kiln_ir::{DType, Dim, Graph, NodeId};
 
+mod blocks;
 mod convolution;
 mod name;
 mod nest;
@@ -31,6 +32,8 @@ pub(crate) enum ParamSource {
     Node(NodeId),
     /// One thread's row of this many elements.
     Scratch(DType, Dim),
+    /// The blocks of a reduction that one group folds on the side and another finishes: this many elements of this type.
+    Blocks(NodeId, DType, Dim),
 }
 
 /// A kernel with what its parameters stand for, and how it is launched.
@@ -109,8 +112,14 @@ fn lower_group(graph: &Graph, stored: &[bool], group: &Group) -> Result<LoweredG
         lowered.kernel.name = name::kernel_name(graph, group);
         Some(lowered)
     } else if computes {
-        let points = points::evaluate(graph, stored, group)?;
+        let mut points = points::evaluate(graph, stored, group)?;
+        let finishes = std::mem::take(&mut points.finishes);
         let mut lowered = nest::nest(points, &group.space, group.product.is_some());
+        blocks::fold_first(&mut lowered, &finishes);
+        if !group.sides.is_empty() {
+            // A block belongs to one thread.
+            lowered.grain = SERIAL_BLOCK as usize;
+        }
         lowered.kernel.name = name::kernel_name(graph, group);
         Some(lowered)
     } else {

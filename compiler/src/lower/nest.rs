@@ -3,7 +3,7 @@
 //! A space of rows becomes a grid loop over rows around lanes loops over columns, one for each sweep: a sweep ends where a reduction's
 //! result is needed. A space of columns becomes lanes over the kept axes around serial loops over the reduced ones. Each value is
 //! computed at the outermost place where it is known: once a call, once a unit, or in each sweep that needs it. What a later sweep needs
-//! again is computed again if that is cheap, and kept in a scratch row if not.
+//! again is computed again if that takes few cheap ops, and kept in a scratch row if not.
 
 use super::points::{Item, PointStore, Points, visit_operands};
 use super::{LoweredKernel, ParamSource};
@@ -24,6 +24,8 @@ const GRID: LoopId = LoopId(0);
 const LANES: LoopId = LoopId(1);
 /// Sweeps are numbered from here, each loop having a counter of its own.
 const SWEEP: u32 = 2;
+/// The ops that a later sweep does again rather than load their result from a scratch row, which costs a store too.
+const MOST_AGAIN: usize = 4;
 /// Lanes are shared out among threads in multiples of this.
 const LANES_GRAIN: usize = 64;
 
@@ -281,7 +283,8 @@ impl<'p> Sweeps<'p> {
             Item::Let { expr, .. } => expr_is_cheap(expr),
             Item::Fold { .. } => true,
         };
-        if self.level[at] < number && !cheap && self.walk.sweep_is_lanes {
+        let again = self.level[at] < number && self.walk.sweep_is_lanes;
+        if again && (!cheap || self.ops(value, plan, &mut Vec::new()) > MOST_AGAIN) {
             self.keep(value);
             plan.reload.push(value);
             return;
@@ -292,6 +295,26 @@ impl<'p> Sweeps<'p> {
         for operand in operands {
             self.need(operand, number, plan);
         }
+    }
+
+    /// How many ops it takes to compute a value in a sweep, beside what the sweep computes anyway. Loads are not counted: a value that
+    /// was kept is loaded too.
+    fn ops(&self, value: ValueId, plan: &Plan, seen: &mut Vec<ValueId>) -> usize {
+        let at = value.index();
+        let there = plan.items[self.item[at]] || plan.reload.contains(&value);
+        if self.place[at] != Place::Sweep || there || seen.contains(&value) {
+            return 0;
+        }
+        seen.push(value);
+        let item = &self.points.items[self.item[at]];
+        let own = match item {
+            Item::Let { expr, .. } => usize::from(!matches!(expr, Expr::Load { .. })),
+            Item::Fold { .. } => 0,
+        };
+        let mut operands = Vec::new();
+        visit_operands(item, &mut |v| operands.push(v));
+        let below = operands.into_iter().map(|v| self.ops(v, plan, seen));
+        own + below.sum::<usize>()
     }
 
     /// Gives a value a scratch row.

@@ -3,6 +3,7 @@
 //! Every root is evaluated at its own place, and what it reads at the place where it reads it: movement ops become index arithmetic, pads
 //! and concatenations become predicates, reductions become folds over the counters of a unit. Equal values are computed once.
 
+use super::blocks::Finish;
 use super::{LowerError, ParamSource};
 use crate::access::{counters, linear, through};
 use crate::fusion::{Group, Level, Space, as_fold, single_axis_index};
@@ -14,6 +15,7 @@ use std::collections::HashMap;
 
 mod masks;
 mod scatter;
+mod side;
 mod windows;
 
 pub(super) use scatter::{ScatterPoints, evaluate_scatter};
@@ -57,6 +59,8 @@ pub(super) struct Points {
     pub(super) stores: Vec<PointStore>,
     pub(super) params: Vec<Param>,
     pub(super) sources: Vec<ParamSource>,
+    /// The reductions whose blocks are folded first.
+    pub(super) finishes: Vec<Finish>,
 }
 
 impl Points {
@@ -101,6 +105,9 @@ pub(super) fn evaluate(
     for root in group.roots.iter().filter(|r| group.product != Some(**r)) {
         evaluator.root(*root)?;
     }
+    for side in &group.sides {
+        evaluator.side(*side)?;
+    }
     Ok(evaluator.points)
 }
 
@@ -117,6 +124,7 @@ impl<'g> Evaluator<'g> {
                 stores: Vec::new(),
                 params: Vec::new(),
                 sources: Vec::new(),
+                finishes: Vec::new(),
             },
             known: BTreeMap::new(),
             exprs: HashMap::new(),
@@ -146,11 +154,14 @@ impl<'g> Evaluator<'g> {
     }
 
     fn param(&mut self, source: ParamSource, dtype: DType, access: Access) -> ParamId {
-        let sources = &mut self.points.sources;
-        if let Some(i) = sources.iter().position(|s| *s == source) {
+        if let Some(i) = self.points.sources.iter().position(|s| *s == source) {
             return ParamId(i as u32);
         }
-        sources.push(source);
+        self.new_param(source, dtype, access)
+    }
+
+    fn new_param(&mut self, source: ParamSource, dtype: DType, access: Access) -> ParamId {
+        self.points.sources.push(source);
         self.points.params.push(Param { dtype, access });
         ParamId(self.points.params.len() as u32 - 1)
     }
@@ -211,7 +222,9 @@ impl<'g> Evaluator<'g> {
             return Ok(*value);
         }
         let node = self.node(id)?;
-        let value = if as_fold(self.graph, &node).is_some() {
+        let value = if self.group.blocks.contains(&id) {
+            self.finished(id, &node, index)?
+        } else if as_fold(self.graph, &node).is_some() {
             self.fold(&node, index)?
         } else {
             self.expression(id, &node, index, predicate)?

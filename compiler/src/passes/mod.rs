@@ -14,6 +14,7 @@ mod contract;
 mod cse;
 mod dce;
 mod fold;
+mod layout;
 mod legalize;
 mod literal;
 mod matrices;
@@ -25,6 +26,7 @@ pub use contract::AbsorbTransposes;
 pub use cse::Cse;
 pub use dce::{Dce, live_part};
 pub use fold::Fold;
+pub use layout::Layout;
 pub use legalize::Legalize;
 pub use matrices::OrderMatrices;
 pub use strength::ReduceStrength;
@@ -82,6 +84,7 @@ impl Pipeline {
             mandatory: vec![
                 Box::new(Legalize),
                 Box::new(ReduceStrength),
+                Box::new(Layout),
                 Box::new(AbsorbTransposes),
                 Box::new(OrderMatrices),
             ],

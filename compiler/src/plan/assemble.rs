@@ -2,6 +2,7 @@
 
 use super::Planned;
 use super::buffers::Homes;
+use super::extents::share_kernels;
 use super::schedule::{Item, Schedule};
 use crate::fusion::{ProductOperand, Strided};
 use crate::kernel::{
@@ -14,7 +15,8 @@ use kiln_ir::program::{
     Buffer, Convolution, Home, Launch, LiveRange, Matrix, Port, Product, Program, Requirement,
     Resident, Step, View,
 };
-use kiln_ir::{BufferId, DType, Dim, Graph, KernelId, NodeId, Role};
+use kiln_ir::{BufferId, DType, Dim, Graph, KernelId, NodeId, Role, Update};
+use std::collections::BTreeMap;
 
 struct Assembler<'g> {
     graph: &'g Graph,
@@ -22,6 +24,9 @@ struct Assembler<'g> {
     kernels: Vec<Kernel>,
     /// Scratch rows that launches share: type, elements, and which of a launch's rows it is.
     scratch: Vec<(DType, Dim, usize, BufferId)>,
+    /// The blocks of reductions that one launch folds on the side and another finishes. They have a buffer of their own and never share
+    /// that of an operand, since a kernel of rows writes them all the while.
+    blocks: BTreeMap<NodeId, BufferId>,
 }
 
 pub(super) fn assemble(
@@ -36,12 +41,14 @@ pub(super) fn assemble(
         homes,
         kernels: Vec::new(),
         scratch: Vec::new(),
+        blocks: BTreeMap::new(),
     };
-    let steps: Vec<Step> = schedule
+    let mut steps: Vec<Step> = schedule
         .items
         .iter()
         .flat_map(|item| assembler.steps(groups, item))
         .collect();
+    share_kernels(&mut assembler.kernels, &mut steps);
     let mut buffers = assembler.homes.buffers;
     set_live_ranges(&mut buffers, &steps);
     let of = &assembler.homes.of;
@@ -110,43 +117,53 @@ fn set_live_ranges(buffers: &mut [Buffer], steps: &[Step]) {
 impl Assembler<'_> {
     fn steps(&mut self, groups: &[LoweredGroup], item: &Item) -> Vec<Step> {
         match item {
-            Item::Group(group) => {
-                let group = &groups[*group];
-                let launch = group.kernel.as_ref().map(|k| self.launch(k));
-                match (&group.product, launch) {
-                    (Some(Contraction::Product(product)), epilogue) => {
-                        vec![Step::Product(self.product(product, epilogue))]
+            Item::Groups(together) => {
+                let mut steps = Vec::new();
+                let mut parts = Vec::new();
+                for group in together {
+                    let group = &groups[*group];
+                    let launch = group.kernel.as_ref().map(|k| self.launch(k));
+                    match &group.product {
+                        Some(Contraction::Product(product)) => {
+                            steps.push(Step::Product(self.product(product, launch)));
+                        }
+                        Some(Contraction::Convolution(convolution)) => {
+                            let convolution = self.convolution(convolution, launch);
+                            steps.push(Step::Convolution(convolution));
+                        }
+                        None => parts.extend(launch),
                     }
-                    (Some(Contraction::Convolution(convolution)), epilogue) => {
-                        vec![Step::Convolution(self.convolution(convolution, epilogue))]
-                    }
-                    (None, Some(launch)) => vec![Step::Kernel(launch)],
-                    (None, None) => Vec::new(),
                 }
+                if !parts.is_empty() {
+                    steps.push(Step::Kernel(parts));
+                }
+                steps
             }
             Item::Guard(condition, guard) => {
                 let mut guard = guard.clone();
                 guard.condition = self.at(*condition);
                 vec![Step::Guard(guard)]
             }
-            Item::Write { value, target } => {
-                let (from, to) = (self.at(*value), self.at(*target));
-                let Some(node) = self.graph.node(*target) else {
-                    return Vec::new();
-                };
-                let lowered = copy(node.ty.dtype, node.ty.shape.elements());
-                let kernel = self.kernel(&lowered.kernel);
-                vec![Step::Kernel(Launch {
-                    kernel,
-                    arguments: vec![from, to],
-                    access: vec![Access::Read, Access::Write],
-                    sizes: lowered.kernel.sizes(),
-                    total: lowered.total,
-                    grain: lowered.grain,
-                    work: lowered.work,
-                })]
+            Item::Writes(updates) => {
+                let parts = updates.iter().filter_map(|u| self.write(u));
+                vec![Step::Kernel(parts.collect())]
             }
         }
+    }
+
+    /// The copy of an update's value to its target.
+    fn write(&mut self, update: &Update) -> Option<Launch> {
+        let ty = &self.graph.node(update.target)?.ty;
+        let lowered = copy(ty.dtype, ty.shape.elements());
+        Some(Launch {
+            kernel: self.kernel(&lowered.kernel),
+            arguments: vec![self.at(update.value), self.at(update.target)],
+            access: vec![Access::Read, Access::Write],
+            sizes: lowered.kernel.sizes(),
+            total: lowered.total,
+            grain: lowered.grain,
+            work: lowered.work,
+        })
     }
 
     /// Every node that a step names has a buffer; an id out of range would be refused by the program's verifier.
@@ -164,6 +181,7 @@ impl Assembler<'_> {
                     rows += 1;
                     self.scratch_row(*dtype, elements, rows - 1)
                 }
+                ParamSource::Blocks(node, dtype, elements) => self.blocks(*node, *dtype, elements),
             });
         }
         Launch {
@@ -189,6 +207,16 @@ impl Assembler<'_> {
         let id = self.homes.add(name, dtype, elements.clone(), Home::Scratch);
         self.scratch.push((dtype, elements.clone(), row, id));
         id
+    }
+
+    fn blocks(&mut self, node: NodeId, dtype: DType, elements: &Dim) -> BufferId {
+        let homes = &mut self.homes;
+        let live = LiveRange { first: 0, last: 0 };
+        let add = || {
+            let name = format!("blocks of {node}");
+            homes.add(name, dtype, elements.clone(), Home::Arena(live))
+        };
+        *self.blocks.entry(node).or_insert_with(add)
     }
 
     fn kernel(&mut self, kernel: &Kernel) -> KernelId {

@@ -91,34 +91,55 @@ pub(super) fn assign(
     }
     let last = last_uses(graph, needs, schedule);
     for (position, item) in schedule.items.iter().enumerate() {
-        if let Item::Group(group) = item {
-            place_group(
-                graph,
-                &groups[*group],
-                &needs.traffic[*group].operands,
-                position,
-                &last,
-                &mut homes,
-            );
+        if let Item::Groups(together) = item {
+            for group in together {
+                let dies = |node: NodeId| {
+                    let last = &last[node.index()];
+                    last.position == position && last.group == Some(*group)
+                };
+                let operands = &needs.traffic[*group].operands;
+                place_group(graph, &groups[*group], operands, &dies, &mut homes);
+            }
         }
     }
     homes
 }
 
-/// For each node, the position of the last item that reads or writes it.
-fn last_uses(graph: &Graph, needs: &Needs, schedule: &Schedule) -> Vec<usize> {
-    let mut last = vec![0; graph.len()];
+/// Who reads or writes a node last.
+#[derive(Clone, Copy, Default)]
+struct LastUse {
+    /// The position of the item.
+    position: usize,
+    /// The group, if it is the only one there.
+    group: Option<usize>,
+}
+
+/// For each node, its last use.
+fn last_uses(graph: &Graph, needs: &Needs, schedule: &Schedule) -> Vec<LastUse> {
+    let mut last = vec![LastUse::default(); graph.len()];
+    let mut touched = vec![None; graph.len()];
     for (position, item) in schedule.items.iter().enumerate() {
+        let mut touch = |node: NodeId, group: Option<usize>| {
+            let (use_, seen) = (&mut last[node.index()], &mut touched[node.index()]);
+            let alone = *seen != Some(position) || use_.group == group;
+            *use_ = LastUse {
+                position,
+                group: group.filter(|_| alone),
+            };
+            *seen = Some(position);
+        };
         match item {
-            Item::Group(group) => {
-                let traffic = &needs.traffic[*group];
-                let all = [&traffic.loads[..], &traffic.operands, &traffic.writes];
-                for node in all.into_iter().flatten() {
-                    last[node.index()] = position;
+            Item::Groups(together) => {
+                for group in together {
+                    let traffic = &needs.traffic[*group];
+                    let all = [&traffic.loads[..], &traffic.operands, &traffic.writes];
+                    for node in all.into_iter().flatten() {
+                        touch(*node, Some(*group));
+                    }
                 }
             }
-            Item::Guard(condition, _) => last[condition.index()] = position,
-            Item::Write { value, .. } => last[value.index()] = position,
+            Item::Guard(condition, _) => touch(*condition, None),
+            Item::Writes(updates) => updates.iter().for_each(|u| touch(u.value, None)),
         }
     }
     last
@@ -128,8 +149,7 @@ fn place_group(
     graph: &Graph,
     group: &LoweredGroup,
     operands: &[NodeId],
-    position: usize,
-    last: &[usize],
+    dies: &dyn Fn(NodeId) -> bool,
     homes: &mut Homes,
 ) {
     let written: Vec<NodeId> = group
@@ -139,19 +159,19 @@ fn place_group(
         .filter(|(param, _)| param.access != crate::kernel::Access::Read)
         .filter_map(|(_, source)| match source {
             ParamSource::Node(node) => Some(*node),
-            ParamSource::Scratch(..) => None,
+            ParamSource::Scratch(..) | ParamSource::Blocks(..) => None,
         })
         .collect();
     // The product's result first: an output may be computed where it ends up, over the product.
     if let Some(product) = &group.product
         && homes.of[product.node().index()].is_none()
     {
-        let dies = last[product.node().index()] == position;
+        let product_dies = dies(product.node());
         let over = written.iter().copied().find(|root| {
             let buffer = homes.of[root.index()];
             let is_output =
                 buffer.is_some_and(|b| matches!(homes.buffers[b.index()].home, Home::Output));
-            dies && is_output && fits(graph, group, product.node(), *root)
+            product_dies && is_output && fits(graph, group, product.node(), *root)
         });
         homes.of[product.node().index()] = match over {
             Some(root) => homes.of[root.index()],
@@ -166,11 +186,11 @@ fn place_group(
         let sources = group.kernel.iter().flat_map(|k| &k.params);
         let dying = sources.filter_map(|source| match source {
             ParamSource::Node(node) => Some((*node, homes.of[node.index()]?)),
-            ParamSource::Scratch(..) => None,
+            ParamSource::Scratch(..) | ParamSource::Blocks(..) => None,
         });
         let reused = dying
             .filter(|(node, buffer)| {
-                last[node.index()] == position
+                dies(*node)
                     && *node != root
                     && homes.is_arena(*buffer)
                     && !taken.contains(buffer)

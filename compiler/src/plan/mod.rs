@@ -1,19 +1,22 @@
 //! From lowered groups to a [`Program`]: the order of steps, the memory of every value, and the launches.
 //!
-//! Three questions are answered one after the other. Which updates are written in place, and in which order do the groups run
-//! (`schedule.rs`)? Which buffer does each value live in (`buffers.rs`)? What are the steps (`assemble.rs`)? Offsets within the arena are
-//! not decided here: they depend on the binding and come from `kiln_ir::program::place`.
+//! Questions are answered one after the other. Which updates are written in place (`schedule.rs`), in which order do the groups run, and
+//! which of them share a launch (`order.rs`)? Which buffer does each value live in (`buffers.rs`)? What are the steps (`assemble.rs`), and
+//! which kernels differ only in how many elements they walk (`extents.rs`)? Offsets within the arena are not decided here: they depend on
+//! the binding and come from `kiln_ir::program::place`.
 
 use crate::kernel::Kernel;
 use crate::lower::LoweredGroup;
-use crate::options::Order;
+use crate::options::Options;
 use kiln_ir::Graph;
 use kiln_ir::program::{Program, Requirement};
 
 mod alias;
 mod assemble;
 mod buffers;
+mod extents;
 mod needs;
+mod order;
 mod requirements;
 mod schedule;
 mod sinks;
@@ -34,10 +37,10 @@ pub(crate) fn plan(
     graph: &Graph,
     groups: &[LoweredGroup],
     requirements: Vec<Requirement>,
-    order: Order,
+    options: &Options,
 ) -> Planned {
     let needs = needs::Needs::new(graph, groups);
-    let schedule = schedule::schedule(graph, groups, &needs, order);
+    let schedule = schedule::schedule(graph, groups, &needs, options);
     let homes = buffers::assign(graph, groups, &needs, &schedule);
     assemble::assemble(graph, groups, &schedule, homes, requirements)
 }

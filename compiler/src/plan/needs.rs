@@ -1,7 +1,9 @@
 //! What each group reads and writes, and who depends on whom.
 
+use crate::kernel::Access;
 use crate::lower::{LoweredGroup, ParamSource};
 use kiln_ir::{Graph, NodeId};
+use std::collections::BTreeMap;
 
 /// A group's memory traffic: nodes, each once.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +35,8 @@ pub(super) struct Needs {
     pub(super) writer: Vec<Option<usize>>,
     /// For each node, the groups that read it from memory; the group that also writes it is not among them.
     pub(super) readers: Vec<Vec<usize>>,
+    /// Groups that fold blocks on the side, each with one that finishes what it has begun.
+    pub(super) finishes: Vec<(usize, usize)>,
 }
 
 impl Needs {
@@ -41,6 +45,7 @@ impl Needs {
             traffic: groups.iter().map(traffic).collect(),
             writer: vec![None; graph.len()],
             readers: vec![Vec::new(); graph.len()],
+            finishes: finishes(groups),
         };
         for (group, traffic) in needs.traffic.iter().enumerate() {
             for node in &traffic.writes {
@@ -58,6 +63,23 @@ impl Needs {
     }
 }
 
+/// The groups that share blocks: first the one that writes them, then the one that reads them.
+fn finishes(groups: &[LoweredGroup]) -> Vec<(usize, usize)> {
+    let mut shared: BTreeMap<NodeId, [Option<usize>; 2]> = BTreeMap::new();
+    for (group, lowered) in groups.iter().enumerate() {
+        if let Some(kernel) = &lowered.kernel {
+            for (param, source) in kernel.kernel.params.iter().zip(&kernel.params) {
+                if let ParamSource::Blocks(node, ..) = source {
+                    let reads = usize::from(param.access == Access::Read);
+                    shared.entry(*node).or_default()[reads] = Some(group);
+                }
+            }
+        }
+    }
+    let both = shared.into_values().filter_map(|[a, b]| Some((a?, b?)));
+    both.collect()
+}
+
 fn traffic(group: &LoweredGroup) -> Traffic {
     let mut traffic = Traffic::default();
     if let Some(product) = &group.product {
@@ -71,8 +93,8 @@ fn traffic(group: &LoweredGroup) -> Traffic {
                 continue;
             };
             match param.access {
-                crate::kernel::Access::Read => traffic.loads.push(*node),
-                crate::kernel::Access::Write | crate::kernel::Access::ReadWrite => {
+                Access::Read => traffic.loads.push(*node),
+                Access::Write | Access::ReadWrite => {
                     traffic.writes.push(*node);
                 }
             }

@@ -1,17 +1,18 @@
-//! The order of groups, and which updates are written in place.
+//! What a step runs, in order, and which updates are written in place.
 //!
-//! The order is greedy: of the groups that are ready, the one that leaves the least live memory comes next, and the first in the graph's
-//! order among equals. So a gradient is consumed by its update as soon as it is there. An update is written over the old value where
-//! every other reader of the old value can run before it, and no guard waits for what it computes.
+//! An update is written over the old value where every other reader of the old value can run before it, and no guard waits for what it
+//! computes. The other values of updates are copied when all else is done. The order of the groups is that of `order.rs`; a guard follows
+//! its condition.
 
 use super::alias::may_alias;
-use super::needs::{Needs, Traffic};
+use super::needs::Needs;
+use super::order::{Edges, order};
 use crate::kernel::ParamId;
 use crate::lower::{LoweredGroup, ParamSource};
-use crate::options::Order;
+use crate::options::{Options, Order};
 use kiln_ir::ops::{Effect, Op};
 use kiln_ir::program::Guard;
-use kiln_ir::{Bindings, Dim, Graph, NodeId};
+use kiln_ir::{Bindings, Dim, Graph, NodeId, Update};
 
 /// What symbols are taken to be where sizes are compared before a binding.
 const LIKELY: i64 = 32;
@@ -19,17 +20,12 @@ const LIKELY: i64 = 32;
 /// One thing to run.
 #[derive(Clone, Debug)]
 pub(super) enum Item {
-    /// A group, by position.
-    Group(usize),
+    /// Groups, by position: one with a product, or kernels that run as one launch since none of them depends on another.
+    Groups(Vec<usize>),
     /// A guard: the node of its condition, and its words.
     Guard(NodeId, Guard),
-    /// The copy of an update's value to its target, when all else is done.
-    Write {
-        /// The value.
-        value: NodeId,
-        /// The param or state.
-        target: NodeId,
-    },
+    /// The copies of updates' values to their targets, when all else is done.
+    Writes(Vec<Update>),
 }
 
 /// The order of a step.
@@ -40,51 +36,22 @@ pub(super) struct Schedule {
     pub(super) in_place: Vec<Option<NodeId>>,
 }
 
-/// Dependencies among groups, by position.
-struct Edges {
-    after: Vec<Vec<usize>>,
-    before: Vec<usize>,
-}
-
-impl Edges {
-    fn add(&mut self, first: usize, second: usize) {
-        if first != second && !self.after[first].contains(&second) {
-            self.after[first].push(second);
-            self.before[second] += 1;
-        }
-    }
-
-    fn reaches(&self, from: usize, to: usize) -> bool {
-        let mut seen = vec![false; self.after.len()];
-        let mut open = vec![from];
-        while let Some(at) = open.pop() {
-            if at == to {
-                return true;
-            }
-            if !std::mem::replace(&mut seen[at], true) {
-                open.extend(&self.after[at]);
-            }
-        }
-        false
-    }
-}
-
 pub(super) fn schedule(
     graph: &Graph,
     groups: &[LoweredGroup],
     needs: &Needs,
-    by: Order,
+    options: &Options,
 ) -> Schedule {
-    let mut edges = Edges {
-        after: vec![Vec::new(); groups.len()],
-        before: vec![0; groups.len()],
-    };
+    let mut edges = Edges::new(groups.len());
     for (node, readers) in needs.readers.iter().enumerate() {
         if let Some(writer) = needs.writer[node] {
             for reader in readers {
                 edges.add(writer, *reader);
             }
         }
+    }
+    for (rows, rest) in &needs.finishes {
+        edges.add(*rows, *rest);
     }
     let guards = guards(graph);
     let guarding: Vec<usize> = guards
@@ -104,7 +71,8 @@ pub(super) fn schedule(
                 .filter(|r| *r != writer)
                 .collect();
             let guards_itself = guarding.contains(&writer);
-            if !guards_itself && first.iter().all(|r| !edges.reaches(writer, *r)) {
+            let behind = edges.reached(writer);
+            if !guards_itself && first.iter().all(|r| !behind[*r]) {
                 for reader in first {
                     edges.add(reader, writer);
                 }
@@ -112,28 +80,31 @@ pub(super) fn schedule(
             }
         }
     }
-    let order = order(graph, needs, edges, &in_place, by);
+    // Launches are shared where kernels are fused, in the order that is meant to be run.
+    let join = options.fuse && options.order == Order::LeastMemory;
+    let steps = order(graph, groups, needs, edges, &in_place, options.order, join);
     let mut items = Vec::new();
     let mut open: Vec<(NodeId, Guard)> = guards;
-    for group in order {
-        items.push(Item::Group(group));
+    for step in steps {
         // A guard follows its condition at once; everything that writes a resident in place waits for all conditions.
-        let (ready, waiting) = open
-            .into_iter()
-            .partition(|(condition, _)| needs.writer[condition.index()] == Some(group));
+        let (ready, waiting) = open.into_iter().partition(|(condition, _)| {
+            needs.writer[condition.index()].is_some_and(|writer| step.contains(&writer))
+        });
         open = waiting;
+        items.push(Item::Groups(step));
         items.extend(ready.into_iter().map(|(c, g)| Item::Guard(c, g)));
     }
     // What is left waits for a condition that was fed, and comes first of all.
     let fed = open.into_iter().map(|(c, g)| Item::Guard(c, g));
     items.splice(0..0, fed);
-    for update in graph.updates() {
-        if in_place[update.value.index()].is_none() {
-            items.push(Item::Write {
-                value: update.value,
-                target: update.target,
-            });
-        }
+    let copied = graph.updates().iter().copied();
+    let copied: Vec<Update> = copied
+        .filter(|u| in_place[u.value.index()].is_none())
+        .collect();
+    if join && !copied.is_empty() {
+        items.push(Item::Writes(copied));
+    } else {
+        items.extend(copied.into_iter().map(|u| Item::Writes(vec![u])));
     }
     Schedule { items, in_place }
 }
@@ -210,70 +181,4 @@ fn likely(dim: &Dim) -> i64 {
         bindings.insert(symbol, LIKELY);
     }
     dim.eval(&bindings).unwrap_or(i64::MAX)
-}
-
-fn order(
-    graph: &Graph,
-    needs: &Needs,
-    mut edges: Edges,
-    in_place: &[Option<NodeId>],
-    by: Order,
-) -> Vec<usize> {
-    let count = edges.after.len();
-    let sinks: Vec<NodeId> = graph
-        .outputs()
-        .iter()
-        .map(|o| o.node)
-        .chain(graph.updates().iter().map(|u| u.value))
-        .collect();
-    let bytes: Vec<i64> = (0..graph.len())
-        .map(|i| {
-            let id = NodeId::new(i);
-            let transient =
-                needs.writer[i].is_some() && (!sinks.contains(&id)) && in_place[i].is_none();
-            if transient {
-                likely_bytes(graph, id)
-            } else {
-                0
-            }
-        })
-        .collect();
-    let mut left: Vec<usize> = needs.readers.iter().map(Vec::len).collect();
-    let reads: Vec<Vec<NodeId>> = needs.traffic.iter().map(Traffic::reads).collect();
-    let mut order = Vec::with_capacity(count);
-    let mut ready: Vec<usize> = (0..count).filter(|g| edges.before[*g] == 0).collect();
-    while !ready.is_empty() {
-        let growth = |group: &usize| {
-            let traffic = &needs.traffic[*group];
-            let made: i64 = traffic.writes.iter().map(|n| bytes[n.index()]).sum();
-            let freed: i64 = reads[*group]
-                .iter()
-                .filter(|n| left[n.index()] == 1)
-                .map(|n| bytes[n.index()])
-                .sum();
-            made.saturating_sub(freed)
-        };
-        let cost = |i: &usize| match by {
-            Order::LeastMemory => (growth(&ready[*i]), ready[*i]),
-            Order::Topological => (0, ready[*i]),
-        };
-        let Some(at) = (0..ready.len()).min_by_key(cost) else {
-            break;
-        };
-        let group = ready.swap_remove(at);
-        order.push(group);
-        // A group is not among the readers of what it writes itself.
-        for node in &reads[group] {
-            if needs.writer[node.index()] != Some(group) {
-                left[node.index()] -= 1;
-            }
-        }
-        for next in std::mem::take(&mut edges.after[group]) {
-            edges.before[next] -= 1;
-            if edges.before[next] == 0 {
-                ready.push(next);
-            }
-        }
-    }
-    order
 }

@@ -52,6 +52,13 @@ fn is_wide(kernel: &Kernel) {
     assert_eq!(wide, Width::native() == Width::Avx512, "{kernel}");
 }
 
+/// Whether the partial results of columns stay in registers from row to row, which is so on a machine with AVX-512 or never.
+fn is_tiled(kernel: &Kernel) -> bool {
+    let [native, _] = targets();
+    let text = asm_text(kernel, &native).unwrap();
+    Width::native() != Width::Avx512 || text.contains("for each vector of a row")
+}
+
 /// More values are alive at once than there are registers, and a comparison for each.
 #[test]
 fn values_that_do_not_fit_go_to_the_stack_and_come_back() {
@@ -210,7 +217,7 @@ fn extrema_know_of_nan_and_of_signed_zeros() {
         is_wide(&kernel);
         for (at, first) in special.iter().enumerate() {
             for second in special {
-                agrees_over(&kernel, &[2, 33, 70], |n| {
+                agrees_over(&kernel, &[2, 16, 33, 70, 165], |n| {
                     let mut values = vec![second; n];
                     values[at * 7 % n] = *first;
                     let row = Array::new(DType::F32, vec![n], Values::Float(values)).unwrap();
@@ -218,6 +225,105 @@ fn extrema_know_of_nan_and_of_signed_zeros() {
                 });
             }
         }
+    }
+}
+
+/// Folds that have an order beside such that have none, each with a lane of NaN here and there.
+#[test]
+fn folds_of_all_kinds_share_a_loop() {
+    let mut b = Build::new(&[
+        (DType::F32, Access::Read),
+        (DType::I32, Access::Read),
+        (DType::F32, Access::Write),
+        (DType::F32, Access::Write),
+        (DType::I32, Access::Write),
+        (DType::F32, Access::Write),
+    ]);
+    let mut body = Vec::new();
+    let x = b.load(&mut body, 0, i(0));
+    let k = b.load(&mut body, 1, i(0));
+    let root = b.compute(&mut body, DType::F32, Expr::Unary(Unary::Sqrt, x));
+    let folds = [
+        (ReduceKind::Max, root),
+        (ReduceKind::Sum, x),
+        (ReduceKind::Sum, k),
+        (ReduceKind::Min, x),
+    ];
+    let folds: Vec<Accumulator> = folds
+        .into_iter()
+        .map(|(kind, operand)| Accumulator {
+            value: b.value(b.dtype(operand)),
+            fold: Fold::Reduce(kind),
+            operand,
+        })
+        .collect();
+    let totals: Vec<ValueId> = folds.iter().map(|f| f.value).collect();
+    let mut outer = vec![folding(LoopKind::Lanes, 0, n(), body, folds)];
+    for (i, total) in totals.into_iter().enumerate() {
+        outer.push(store(2 + i as u32, Index::constant(0), total));
+    }
+    let kernel = b.finish(outer);
+    is_wide(&kernel);
+    let results = || {
+        let dtypes = [DType::F32, DType::F32, DType::I32, DType::F32];
+        dtypes.map(|dtype| zeros(dtype, 1))
+    };
+    let lengths: Vec<usize> = (1..20).chain([63, 64, 80, 130, 4100]).collect();
+    for shift in [0.0, 4.0] {
+        agrees_over(&kernel, &lengths, |n| {
+            let x = floats(17, n).floats().unwrap().to_vec();
+            let x = x.iter().map(|x| x + shift).collect();
+            let x = Array::new(DType::F32, vec![n], Values::Float(x)).unwrap();
+            let mut params = vec![x, ints(DType::I32, 18, n)];
+            params.extend(results());
+            params
+        });
+    }
+}
+
+/// Loops of every number of iterations that the code knows of.
+#[test]
+fn known_lengths() {
+    for count in (8_i64..=100).chain([127, 128, 160, 4096, 4100]) {
+        let size = Dim::from(count);
+        let mut b = Build::new(&[
+            (DType::F32, Access::Read),
+            (DType::F32, Access::Write),
+            (DType::F32, Access::Write),
+            (DType::F32, Access::Write),
+        ]);
+        let mut body = Vec::new();
+        let at = i(0).times(&size).plus(&i(1));
+        let x = b.load(&mut body, 0, at);
+        let y = b.compute(&mut body, DType::F32, Expr::Binary(Binary::Mul, x, x));
+        let folds = [ReduceKind::Sum, ReduceKind::Max].map(|kind| Accumulator {
+            value: b.value(DType::F32),
+            fold: Fold::Reduce(kind),
+            operand: y,
+        });
+        let [sum, largest] = [folds[0].value, folds[1].value];
+        let mut row = vec![folding(
+            LoopKind::Lanes,
+            1,
+            size.clone(),
+            body,
+            folds.to_vec(),
+        )];
+        row.push(store(1, i(0), sum));
+        row.push(store(2, i(0), largest));
+        let mut body = Vec::new();
+        let at = i(0).times(&size).plus(&i(2));
+        let x = b.load(&mut body, 0, at.clone());
+        let y = b.compute(&mut body, DType::F32, Expr::Binary(Binary::Div, x, sum));
+        body.push(store(3, at, y));
+        row.push(nest(LoopKind::Lanes, 2, size, body));
+        let kernel = b.finish(vec![nest(LoopKind::Grid, 0, n(), row)]);
+        is_wide(&kernel);
+        agrees_over(&kernel, &[1, 3], |n| {
+            let all = n * count as usize;
+            let params = [floats(23, all), zeros(DType::F32, n), zeros(DType::F32, n)];
+            params.into_iter().chain([zeros(DType::F32, all)]).collect()
+        });
     }
 }
 
@@ -254,7 +360,7 @@ fn ranges_and_values_from_outside() {
 /// Column reductions: two folds at once, with numbers of the row and of the column beside the elements.
 #[test]
 fn columns_are_folded_row_by_row() {
-    for columns in [64_i64, 67, 130] {
+    for columns in [8_i64, 10, 16, 17, 48, 64, 67, 130, 272, 600] {
         let width = Dim::from(columns);
         let mut b = Build::new(&[
             (DType::F32, Access::Read),
@@ -286,6 +392,7 @@ fn columns_are_folded_row_by_row() {
         outer.push(store(4, i(0), largest));
         let kernel = b.finish(vec![nest(LoopKind::Lanes, 0, width, outer)]);
         is_wide(&kernel);
+        assert!(is_tiled(&kernel), "{kernel}");
         let columns = columns as usize;
         agrees_over(&kernel, &[1, 2, 3, 8, 9, 20, 128, 129, 300], |n| {
             vec![
@@ -296,7 +403,8 @@ fn columns_are_folded_row_by_row() {
                 zeros(DType::F32, columns),
             ]
         });
-        let cuts = [0..columns as i64, 0..1, 3..60, 17..columns as i64];
+        let end = columns as i64;
+        let cuts = [0..end, 0..1, 3..end - 2, end / 3..end, end - 1..end];
         agrees_in_ranges(&kernel, 40, &cuts, |n| {
             vec![
                 floats(14, n * columns),
@@ -306,6 +414,104 @@ fn columns_are_folded_row_by_row() {
                 zeros(DType::F32, columns),
             ]
         });
+    }
+}
+
+/// As many columns as a step has, whose rows are as far apart; what the rows are folded with is computed before them or is a mask, which
+/// has no register for all rows.
+#[test]
+fn columns_of_any_number_with_values_from_before_the_rows() {
+    for masked in [false, true] {
+        let mut b = Build::new(&[
+            (DType::F32, Access::Read),
+            (DType::F32, Access::Read),
+            (DType::I32, Access::Read),
+            (DType::F32, Access::Write),
+            (DType::I32, Access::Write),
+        ]);
+        let mut outer = Vec::new();
+        let column = b.load(&mut outer, 1, i(0));
+        let root = b.compute(&mut outer, DType::F32, Expr::Unary(Unary::Sqrt, column));
+        let zero = b.float(&mut outer, DType::F32, 0.0);
+        let positive = Expr::Compare(Compare::Gt, column, zero);
+        let positive = b.compute(&mut outer, DType::Bool, positive);
+        let mut body = Vec::new();
+        let at = i(1).times(&n()).plus(&i(0));
+        let x = b.load(&mut body, 0, at.clone());
+        let k = b.load(&mut body, 2, at);
+        let mut scaled = b.compute(&mut body, DType::F32, Expr::Fma(x, root, column));
+        if masked {
+            let chosen = Expr::Select(positive, scaled, x);
+            scaled = b.compute(&mut body, DType::F32, chosen);
+        }
+        let folds = vec![
+            Accumulator {
+                value: b.value(DType::F32),
+                fold: Fold::Reduce(ReduceKind::Min),
+                operand: scaled,
+            },
+            Accumulator {
+                value: b.value(DType::I32),
+                fold: Fold::Reduce(ReduceKind::Sum),
+                operand: k,
+            },
+        ];
+        let [least, sum] = [folds[0].value, folds[1].value];
+        outer.push(folding(LoopKind::Serial, 1, Dim::from(150), body, folds));
+        outer.push(store(3, i(0), least));
+        outer.push(store(4, i(0), sum));
+        let kernel = b.finish(vec![nest(LoopKind::Lanes, 0, n(), outer)]);
+        is_wide(&kernel);
+        assert_ne!(
+            is_tiled(&kernel),
+            masked && Width::native() == Width::Avx512
+        );
+        let params = |n: usize| {
+            let mut columns = floats(20, n).floats().unwrap().to_vec();
+            columns.iter_mut().step_by(3).for_each(|x| *x = x.abs());
+            vec![
+                floats(19, 150 * n),
+                Array::new(DType::F32, vec![n], Values::Float(columns)).unwrap(),
+                ints(DType::I32, 21, 150 * n),
+                zeros(DType::F32, n),
+                zeros(DType::I32, n),
+            ]
+        };
+        agrees_over(&kernel, &[1, 7, 15, 16, 17, 33, 127, 128, 129, 200], params);
+        agrees_in_ranges(&kernel, 150, &[0..150, 3..4, 20..143], params);
+    }
+}
+
+/// What is no number, and zeros of both signs, in every column and row.
+#[test]
+fn extrema_of_columns_know_of_nan_and_of_signed_zeros() {
+    let special = [f64::NAN, 0.0, -0.0, f64::INFINITY, f64::NEG_INFINITY, -1.0];
+    for kind in [ReduceKind::Max, ReduceKind::Min] {
+        let width = Dim::from(40);
+        let mut b = Build::new(&[(DType::F32, Access::Read), (DType::F32, Access::Write)]);
+        let mut body = Vec::new();
+        let operand = b.load(&mut body, 0, i(1).times(&width).plus(&i(0)));
+        let total = b.value(DType::F32);
+        let accumulator = Accumulator {
+            value: total,
+            fold: Fold::Reduce(kind),
+            operand,
+        };
+        let rows = folding(LoopKind::Serial, 1, n(), body, vec![accumulator]);
+        let outer = vec![rows, store(1, i(0), total)];
+        let kernel = b.finish(vec![nest(LoopKind::Lanes, 0, width, outer)]);
+        is_wide(&kernel);
+        assert!(is_tiled(&kernel), "{kernel}");
+        for first in special {
+            for second in special {
+                agrees_over(&kernel, &[0, 1, 2, 130], |n| {
+                    let mut values = vec![second; 40 * n];
+                    values.iter_mut().step_by(37).for_each(|x| *x = first);
+                    let rows = Array::new(DType::F32, vec![40 * n], Values::Float(values)).unwrap();
+                    vec![rows, zeros(DType::F32, 40)]
+                });
+            }
+        }
     }
 }
 

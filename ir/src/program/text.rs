@@ -29,7 +29,7 @@ impl Program {
         self.requirements.iter().for_each(|r| visit(&r.value));
         for step in &self.steps {
             match step {
-                Step::Kernel(launch) => launch.visit_dims(visit),
+                Step::Kernel(parts) => parts.iter().for_each(|l| l.visit_dims(visit)),
                 Step::Product(product) => {
                     let extents = [&product.m, &product.n, &product.k];
                     product.batch.iter().chain(extents).for_each(&mut *visit);
@@ -109,9 +109,14 @@ impl fmt::Display for Program {
         for (position, step) in self.steps.iter().enumerate() {
             write!(f, "  {position}: ")?;
             match step {
-                Step::Kernel(launch) => {
-                    f.write_str("kernel ")?;
-                    self.write_launch(f, launch)?;
+                Step::Kernel(parts) => {
+                    for (i, part) in parts.iter().enumerate() {
+                        f.write_str(if i == 0 { "kernel " } else { "       with " })?;
+                        self.write_launch(f, part)?;
+                    }
+                    if parts.is_empty() {
+                        f.write_str("kernel\n")?;
+                    }
                 }
                 Step::Product(product) => self.write_product(f, product)?,
                 Step::Convolution(convolution) => {

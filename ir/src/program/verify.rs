@@ -46,6 +46,9 @@ pub enum Rule {
     Guard,
     /// A launch says for each argument what the kernel does with it, and cuts its range at multiples of at least one iteration.
     Launch,
+    /// A step that calls kernels calls at least one, and none of them touches what another one writes, scratch aside, of which each
+    /// thread has its own.
+    Parts,
     /// The matrices of a product have its element type and one stride for each batch axis; the result lies in a buffer of its own,
     /// row-major without gaps.
     Product,
@@ -71,6 +74,7 @@ impl fmt::Display for Rule {
             Rule::Scratch => "scratch",
             Rule::Guard => "guard",
             Rule::Launch => "launch",
+            Rule::Parts => "parts",
             Rule::Product => "product",
             Rule::Convolution => "convolution",
             Rule::Epilogue => "epilogue",
@@ -122,7 +126,7 @@ impl Program {
         for (position, step) in self.steps.iter().enumerate() {
             let place = format!("step {position}");
             match step {
-                Step::Kernel(l) => launch(self, l, &place, &mut errors),
+                Step::Kernel(calls) => parts(self, calls, &place, &mut errors),
                 Step::Product(p) => product(self, p, &place, &mut errors),
                 Step::Convolution(c) => convolution(self, c, &place, &mut errors),
                 Step::Guard(guard) => {
@@ -308,6 +312,37 @@ fn buffers(program: &Program, errors: &mut Errors) {
                 }
             }
             Home::Input | Home::Resident | Home::Output | Home::Scratch => {}
+        }
+    }
+}
+
+fn parts(program: &Program, parts: &[Launch], place: &str, errors: &mut Errors) {
+    if parts.is_empty() {
+        errors.add(Rule::Parts, place, "it calls no kernel");
+    }
+    // The first part that touches a buffer, and whether it writes it.
+    let mut touched: BTreeMap<BufferId, (usize, bool)> = BTreeMap::new();
+    for (number, part) in parts.iter().enumerate() {
+        if parts.len() == 1 {
+            launch(program, part, place, errors);
+        } else {
+            launch(program, part, &format!("part {number} of {place}"), errors);
+        }
+        for (id, access) in part.accesses() {
+            let scratch = |b: &Buffer| matches!(b.home, Home::Scratch);
+            if program.buffer(id).is_none_or(scratch) {
+                continue;
+            }
+            let (first, written) = touched.entry(id).or_insert((number, false));
+            if *first == number {
+                *written |= access.writes();
+            } else if *written || access.writes() {
+                let message = format!(
+                    "part {number} touches {}, and so does part {first}, but one of them writes it",
+                    program.describe(id)
+                );
+                errors.add(Rule::Parts, place, message);
+            }
         }
     }
 }

@@ -87,6 +87,17 @@ impl Axis {
         (position.rem_euclid(dilation) == 0).then(|| position.div_euclid(dilation))
     }
 
+    /// The axis with window and outputs in each other's place: the positions that they name are the same ones.
+    pub(super) fn exchanged(&self) -> Axis {
+        Axis {
+            window: self.output,
+            output: self.window,
+            stride: self.rhs_dilation,
+            rhs_dilation: self.stride,
+            ..*self
+        }
+    }
+
     /// The outputs by phase, for an axis that fits.
     pub(super) fn phases(&self) -> Phases {
         let common = greatest_common_divisor(self.stride, self.lhs_dilation);

@@ -6,35 +6,58 @@
 //! features alike.
 //!
 //! Sections of the definition are shared out among threads, each summed into memory of its own; then the sections are added, in order.
+//! A dilated input cuts the pixels of a line into phases, as it does outputs elsewhere: a position of the result meets those of one phase.
+//!
 //! Where the result is large there is only one section, and its parts are shared out instead. Which thread does what changes no bit.
 
-use super::copy::copy;
-use super::tiles::{LinesTile, Tiles, WIDTHS, cycles, next_vectors};
-use super::{Blocks, Form, Operands, RowOrder};
-use crate::pool::split;
-use crate::product::pack::cut;
-use std::ops::Range;
+mod walk;
 
-/// Sums that are added before the rows that they make up are told of: these stay in L1.
-const COMBINED_BYTES: usize = 16 * 1024;
+pub(super) use walk::{combine, sums};
+
+use super::axis::{Axis, Phases};
+use super::tiles::{Tiles, WIDTHS, cycles, next_vectors};
+use super::{Blocks, Form, Operands, RowOrder};
 
 /// Sections whose sums are fewer than this are added on one thread.
 const PARALLEL_SUMS: usize = 64 * 1024;
+
+/// What the axes of a form are to this way.
+///
+/// Where each group has one feature on either side, groups are what rows run through and lanes at once, each lane for itself.
+#[derive(Clone, Debug)]
+struct Roles {
+    /// Whether a lane meets its own row only.
+    depthwise: bool,
+    /// What is walked one after the other.
+    groups: usize,
+    /// What lies together at a position of the input, and from one to the next.
+    features: usize,
+    feature: isize,
+    /// The lanes, and from one to the next in the other operand and in the result.
+    lanes: usize,
+    lane: isize,
+    out_lane: isize,
+    /// Rows of sums at a position of the result.
+    rows: usize,
+}
 
 /// How a convolution is computed.
 #[derive(Clone, Debug)]
 pub(super) struct Lines {
     form: Form,
+    roles: Roles,
+    /// The axes with window and result exchanged: the pixels of a line by phase, and which positions of the result each phase sees.
+    phases: [Phases; 3],
     blocks: Blocks,
     order: Option<RowOrder>,
     threads: usize,
-    /// Whether the positions of a row of results follow one another in the input, so that a tile may run through them.
-    joined: bool,
+    /// The positions along the inner axis of the result, cut into those that tiles may run through.
+    runs: Vec<Run>,
     /// Elements of a padded row of the input.
     line: usize,
-    /// Padded rows of a plane that the lines of a block see in one image.
+    /// Padded rows of a plane, and planes, that the lines of a block see at most in one plane of the window of one image.
     slots: usize,
-    /// Lines of an image, at most, in a block.
+    planes: usize,
     parts: Vec<Part>,
     /// Sums of a position and a feature of the input, in whole vectors.
     pitch: usize,
@@ -51,6 +74,19 @@ struct Part {
     first: usize,
     count: usize,
     vectors: usize,
+}
+
+/// Positions of the result along the inner axis that follow one another evenly in the input.
+#[derive(Clone, Debug)]
+struct Run {
+    first: usize,
+    count: usize,
+    /// Where the first lies in a padded row, and from one to the next, in positions.
+    at: usize,
+    step: usize,
+    /// The pixels that they meet: how many, and the first; none where the input has no element there.
+    pixels: usize,
+    phase: usize,
 }
 
 /// Bytes from the start of the scratch: where lines begin in the one operand comes first.
@@ -79,31 +115,37 @@ pub(super) struct Work<'a> {
 }
 
 impl Lines {
-    /// The way for a form of the second summation without a dilated input, that has results and terms; `None` where no memory is large
+    /// The way for a form of the second summation that has results and terms; `None` where no memory is large
     /// enough.
     pub(super) fn new<S: Tiles>(form: &Form, threads: usize) -> Option<Lines> {
         let blocks = form.blocks();
         let element = size_of::<S::Element>();
-        let [_, middle, inner] = form.axes;
-        let positions = (inner.output - 1) * inner.stride + (inner.window - 1) * inner.rhs_dilation;
-        let line = (positions + 1).checked_mul(form.batch)?;
-        let tall = blocks.lines_each.min(middle.window);
-        let slots = (tall - 1)
-            .checked_mul(middle.rhs_dilation)?
-            .checked_add((middle.output - 1) * middle.stride + 1)?;
-        let segments = (blocks.lines_each - 1) / middle.window + 2;
+        let roles = roles(form);
+        let windows = form.axes.map(|axis| axis.window);
+        let phases = form.axes.map(|axis| axis.exchanged().phases());
+        let [outer, middle, inner] = &phases;
+        let positions = (windows[2] - 1) / inner.every * inner.step + inner.span + 1;
+        let line = positions.checked_mul(roles.features)?;
+        let tall = blocks.lines_each.min(windows[1]);
+        // A block may begin anywhere in its phases.
+        let walked = (tall - 1) / middle.every + usize::from(middle.every > 1);
+        let slots = walked
+            .checked_mul(middle.step)?
+            .checked_add(middle.span + 1)?;
+        let planes = outer.taps.iter().map(Vec::len).max().unwrap_or(0);
+        let segments = (blocks.lines_each - 1) / windows[1] + 2;
         let segments = segments.min(blocks.lines_each);
-        let joined = inner.stride == 1;
-        let run = if joined {
-            form.batch * inner.output
+        let runs = runs(&form.axes[2], inner, roles.depthwise);
+        let widest = if roles.depthwise {
+            1
         } else {
-            form.batch
+            let longest = runs.iter().map(|run| run.count).max().unwrap_or(1);
+            widest::<S>(roles.features * longest, roles.lanes)
         };
-        let widest = widest::<S>(run, form.features_out);
         let mut parts = Vec::new();
         let mut first = 0;
-        while first < form.features_out {
-            let left = form.features_out - first;
+        while first < roles.lanes {
+            let left = roles.lanes - first;
             let vectors = next_vectors::<S>(left, widest);
             let count = left.min(vectors * S::LANES);
             parts.push(Part {
@@ -113,21 +155,21 @@ impl Lines {
             });
             first += count;
         }
-        let pitch = form.features_out.checked_next_multiple_of(S::LANES)?;
-        let packs = form.rhs.feature_out != 1 && form.features_out > 1;
-        let sums = form
+        let pitch = roles.lanes.checked_next_multiple_of(S::LANES)?;
+        let packs = roles.lane != 1 && roles.lanes > 1;
+        let sums = roles
             .groups
             .checked_mul(form.positions()?)?
-            .checked_mul(form.batch)?
+            .checked_mul(roles.rows)?
             .checked_mul(pitch)?;
         let round = |elements: usize| elements.checked_mul(element)?.checked_next_multiple_of(64);
         let table = (blocks.lines_each * size_of::<isize>()).next_multiple_of(64);
         let rows = segments
-            .checked_mul(form.axes[0].output)?
+            .checked_mul(planes)?
             .checked_mul(slots)?
             .checked_mul(line)?;
         let lanes = if packs {
-            let pixels = blocks.lines_each.checked_mul(inner.window)?;
+            let pixels = blocks.lines_each.checked_mul(windows[2])?;
             pixels.checked_mul(pitch)?
         } else {
             0
@@ -146,11 +188,14 @@ impl Lines {
         Some(Lines {
             order: form.row_order(),
             form: form.clone(),
+            roles,
             blocks,
             threads: threads.max(1),
-            joined,
+            runs,
             line,
             slots,
+            planes,
+            phases,
             parts,
             pitch,
             sums,
@@ -163,7 +208,7 @@ impl Lines {
         self.room.end
     }
 
-    /// Rows of tiles by parts of lanes.
+    /// Outer positions of the result by parts of lanes.
     fn items(&self) -> usize {
         self.form.axes[0].output * self.form.axes[1].output * self.parts.len()
     }
@@ -204,6 +249,69 @@ impl Lines {
     }
 }
 
+/// The positions of the result along the inner axis, cut where they do not follow one another; `inner` are the phases of its pixels.
+fn runs(axis: &Axis, inner: &Phases, depthwise: bool) -> Vec<Run> {
+    // One phase that sees every position sees them evenly apart.
+    if let [taps] = &inner.taps[..]
+        && let [first, others @ ..] = &taps[..]
+        && taps.len() == axis.output
+    {
+        let step = others.first().map_or(1, |next| next.at - first.at);
+        if depthwise || step == 1 {
+            return vec![Run {
+                first: 0,
+                count: axis.output,
+                at: first.at,
+                step,
+                pixels: inner.among(0, axis.window),
+                phase: 0,
+            }];
+        }
+    }
+    let run = |position: usize| {
+        let met = inner.taps.iter().enumerate().find_map(|(phase, taps)| {
+            let tap = taps.iter().find(|tap| tap.window == position)?;
+            Some((phase, tap.at, inner.among(phase, axis.window)))
+        });
+        let (phase, at, pixels) = met.unwrap_or((0, 0, 0));
+        Run {
+            first: position,
+            count: 1,
+            at,
+            step: 0,
+            pixels,
+            phase,
+        }
+    };
+    (0..axis.output).map(run).collect()
+}
+
+fn roles(form: &Form) -> Roles {
+    if form.batch == 1 && form.features_out == 1 && form.groups > 1 {
+        Roles {
+            depthwise: true,
+            groups: 1,
+            features: form.groups,
+            feature: form.lhs.group,
+            lanes: form.groups,
+            lane: form.rhs.group,
+            out_lane: form.dst.group,
+            rows: 1,
+        }
+    } else {
+        Roles {
+            depthwise: false,
+            groups: form.groups,
+            features: form.batch,
+            feature: form.lhs.batch,
+            lanes: form.features_out,
+            lane: form.rhs.feature_out,
+            out_lane: form.dst.feature,
+            rows: form.batch,
+        }
+    }
+}
+
 /// The widest tile that pays for rows of so many elements by so many lanes.
 fn widest<S: Tiles>(run: usize, lanes: usize) -> usize {
     let vectors = lanes.div_ceil(S::LANES);
@@ -221,273 +329,4 @@ fn widest<S: Tiles>(run: usize, lanes: usize) -> usize {
         .filter_map(cost)
         .reduce(|best, next| if next.1 < best.1 { next } else { best })
         .map_or(1, |(width, _)| width)
-}
-
-/// The first pass: the sums of this share's sections, or this share's part of the only one.
-///
-/// # Safety
-/// The machine has the instruction set. All elements of the operands are readable; the scratch is this call's own, but for the sums of
-/// sections, of which each share writes its own.
-#[inline(always)]
-pub(super) unsafe fn sums<S: Tiles>(p: &Lines, work: &Work<'_>) {
-    let sections = p.blocks.sections;
-    let (sections, items) = if sections > 1 {
-        (split(sections, p.summing(), 1, work.share), 0..p.items())
-    } else {
-        (0..1, split(p.items(), p.summing(), 1, work.share))
-    };
-    for section in sections {
-        let to = p
-            .section(work.all, section, size_of::<S::Element>())
-            .cast::<S::Element>();
-        let blocks = p.blocks.of(section);
-        for block in blocks.clone() {
-            let each = p.blocks.lines_each;
-            let lines = block * each..((block + 1) * each).min(p.blocks.lines);
-            for group in 0..p.form.groups {
-                // SAFETY: the caller's promise is passed on; the lines are those of a block.
-                unsafe {
-                    pack::<S>(p, work, &lines, group);
-                    let add = block > blocks.start;
-                    tiles::<S>(p, work, lines.len(), group, &items, to, add);
-                }
-            }
-        }
-    }
-}
-
-/// Copies the rows of input that some lines see, and notes where each line begins in both operands.
-///
-/// # Safety
-/// As [`sums`].
-#[inline(always)]
-unsafe fn pack<S: Tiles>(p: &Lines, work: &Work<'_>, lines: &Range<usize>, group: usize) {
-    let form = &p.form;
-    let [outer, middle, inner] = form.axes;
-    let row_lines = work.scratch.cast::<isize>();
-    let lane_lines = work.scratch.wrapping_add(p.room.lane_lines).cast::<isize>();
-    let rows = work.scratch.wrapping_add(p.room.rows).cast::<S::Element>();
-    let packed = work.scratch.wrapping_add(p.room.lanes).cast::<S::Element>();
-    let lhs = work.at.lhs.cast::<S::Element>();
-    let rhs = work.at.rhs.cast::<S::Element>();
-    let mut slot = 0;
-    let mut line = lines.start;
-    while line < lines.end {
-        // The lines of one plane of one image.
-        let y = line % middle.window;
-        let z = line / middle.window % outer.window;
-        let image = line / middle.window / outer.window;
-        let count = (middle.window - y).min(lines.end - line);
-        let lhs = lhs
-            .wrapping_offset(image as isize * form.lhs.feature + group as isize * form.lhs.group);
-        let slots = (count - 1) * middle.rhs_dilation + (middle.output - 1) * middle.stride + 1;
-        for plane in 0..outer.output {
-            let at_z = (plane * outer.stride + z * outer.rhs_dilation) as isize - outer.padding;
-            for row in 0..slots {
-                let seen = (0..middle.output).any(|o| {
-                    let ahead = row.checked_sub(o * middle.stride);
-                    ahead.is_some_and(|ahead| ahead.is_multiple_of(middle.rhs_dilation))
-                });
-                if !seen {
-                    continue;
-                }
-                let at_y = (y * middle.rhs_dilation + row) as isize - middle.padding;
-                let to = rows.wrapping_add((slot + plane * p.slots + row) * p.line);
-                let inside = |at: isize, extent: usize| at >= 0 && (at as usize) < extent;
-                if !inside(at_z, outer.input) || !inside(at_y, middle.input) {
-                    // SAFETY: a row of the room; zeros are 0.
-                    unsafe { to.write_bytes(0, p.line) }
-                    continue;
-                }
-                let from =
-                    lhs.wrapping_offset(at_z * form.lhs.spatial[0] + at_y * form.lhs.spatial[1]);
-                let positions = p.line / form.batch;
-                let begin = inner.padding.max(0).unsigned_abs().min(positions);
-                let end = (inner.input as isize + inner.padding).max(0) as usize;
-                let end = end.clamp(begin, positions);
-                // SAFETY: positions `begin` to `end` are those inside the input, in a row and a plane that are.
-                unsafe {
-                    to.write_bytes(0, begin * form.batch);
-                    to.wrapping_add(end * form.batch)
-                        .write_bytes(0, (positions - end) * form.batch);
-                    let at_x = begin as isize - inner.padding;
-                    copy::<S>(
-                        to.wrapping_add(begin * form.batch),
-                        form.batch as isize,
-                        from.wrapping_offset(at_x * form.lhs.spatial[2]),
-                        form.batch,
-                        form.lhs.batch,
-                        end - begin,
-                        form.lhs.spatial[2],
-                    );
-                }
-            }
-        }
-        for index in 0..count {
-            let place = line - lines.start + index;
-            let row_line = ((slot + index * middle.rhs_dilation) * p.line) as isize;
-            let window = [z as isize, (y + index) as isize, 0];
-            let at = image as isize * form.rhs.feature_in
-                + group as isize * form.rhs.group
-                + window[0] * form.rhs.spatial[0]
-                + window[1] * form.rhs.spatial[1];
-            let lane_line = if p.packs {
-                (place * inner.window * p.pitch) as isize
-            } else {
-                at
-            };
-            // SAFETY: the tables have room for the lines of a block, and the packed operand for their pixels; what is packed is a line of
-            // the window.
-            unsafe {
-                row_lines.wrapping_add(place).write(row_line);
-                lane_lines.wrapping_add(place).write(lane_line);
-                if p.packs {
-                    copy::<S>(
-                        packed.wrapping_offset(lane_line),
-                        p.pitch as isize,
-                        rhs.wrapping_offset(at),
-                        form.features_out,
-                        form.rhs.feature_out,
-                        inner.window,
-                        form.rhs.spatial[2],
-                    );
-                }
-            }
-        }
-        slot += outer.output * p.slots;
-        line += count;
-    }
-}
-
-/// The sums of one block over what is packed.
-///
-/// # Safety
-/// As [`sums`]; `to` are the sums of a section.
-#[inline(always)]
-unsafe fn tiles<S: Tiles>(
-    p: &Lines,
-    work: &Work<'_>,
-    lines: usize,
-    group: usize,
-    items: &Range<usize>,
-    to: *mut S::Element,
-    add: bool,
-) {
-    let form = &p.form;
-    let [outer, middle, inner] = form.axes;
-    let above = outer.output * middle.output;
-    let rows = work.scratch.wrapping_add(p.room.rows).cast::<S::Element>();
-    let (lanes, lane_step) = if p.packs {
-        let packed = work.scratch.wrapping_add(p.room.lanes);
-        (packed.cast::<S::Element>().cast_const(), p.pitch as isize)
-    } else {
-        (work.at.rhs.cast::<S::Element>(), form.rhs.spatial[2])
-    };
-    let (runs, run) = if p.joined {
-        (1, form.batch * inner.output)
-    } else {
-        (inner.output, form.batch)
-    };
-    for item in items.clone() {
-        let Some(part) = p.parts.get(item / above) else {
-            continue;
-        };
-        let position = item % above;
-        let (z, y) = (position / middle.output, position % middle.output);
-        let rows = rows.wrapping_add((z * p.slots + y * middle.stride) * p.line);
-        let most = S::most_lines(part.vectors).max(1);
-        for index in 0..runs {
-            let rows = rows.wrapping_add(index * inner.stride * form.batch);
-            let first = (group * above + position) * inner.output * form.batch + index * form.batch;
-            let tiles = run.div_ceil(most);
-            for tile in 0..tiles {
-                let range = cut(run, tiles, tile);
-                let kernel = S::lines(range.len(), part.vectors);
-                let tile = LinesTile {
-                    lines,
-                    pixels: inner.window,
-                    rows: rows.wrapping_add(range.start),
-                    row_lines: work.scratch.cast::<isize>(),
-                    row_step: (inner.rhs_dilation * form.batch) as isize,
-                    lanes: lanes.wrapping_add(part.first),
-                    lane_lines: work.scratch.wrapping_add(p.room.lane_lines).cast::<isize>(),
-                    lane_step,
-                    last: part.count - (part.vectors - 1) * S::LANES,
-                    out: to.wrapping_add((first + range.start) * p.pitch + part.first),
-                    out_row: p.pitch as isize,
-                    add,
-                };
-                // SAFETY: the rows run through packed positions, the lanes through features of the part, and the sums are the section's.
-                unsafe { kernel(&tile) }
-            }
-        }
-    }
-}
-
-/// The second pass: adds the sums of the sections for this share's rows of the result, and calls `done` with them as they are finished.
-///
-/// # Safety
-/// As [`sums`], and the first pass is over; the rows of the result are writable and nobody else touches them.
-#[inline(always)]
-pub(super) unsafe fn combine<S: Tiles>(
-    p: &Lines,
-    work: &Work<'_>,
-    done: &mut dyn FnMut(Range<usize>),
-) {
-    let form = &p.form;
-    let order = p.order.unwrap_or(RowOrder::PositionsFirst);
-    let rows = split(p.rows(), p.combining(), 1, work.share);
-    let element = size_of::<S::Element>();
-    let each = (COMBINED_BYTES / (form.groups * p.pitch * element)).max(1);
-    let section = |index: usize| {
-        let at = p.section(work.all, index, element);
-        at.cast::<S::Element>().cast_const()
-    };
-    let lone = work.scratch.cast::<S::Element>();
-    let mut first = rows.start;
-    while first < rows.end {
-        let last = rows.end.min(first + each);
-        for row in first..last {
-            let (image, outputs) = form.outputs(order, row);
-            let dst = work
-                .at
-                .dst
-                .cast::<S::Element>()
-                .wrapping_offset(image as isize * form.dst.batch)
-                .wrapping_offset(super::along(&outputs, &form.dst.spatial));
-            for group in 0..form.groups {
-                let dst = dst.wrapping_offset(group as isize * form.dst.group);
-                let [_, y, x] = form.axes.map(|axis| axis.output);
-                let position = (outputs[0] * y + outputs[1]) * x + outputs[2];
-                let positions = form.axes[0].output * y * x;
-                let from = ((group * positions + position) * form.batch + image) * p.pitch;
-                for lane in (0..form.features_out).step_by(S::LANES) {
-                    let lanes = S::LANES.min(form.features_out - lane);
-                    // SAFETY: whole vectors of sums are there; the results are the row's. A vector that does not lie as the result does goes
-                    // through the start of the scratch, which is this call's own and holds nothing that this pass needs.
-                    unsafe {
-                        let mut sum = S::load(section(0).wrapping_add(from + lane));
-                        for index in 1..p.blocks.sections {
-                            let other = S::load(section(index).wrapping_add(from + lane));
-                            sum = S::add(sum, other);
-                        }
-                        let to = dst.wrapping_offset(lane as isize * form.dst.feature);
-                        if form.dst.feature == 1 {
-                            S::store_masked(to, sum, S::mask(lanes));
-                        } else {
-                            S::store(lone, sum);
-                            for lane in 0..lanes {
-                                to.wrapping_offset(lane as isize * form.dst.feature)
-                                    .write(lone.wrapping_add(lane).read());
-                            }
-                        }
-                    }
-                }
-            }
-        }
-        if p.completes_rows() {
-            done(first..last);
-        }
-        first = last;
-    }
 }

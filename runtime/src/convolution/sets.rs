@@ -1,8 +1,11 @@
 //! The micro-kernels and walks of convolutions, instantiated for each instruction set in functions that enable its features.
 
-use super::Walks;
-use super::tiles::{LinesFn, LinesTile, Tiles, WindowFn, WindowTile, across, lines, straight};
-use super::{direct, lines as by_lines};
+use super::method::Walks;
+use super::tiles::{
+    GroupsFn, GroupsTile, LinesFn, LinesTile, Tiles, WindowFn, WindowTile, across, group_lines,
+    groups, lines, straight,
+};
+use super::{depthwise, direct, lines as by_lines};
 use crate::product::Isa;
 #[cfg(target_arch = "aarch64")]
 use crate::product::neon::{NeonF32, NeonF64};
@@ -33,6 +36,25 @@ macro_rules! table {
                 _ => 0,
             }
         }
+    };
+}
+
+/// The rows of tiles whose lanes are groups: as many sums as keep two units busy, which every instruction set has registers for.
+const GROUPS: usize = 8;
+
+/// The tiles of 1 to [`GROUPS`] rows.
+macro_rules! by_rows {
+    ($set:ident::$tile:ident $function:ty) => {
+        [
+            $set::$tile::<1> as $function,
+            $set::$tile::<2>,
+            $set::$tile::<3>,
+            $set::$tile::<4>,
+            $set::$tile::<5>,
+            $set::$tile::<6>,
+            $set::$tile::<7>,
+            $set::$tile::<8>,
+        ]
     };
 }
 
@@ -70,6 +92,36 @@ macro_rules! instruction_set {
             }
 
             /// # Safety
+            /// As [`groups`].
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn groups_tile<const ROWS: usize>(t: &GroupsTile<<$simd as Simd>::Element>) {
+                // SAFETY: as above.
+                unsafe { groups::<$simd, ROWS>(t) }
+            }
+
+            /// # Safety
+            /// As [`group_lines`].
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn group_lines_tile<const ROWS: usize>(
+                t: &LinesTile<<$simd as Simd>::Element>,
+            ) {
+                // SAFETY: as above.
+                unsafe { group_lines::<$simd, ROWS>(t) }
+            }
+
+            /// # Safety
+            /// As [`depthwise::units`].
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn depthwise_units(
+                plan: &depthwise::Depthwise,
+                work: &depthwise::Work,
+                done: &mut dyn FnMut(std::ops::Range<usize>),
+            ) {
+                // SAFETY: as above.
+                unsafe { depthwise::units::<$simd>(plan, work, done) }
+            }
+
+            /// # Safety
             /// As [`direct::units`].
             $(#[target_feature(enable = $feature)])?
             unsafe fn direct_units(
@@ -104,6 +156,8 @@ macro_rules! instruction_set {
             const WALKS: Walks = Walks {
                 plan_direct: direct::Direct::new::<$simd>,
                 direct: Self::direct_units,
+                plan_depthwise: depthwise::Depthwise::new::<$simd>,
+                depthwise: Self::depthwise_units,
                 plan_lines: by_lines::Lines::new::<$simd>,
                 sums: Self::lines_sums,
                 combine: Self::lines_combine,
@@ -114,6 +168,18 @@ macro_rules! instruction_set {
             instruction_set!(@table straight most_straight straight_tile WindowFn $straight);
             instruction_set!(@table across most_across across_tile WindowFn $across);
             instruction_set!(@table lines most_lines lines_tile LinesFn $lines);
+
+            const MOST_GROUPS: usize = GROUPS;
+
+            fn groups(rows: usize) -> GroupsFn<Self::Element> {
+                let table = const { by_rows!(Self::groups_tile GroupsFn<Self::Element>) };
+                table[rows.clamp(1, GROUPS) - 1]
+            }
+
+            fn group_lines(rows: usize) -> LinesFn<Self::Element> {
+                let table = const { by_rows!(Self::group_lines_tile LinesFn<Self::Element>) };
+                table[rows.clamp(1, GROUPS) - 1]
+            }
         }
     };
     (@table $pick:ident $most:ident $tile:ident $function:ident {$($row:tt)*}) => {

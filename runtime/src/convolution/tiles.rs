@@ -1,6 +1,6 @@
 //! The micro-kernels: a few rows by a few vectors of lanes, all sums in registers, over one chain of terms.
 //!
-//! Three of them, since what lies one element apart differs. In a *straight* tile pixels are broadcast and features are lanes; in one
+//! Several of them, since what lies one element apart differs. In a *straight* tile pixels are broadcast and features are lanes; in one
 //! *across*, features are broadcast and pixels are lanes, which is for results of few features. A tile of *lines* is an outer product of
 //! the input at some positions and features with the features of the other operand, summed over the pixels of many lines.
 //!
@@ -35,8 +35,10 @@ pub(super) struct LinesTile<T> {
     pub(super) lines: usize,
     /// The terms of each line.
     pub(super) pixels: usize,
-    /// The element of row 0; the other rows follow it.
+    /// The element of row 0; the other rows follow it. In tiles of groups, that of row 0 and lane 0.
     pub(super) rows: *const T,
+    /// From a row to the next; looked at in tiles of groups only.
+    pub(super) row: isize,
     /// Where each line begins in the rows' operand.
     pub(super) row_lines: *const isize,
     /// From a pixel to the next.
@@ -56,6 +58,32 @@ pub(super) struct LinesTile<T> {
     /// Whether to add to what is there.
     pub(super) add: bool,
 }
+
+/// A tile of the first form whose lanes are groups.
+pub(super) struct GroupsTile<T> {
+    /// The terms.
+    pub(super) depth: usize,
+    /// Where each term's elements lie, from those of the first pixel at the first.
+    pub(super) offsets: *const i32,
+    /// The first group of the first pixel.
+    pub(super) image: *const T,
+    /// From a pixel to the next.
+    pub(super) pixel: isize,
+    /// The packed window at the first group.
+    pub(super) weights: *const T,
+    /// From a term to the next there.
+    pub(super) weights_step: usize,
+    /// The lanes that count.
+    pub(super) last: usize,
+    /// The element of row 0 and lane 0.
+    pub(super) out: *mut T,
+    /// From a row to the next; lanes follow one another.
+    pub(super) out_row: isize,
+}
+
+/// # Safety
+/// As [`groups`].
+pub(super) type GroupsFn<T> = unsafe fn(&GroupsTile<T>);
 
 /// # Safety
 /// As [`straight`] or [`across`].
@@ -79,6 +107,12 @@ pub(super) trait Tiles: Simd {
     fn lines(rows: usize, vectors: usize) -> LinesFn<Self::Element>;
     /// The most rows of a tile of lines of so many vectors: 0 where there is none so wide.
     fn most_lines(vectors: usize) -> usize;
+    /// The most pixels, or positions, of tiles whose lanes are groups.
+    const MOST_GROUPS: usize;
+    /// The tile of groups of so many pixels.
+    fn groups(rows: usize) -> GroupsFn<Self::Element>;
+    /// The tile of lines and groups of so many positions.
+    fn group_lines(rows: usize) -> LinesFn<Self::Element>;
 }
 
 /// The widths that tiles may have, in vectors.
@@ -208,6 +242,59 @@ pub(super) unsafe fn lines<S: Simd, const ROWS: usize, const VECTORS: usize>(
             }
         }
         store::<S, ROWS, VECTORS>(sums, t.out, t.out_row, t.last, t.add);
+    }
+}
+
+/// `ROWS` pixels by a vector of groups.
+///
+/// # Safety
+/// The machine has the instruction set. For each term, a vector of each of `ROWS` pixels from its offset on may be read, and one of the
+/// packed window; `ROWS` rows of `last` lanes of `out` may be written, by nobody else at the time.
+#[inline(always)]
+pub(super) unsafe fn groups<S: Simd, const ROWS: usize>(t: &GroupsTile<S::Element>) {
+    // SAFETY: as in `straight`.
+    unsafe {
+        let mut sums = [[S::zero(); 1]; ROWS];
+        let mut weights = t.weights;
+        for term in 0..t.depth {
+            let image = t
+                .image
+                .wrapping_offset(*t.offsets.wrapping_add(term) as isize);
+            let right = S::load(weights);
+            for (row, [sum]) in sums.iter_mut().enumerate() {
+                let left = S::load(image.wrapping_offset(row as isize * t.pixel));
+                *sum = S::multiply_add(left, right, *sum);
+            }
+            weights = weights.wrapping_add(t.weights_step);
+        }
+        store::<S, ROWS, 1>(sums, t.out, t.out_row, t.last, false);
+    }
+}
+
+/// `ROWS` positions by a vector of groups, lane by lane.
+///
+/// # Safety
+/// As [`lines`], but that `last` lanes of each of `ROWS` rows are read.
+#[inline(always)]
+pub(super) unsafe fn group_lines<S: Simd, const ROWS: usize>(t: &LinesTile<S::Element>) {
+    // SAFETY: as in `straight`.
+    unsafe {
+        let mask = S::mask(t.last);
+        let mut sums = [[S::zero(); 1]; ROWS];
+        for line in 0..t.lines {
+            let mut rows = t.rows.wrapping_offset(*t.row_lines.wrapping_add(line));
+            let mut lanes = t.lanes.wrapping_offset(*t.lane_lines.wrapping_add(line));
+            for _ in 0..t.pixels {
+                let right = S::load_masked(lanes, mask);
+                for (row, [sum]) in sums.iter_mut().enumerate() {
+                    let left = S::load_masked(rows.wrapping_offset(row as isize * t.row), mask);
+                    *sum = S::multiply_add(left, right, *sum);
+                }
+                rows = rows.wrapping_offset(t.row_step);
+                lanes = lanes.wrapping_offset(t.lane_step);
+            }
+        }
+        store::<S, ROWS, 1>(sums, t.out, t.out_row, t.last, t.add);
     }
 }
 

@@ -111,10 +111,7 @@ impl Context<'_> {
             let location = Location::Scratch(self.layout.product_scratch);
             plan.spots.push(Spot { location, thread });
         }
-        let epilogue = convolution.epilogue.as_ref();
-        let epilogue = epilogue
-            .map(|launch| self.launch(plan, launch))
-            .transpose()?;
+        let epilogue = self.epilogue(plan, convolution.epilogue.as_ref())?;
         Ok(Some(Resolved::Convolution(Box::new(ConvolutionCall {
             method,
             lhs,

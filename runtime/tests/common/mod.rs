@@ -194,11 +194,11 @@ pub(crate) fn linear(k: i64, n: i64) -> Program {
                     matrix(2, n, 1),
                 )
             }),
-            Step::Kernel(Launch {
+            Step::Kernel(vec![Launch {
                 sizes: vec![b.clone() * n],
                 work: b.clone() * n,
                 ..launch(1, &[(error, READ), (loss, WRITE), (7, WRITE)], 1)
-            }),
+            }]),
             Step::Guard(Guard {
                 condition: BufferId::new(7),
                 message: "the loss is not finite".into(),
@@ -211,16 +211,16 @@ pub(crate) fn linear(k: i64, n: i64) -> Program {
                 matrix(0, 1, k),
                 matrix(error, n, 1),
             )),
-            Step::Kernel(launch(
+            Step::Kernel(vec![launch(
                 3,
                 &[(2, READ), (8, READ), (10, READ), (2, WRITE)],
                 k * n,
-            )),
-            Step::Kernel(launch(4, &[(3, UPDATE)], 1)),
-            Step::Kernel(Launch {
+            )]),
+            Step::Kernel(vec![launch(4, &[(3, UPDATE)], 1)]),
+            Step::Kernel(vec![Launch {
                 grain: 16,
                 ..launch(2, &[(error, READ), (doubled, WRITE)], b * n)
-            }),
+            }]),
         ],
     }
 }

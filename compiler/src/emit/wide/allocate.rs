@@ -4,8 +4,9 @@
 //! goes to the stack (Belady 1966). Constants and uniforms need no register but where an instruction takes no memory operand; those that
 //! are used most get one all the same while registers are free, see [`Pinned`].
 
-use super::encode::{self as row, Instruction, MaskOp, Place, Row};
-use super::tape::{Arg, Element, Inst, Mask, Op, Out};
+use super::encode::{self as row, Instruction, MaskOp, Place};
+use super::opcode::{binary, is_symmetric, lanes, moved, unary};
+use super::tape::{self, Arg, Element, Inst, Mask, Op, Out, Tape};
 use std::collections::BTreeMap;
 
 /// The mask register of the tail: the lanes that exist.
@@ -14,7 +15,7 @@ pub(super) const TAIL: u8 = 1;
 pub(super) const FOUR: u8 = 2;
 /// The mask register of the four lanes that the tail's fold is at.
 pub(super) const QUARTER: u8 = 3;
-/// The bytes of a vector on the stack.
+/// The bytes of a vector.
 pub(super) const SLOT: u32 = 64;
 
 /// What lies in a register all through the loop: partial results, and words that are read often.
@@ -25,7 +26,7 @@ pub(super) type Pinned = BTreeMap<Arg, u8>;
 pub(super) enum Manner {
     /// All sixteen lanes.
     Whole,
-    /// The lanes of [`TAIL`] touch memory.
+    /// The lanes of [`TAIL`] touch memory and what lives through the loop.
     Tail,
     /// The tail's operands are folded: [`FOUR`] and [`QUARTER`] are in use.
     Fold,
@@ -34,22 +35,16 @@ pub(super) enum Manner {
 /// Code with registers.
 pub(super) struct Allocated {
     pub(super) code: Vec<Instruction>,
-    /// The bytes of stack, the first ones included.
+    /// The bytes of stack.
     pub(super) stack: u32,
     /// The most vector registers in use at once, without those pinned.
     pub(super) pressure: usize,
 }
 
-/// Gives registers to a tape. `stack` bytes are taken already. `None` if an instruction needs more registers than are free.
-pub(super) fn allocate(
-    insts: &[Inst],
-    values: u32,
-    pinned: &Pinned,
-    manner: Manner,
-    stack: u32,
-) -> Option<Allocated> {
-    let mut uses = vec![Vec::new(); values as usize];
-    for (at, inst) in insts.iter().enumerate().rev() {
+/// Gives registers to a tape. `None` if an instruction needs more registers than are free.
+pub(super) fn allocate(tape: &Tape, pinned: &Pinned, manner: Manner) -> Option<Allocated> {
+    let mut uses = vec![Vec::new(); tape.values as usize];
+    for (at, inst) in tape.insts.iter().enumerate().rev() {
         inst.values().for_each(|v| uses[v as usize].push(at));
     }
     let mut lanes = vec![None; 32];
@@ -57,10 +52,9 @@ pub(super) fn allocate(
         lanes[usize::from(*reg)] = Some(Holder::Pinned);
     }
     let mut masks = vec![None; 8];
-    // k0 as a predicate means all lanes.
+    // k0 as a predicate means all lanes; the tail's mask stays as it is.
     let reserved = match manner {
-        Manner::Whole => 1,
-        Manner::Tail => TAIL + 1,
+        Manner::Whole | Manner::Tail => TAIL + 1,
         Manner::Fold => QUARTER + 1,
     };
     masks[..usize::from(reserved)].fill(Some(Holder::Pinned));
@@ -68,15 +62,15 @@ pub(super) fn allocate(
         pinned,
         manner,
         files: [lanes, masks],
-        places: vec![Where::default(); values as usize],
+        places: vec![Where::default(); tape.values as usize],
         uses,
         locked: Vec::new(),
         scratch: Vec::new(),
         code: Vec::new(),
-        stack,
+        stack: 0,
         pressure: 0,
     };
-    for (at, inst) in insts.iter().enumerate() {
+    for (at, inst) in tape.insts.iter().enumerate() {
         allocator.inst(inst, at)?;
     }
     Some(Allocated {
@@ -270,6 +264,7 @@ impl Allocator<'_> {
                     Element::Byte => row::LOAD_BYTES,
                     Element::SignedShort => row::LOAD_SIGNED_SHORTS,
                     Element::Short => row::LOAD_SHORTS,
+                    Element::Same => row::BROADCAST,
                 };
                 self.code.push(Instruction::Lanes {
                     row,
@@ -286,7 +281,7 @@ impl Allocator<'_> {
                 let (mask, _) = self.memory_mask(inst.mask)?;
                 self.release(inst, at);
                 let row = match element {
-                    Element::Word => row::STORE,
+                    Element::Word | Element::Same => row::STORE,
                     Element::SignedByte | Element::Byte => row::STORE_BYTES,
                     Element::SignedShort | Element::Short => row::STORE_SHORTS,
                 };
@@ -300,23 +295,50 @@ impl Allocator<'_> {
                     immediate: None,
                 });
             }
-            (Op::Park(place), [value]) => {
+            (Op::Park(bytes), [value]) => {
                 let reg = self.in_register(*value)?;
                 self.release(inst, at);
-                let place = Place::Stack(place * SLOT);
-                self.code.push(lanes(row::STORE, reg, 0, place));
+                self.code
+                    .push(lanes(row::STORE, reg, 0, Place::Block(bytes)));
             }
-            (Op::Unpark(place, quarter), _) => {
+            (Op::Unpark(bytes), _) => {
                 let reg = self.result(inst.out)?;
-                let place = Place::Stack(place * SLOT + 16 * u32::from(quarter));
+                let place = Place::Block(bytes);
                 self.code.push(lanes(row::LOAD_FOUR, reg, 0, place));
             }
-            (Op::Merge | Op::Move, [value]) => {
+            (Op::Move, [value]) => {
                 let place = self.operand(*value)?;
                 self.release(inst, at);
                 let reg = self.result(inst.out)?;
-                let mask = if inst.op == Op::Merge { QUARTER } else { 0 };
-                self.code.push(moved(reg, place, mask, false));
+                self.code.push(moved(reg, place, 0, false));
+            }
+            (Op::IsNan, [value]) => {
+                let second = self.in_register(*value)?;
+                self.release(inst, at);
+                let reg = self.result(inst.out)?;
+                self.code.push(Instruction::Lanes {
+                    row: row::COMPARE,
+                    reg,
+                    second,
+                    place: Place::Register(second),
+                    mask: self.existing(),
+                    zeroing: false,
+                    immediate: Some(tape::UNORDERED),
+                });
+            }
+            (Op::Mark, [mask]) => {
+                let mask = self.in_register(*mask)?;
+                self.release(inst, at);
+                let reg = self.result(inst.out)?;
+                self.code.push(Instruction::Lanes {
+                    row: row::TERNARY,
+                    reg,
+                    second: reg,
+                    place: Place::Register(reg),
+                    mask,
+                    zeroing: false,
+                    immediate: Some(u8::MAX),
+                });
             }
             (Op::Blend, [mask, yes, no]) => {
                 let mask = self.in_register(*mask)?;
@@ -384,12 +406,16 @@ impl Allocator<'_> {
                 self.release(inst, at);
                 let reg = self.result(inst.out)?;
                 let (row, immediate) = binary(inst.op)?;
+                let mask = match inst.out {
+                    Out::Partial(_) => self.existing(),
+                    Out::Nothing | Out::Lanes(_) | Out::Mask(_) => 0,
+                };
                 self.code.push(Instruction::Lanes {
                     row,
                     reg,
                     second,
                     place: b,
-                    mask: 0,
+                    mask,
                     zeroing: false,
                     immediate,
                 });
@@ -397,6 +423,15 @@ impl Allocator<'_> {
             _ => return None,
         }
         Some(())
+    }
+
+    /// The mask register of the lanes that exist, 0 for all.
+    fn existing(&self) -> u8 {
+        match self.manner {
+            Manner::Whole => 0,
+            Manner::Tail => TAIL,
+            Manner::Fold => QUARTER,
+        }
     }
 
     /// The mask register of an access, and whether lanes without it become zero.
@@ -499,112 +534,4 @@ impl Allocator<'_> {
         }
         Some(reg)
     }
-}
-
-fn lanes(row: Row, reg: u8, second: u8, place: Place) -> Instruction {
-    Instruction::Lanes {
-        row,
-        reg,
-        second,
-        place,
-        mask: 0,
-        zeroing: false,
-        immediate: None,
-    }
-}
-
-fn moved(reg: u8, place: Place, mask: u8, zeroing: bool) -> Instruction {
-    let row = match place {
-        Place::Register(_) => row::MOVE,
-        Place::Word(_) | Place::Uniform(_) => row::BROADCAST,
-        Place::Block(_) | Place::Element(..) | Place::Stack(_) => row::LOAD,
-    };
-    Instruction::Lanes {
-        row,
-        reg,
-        second: 0,
-        place,
-        mask,
-        zeroing,
-        immediate: None,
-    }
-}
-
-fn unary(op: Op, reg: u8, place: Place) -> Option<Instruction> {
-    // A shift by an immediate has its result where others have their second operand, and a number that belongs to the opcode in its place.
-    let shift = |field: u8, by: u8| Instruction::Lanes {
-        row: row::SHIFT_BY,
-        reg: field,
-        second: reg,
-        place,
-        mask: 0,
-        zeroing: false,
-        immediate: Some(by),
-    };
-    Some(match op {
-        Op::Sqrt => lanes(row::SQRT, reg, 0, place),
-        Op::IntAbs => lanes(row::INT_ABS, reg, 0, place),
-        Op::FromSigned => lanes(row::FROM_SIGNED, reg, 0, place),
-        Op::FromUnsigned => lanes(row::FROM_UNSIGNED, reg, 0, place),
-        Op::Round(immediate) => Instruction::Lanes {
-            row: row::ROUND,
-            reg,
-            second: 0,
-            place,
-            mask: 0,
-            zeroing: false,
-            immediate: Some(immediate),
-        },
-        Op::ShiftLeftBy(by) => shift(6, by),
-        Op::ShiftRightBy(by) => shift(2, by),
-        _ => return None,
-    })
-}
-
-fn binary(op: Op) -> Option<(Row, Option<u8>)> {
-    Some(match op {
-        Op::Add => (row::ADD, None),
-        Op::Sub => (row::SUB, None),
-        Op::Mul => (row::MUL, None),
-        Op::Div => (row::DIV, None),
-        Op::Min => (row::MIN, None),
-        Op::Max => (row::MAX, None),
-        Op::IntAdd => (row::INT_ADD, None),
-        Op::IntSub => (row::INT_SUB, None),
-        Op::IntMul => (row::INT_MUL, None),
-        Op::SignedMin => (row::SIGNED_MIN, None),
-        Op::SignedMax => (row::SIGNED_MAX, None),
-        Op::UnsignedMin => (row::UNSIGNED_MIN, None),
-        Op::UnsignedMax => (row::UNSIGNED_MAX, None),
-        Op::And => (row::AND, None),
-        Op::Or => (row::OR, None),
-        Op::Xor => (row::XOR, None),
-        Op::ShiftLeft => (row::SHIFT_LEFT, None),
-        Op::ShiftRight => (row::SHIFT_RIGHT, None),
-        Op::ShiftRightSigned => (row::SHIFT_RIGHT_SIGNED, None),
-        Op::Compare(by) => (row::COMPARE, Some(by)),
-        Op::CompareSigned(by) => (row::COMPARE_SIGNED, Some(by)),
-        Op::CompareUnsigned(by) => (row::COMPARE_UNSIGNED, Some(by)),
-        Op::Test => (row::TEST, None),
-        _ => return None,
-    })
-}
-
-/// Whether the operands may change places. Of two NaN the sum is the first, but which NaN a NaN is carries no meaning.
-fn is_symmetric(op: Op) -> bool {
-    matches!(
-        op,
-        Op::Add
-            | Op::Mul
-            | Op::IntAdd
-            | Op::IntMul
-            | Op::And
-            | Op::Or
-            | Op::Xor
-            | Op::SignedMin
-            | Op::SignedMax
-            | Op::UnsignedMin
-            | Op::UnsignedMax
-            | Op::Test
-    )
 }

@@ -1,9 +1,10 @@
 //! How Cranelift's code calls a function of this folder.
 
-use super::{Function, function, rows_function};
+use super::{Function, LANES, columns, function, rows_function};
 use crate::emit::EmitError;
-use crate::emit::emitter::{Counters, Emitter, Lanes, Point, memory};
+use crate::emit::emitter::{Counters, Emitter, Lanes, Point, Trips, memory};
 use crate::kernel::{Loop, LoopId, Stmt};
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{
     ExtFuncData, ExternalName, FuncRef, InstBuilder, StackSlot, StackSlotData, StackSlotKind,
@@ -18,6 +19,21 @@ pub(in crate::emit) struct Callee<'k> {
     slot: StackSlot,
 }
 
+/// The functions that reduce tiles of columns.
+pub(in crate::emit) struct Tiles<'k> {
+    /// For some vectors, the last of which may be short, and for one.
+    several: Callee<'k>,
+    one: Option<Callee<'k>>,
+    vectors: usize,
+}
+
+impl Tiles<'_> {
+    /// The columns of a whole tile.
+    pub(in crate::emit) fn width(&self) -> i64 {
+        i64::from(LANES) * self.vectors as i64
+    }
+}
+
 impl<'k> Emitter<'k, '_> {
     /// Emits a lanes loop of at least one iteration as a call, if it has a function in full width: the sixteen partial results of each
     /// accumulator, in four registers.
@@ -25,11 +41,16 @@ impl<'k> Emitter<'k, '_> {
         &mut self,
         inner: &'k Loop,
         [from, to]: [Value; 2],
+        trips: Trips,
     ) -> Result<Option<Vec<Value>>, EmitError> {
         if !self.target.wide {
             return Ok(None);
         }
-        let Some(function) = function(self.kernel, &self.facts, inner) else {
+        let count = match trips {
+            Trips::Exactly(n) => Some(n),
+            Trips::Unknown | Trips::AtLeastOne => None,
+        };
+        let Some(function) = function(self.kernel, &self.facts, inner, count) else {
             return Ok(None);
         };
         let callee = self.callee(function);
@@ -99,6 +120,114 @@ impl<'k> Emitter<'k, '_> {
         let columns = self.b.ins().isub(end, first);
         self.call_full_width(callee, columns);
         Ok(())
+    }
+
+    /// The functions that reduce tiles of columns, if there are any.
+    pub(in crate::emit) fn tiles(
+        &mut self,
+        lanes: &'k Loop,
+        before: &'k [Stmt],
+        rows: &'k Loop,
+    ) -> Option<Tiles<'k>> {
+        if !self.target.wide {
+            return None;
+        }
+        let (kernel, facts) = (self.kernel, &self.facts);
+        let (function, vectors) = columns::function(kernel, facts, lanes, before, rows)?;
+        let one = match vectors {
+            1 => None,
+            _ => Some(columns::of_vectors(kernel, facts, lanes, before, rows, 1)?),
+        };
+        Some(Tiles {
+            several: self.callee(function),
+            one: one.map(|one| self.callee(one)),
+            vectors,
+        })
+    }
+
+    /// Reduces the columns from `first` up to `end`, which are at least one; the results go to `planes`.
+    pub(in crate::emit) fn reduce_tiles(
+        &mut self,
+        tiles: &Tiles<'k>,
+        loops: [&'k Loop; 2],
+        [first, end]: [Value; 2],
+        planes: &[Value],
+    ) -> Result<(), EmitError> {
+        let width = tiles.width();
+        let step = Trips::AtLeastOne;
+        self.counted([first, end], width, step, Vec::new(), &mut |e, from, _| {
+            let next = e.b.ins().iadd_imm_s(from, width);
+            let to = e.b.ins().smin(next, end);
+            let count = e.b.ins().isub(to, from);
+            let distance = e.b.ins().isub(from, first);
+            let distance = e.b.ins().ishl_imm_s(distance, 2);
+            let planes = planes.iter().map(|plane| e.b.ins().iadd(*plane, distance));
+            let planes: Vec<Value> = planes.collect();
+            let Some(one) = &tiles.one else {
+                e.reduce_tile(&tiles.several, loops, (from, count), &planes);
+                return Ok(Vec::new());
+            };
+            let behind_last = width - i64::from(LANES);
+            let last = e.b.ins().iadd_imm_s(count, -behind_last);
+            let zero = e.int(0);
+            let whole = e.b.ins().icmp(IntCC::SignedGreaterThan, last, zero);
+            let short = e.b.ins().icmp(IntCC::SignedLessThanOrEqual, last, zero);
+            e.guarded(whole, &[], &mut |e| {
+                e.reduce_tile(&tiles.several, loops, (from, last), &planes);
+                Ok(Vec::new())
+            })?;
+            e.guarded(short, &[], &mut |e| {
+                let lanes = i64::from(LANES);
+                e.counted([from, to], lanes, step, Vec::new(), &mut |e, at, _| {
+                    let next = e.b.ins().iadd_imm_s(at, lanes);
+                    let next = e.b.ins().smin(next, to);
+                    let count = e.b.ins().isub(next, at);
+                    let distance = e.b.ins().isub(at, from);
+                    let distance = e.b.ins().ishl_imm_s(distance, 2);
+                    let planes = planes.iter().map(|plane| e.b.ins().iadd(*plane, distance));
+                    let planes: Vec<Value> = planes.collect();
+                    e.reduce_tile(one, loops, (at, count), &planes);
+                    Ok(Vec::new())
+                })?;
+                Ok(Vec::new())
+            })?;
+            Ok(Vec::new())
+        })?;
+        Ok(())
+    }
+
+    /// Reduces a tile that begins at a column, with so many columns in its last vector.
+    fn reduce_tile(
+        &mut self,
+        callee: &Callee<'k>,
+        [lanes, rows]: [&'k Loop; 2],
+        (first, last): (Value, Value),
+        planes: &[Value],
+    ) {
+        let function = &callee.function;
+        let layout = function.layout;
+        for (i, plane) in planes.iter().enumerate() {
+            let at = layout.pointer(i) as i32;
+            self.b.ins().stack_store(I64, *plane, callee.slot, at);
+        }
+        let mark = self.memo.mark();
+        let zero = self.int(0);
+        self.counters.insert(rows.id, zero);
+        self.start_lanes(lanes.id, first);
+        self.put_row(callee, planes.len(), 0);
+        self.lanes = None;
+        self.memo.reset(mark);
+        let strides = function.strides.iter().zip(&function.streams);
+        for (i, (stride, stream)) in strides.enumerate() {
+            let size = self.kernel.params[stream.param.index()].dtype.size();
+            let stride = self.size(stride, size as i64);
+            let at = layout.word(i) as i32;
+            self.b.ins().stack_store(I64, stride, callee.slot, at);
+        }
+        let at = layout.word(function.strides.len()) as i32;
+        self.b.ins().stack_store(I64, last, callee.slot, at);
+        let count = self.size(&rows.extent, 1);
+        self.call_full_width(callee, count);
     }
 
     fn start_lanes(&mut self, id: LoopId, first: Value) {

@@ -114,6 +114,8 @@ rows! {
     SHIFT_BY = "shift" M0F P66 0x72 L512 64;
     FROM_SIGNED = "vcvtdq2ps" M0F None 0x5b L512 64;
     FROM_UNSIGNED = "vcvtudq2ps" M0F PF2 0x7a L512 64;
+    RANGE = "vrangeps" M0F3A P66 0x50 L512 64;
+    TERNARY = "vpternlogd" M0F3A P66 0x25 L512 64;
     ROUND = "vrndscaleps" M0F3A P66 0x08 L512 64;
     COMPARE = "vcmpps" M0F None 0xc2 L512 64;
     COMPARE_SIGNED = "vpcmpd" M0F3A P66 0x1f L512 64;
@@ -363,8 +365,13 @@ impl Assembler {
 
     /// `to = [block + bytes]`.
     pub(super) fn load(&mut self, to: Scalar, bytes: u32) {
-        self.rex(to, RDI);
-        self.bytes.extend([0x8b, 0x80 | (to.0 & 7) << 3 | RDI.0]);
+        self.in_block(0x8b, to, bytes);
+    }
+
+    /// An instruction with a register and a word of the block.
+    fn in_block(&mut self, opcode: u8, reg: Scalar, bytes: u32) {
+        self.rex(reg, RDI);
+        self.bytes.extend([opcode, 0x80 | (reg.0 & 7) << 3 | RDI.0]);
         self.bytes.extend(bytes.to_le_bytes());
     }
 
@@ -394,6 +401,25 @@ impl Assembler {
         self.rex(Scalar(0), to);
         self.bytes.extend([0x81, 0xc0 | to.0 & 7]);
         self.bytes.extend(by.to_le_bytes());
+    }
+
+    /// `to += [block + bytes]`.
+    pub(super) fn add_from(&mut self, to: Scalar, bytes: u32) {
+        self.in_block(0x03, to, bytes);
+    }
+
+    /// `[block + bytes] -= by`.
+    pub(super) fn subtract_in(&mut self, bytes: u32, by: Scalar) {
+        self.in_block(0x29, by, bytes);
+    }
+
+    /// `to = min(to, [block + bytes])`, of signed numbers.
+    pub(super) fn least(&mut self, to: Scalar, bytes: u32) {
+        self.in_block(0x3b, to, bytes);
+        self.rex(to, RDI);
+        self.bytes
+            .extend([0x0f, 0x4f, 0x80 | (to.0 & 7) << 3 | RDI.0]);
+        self.bytes.extend(bytes.to_le_bytes());
     }
 
     /// `to -= by`.

@@ -6,11 +6,12 @@
 use super::super::analysis::Facts;
 use super::super::{form, recipes};
 use super::encode::POINTERS;
-use super::tape::{self, Arg, Element, Inst, Mask, Op, Out, Tape};
-use crate::kernel::{Accumulator, Expr, Fold, Index, Kernel, Loop, ParamId, Stmt, ValueId};
+use super::fold::Folding;
+use super::tape::{self, Arg, Element, Mask, Op, Tape};
+use crate::kernel::{Atom, Expr, Index, Kernel, Loop, LoopId, ParamId, Stmt, ValueId};
 use crate::math::Machine;
-use kiln_ir::ops::{Binary, Compare, Literal, ReduceKind, Unary};
-use kiln_ir::{Class, DType};
+use kiln_ir::ops::{Binary, Compare, Literal, Unary};
+use kiln_ir::{Class, DType, Dim};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An access to adjacent elements, which has a pointer of its own.
@@ -30,6 +31,7 @@ pub(in crate::emit) struct Uniform {
 }
 
 /// A body as a tape, and what the caller must hand to it.
+#[derive(Clone)]
 pub(super) struct Selected<'k> {
     pub(super) tape: Tape,
     /// The accesses; the caller's own pointers lie before them.
@@ -38,6 +40,26 @@ pub(super) struct Selected<'k> {
     pub(super) uniforms: Vec<Uniform>,
     /// What the iteration gives to each accumulator.
     pub(super) operands: Vec<Arg>,
+}
+
+/// The body of a column reduction as a tape of three parts: what is computed before the rows, what is the same for all lanes of a row, and
+/// the rest of a row.
+#[derive(Clone)]
+pub(super) struct Rows<'k> {
+    pub(super) body: Selected<'k>,
+    /// Where the second part begins, and where the third does.
+    pub(super) before: usize,
+    pub(super) row: usize,
+    /// By how many elements each stream goes on from row to row.
+    pub(super) strides: Vec<Dim>,
+}
+
+impl Rows<'_> {
+    /// Which streams stay where they are.
+    pub(super) fn strides_are_zero(&self) -> Vec<bool> {
+        let zero = |stride: &Dim| stride.constant() == Some(0);
+        self.strides.iter().map(zero).collect()
+    }
 }
 
 /// What a value is here.
@@ -59,7 +81,6 @@ pub(super) fn select<'k>(
     }
     let mut operands = Vec::with_capacity(inner.accumulators.len());
     for accumulator in &inner.accumulators {
-        folding(kernel, accumulator)?;
         operands.push(selector.lanes(accumulator.operand)?);
     }
     selector.finish(operands)
@@ -79,9 +100,9 @@ pub(super) fn select_rows<'k>(
     for stmt in before {
         selector.stmt(stmt)?;
     }
-    let mut states = Vec::with_capacity(rows.accumulators.len());
-    for (plane, accumulator) in rows.accumulators.iter().enumerate() {
-        folding(kernel, accumulator)?;
+    let foldings = Folding::all(kernel, &rows.accumulators)?;
+    let mut states = Vec::with_capacity(foldings.len());
+    for plane in 0..foldings.len() {
         states.push(selector.tape.load(plane as u32, Element::Word, None));
     }
     // What stands before the rows is the same for all of them.
@@ -91,9 +112,10 @@ pub(super) fn select_rows<'k>(
         for stmt in &rows.body {
             selector.stmt(stmt)?;
         }
-        for (state, accumulator) in states.iter_mut().zip(&rows.accumulators) {
+        let folds = foldings.iter().zip(&rows.accumulators);
+        for (state, (folding, accumulator)) in states.iter_mut().zip(folds) {
             let operand = selector.lanes(accumulator.operand)?;
-            *state = folded(&mut selector.tape, kernel, accumulator, *state, operand)?;
+            *state = folding.join(&mut selector.tape, *state, operand)?;
         }
     }
     for (plane, state) in states.into_iter().enumerate() {
@@ -103,70 +125,70 @@ pub(super) fn select_rows<'k>(
     selector.finish(Vec::new())
 }
 
-/// The op that folds an accumulator, and the type that it folds.
-fn folding(kernel: &Kernel, accumulator: &Accumulator) -> Option<(Binary, DType)> {
-    let dtype = kernel.values[accumulator.operand.index()];
-    let op = match accumulator.fold {
-        Fold::Reduce(ReduceKind::Sum) => Binary::Add,
-        Fold::Reduce(ReduceKind::Prod) => Binary::Mul,
-        Fold::Reduce(ReduceKind::Max) => Binary::Max,
-        Fold::Reduce(ReduceKind::Min) => Binary::Min,
-        Fold::Reduce(ReduceKind::Any | ReduceKind::All) | Fold::ArgMax(_) | Fold::ArgMin(_) => {
+/// Selects instructions for a column reduction whose partial results are in registers.
+pub(super) fn select_columns<'k>(
+    kernel: &'k Kernel,
+    facts: &Facts,
+    lanes: &'k Loop,
+    before: &'k [Stmt],
+    rows: &'k Loop,
+) -> Option<Rows<'k>> {
+    let mut selector = Selector::new(kernel, facts, lanes, rows.accumulators.len());
+    for stmt in before {
+        selector.stmt(stmt)?;
+    }
+    let end_of_before = selector.tape.insts.len();
+    // What does not vary with the lanes is computed in all of them.
+    let mut of_rows = BTreeSet::new();
+    for stmt in &rows.body {
+        if let Stmt::Let { value, expr } = stmt
+            && !facts.varies(*value)
+        {
+            of_rows.insert(*value);
+            selector.same_for_all(*value, expr)?;
+        }
+    }
+    let end_of_same = selector.tape.insts.len();
+    for stmt in &rows.body {
+        selector.stmt(stmt)?;
+    }
+    let mut operands = Vec::with_capacity(rows.accumulators.len());
+    for accumulator in &rows.accumulators {
+        operands.push(selector.lanes(accumulator.operand)?);
+    }
+    let body = selector.finish(operands)?;
+    let stride = |stream: &Stream<'_>| stride(stream.index, rows.id, &of_rows);
+    Some(Rows {
+        strides: body.streams.iter().map(stride).collect::<Option<_>>()?,
+        body,
+        before: end_of_before,
+        row: end_of_same,
+    })
+}
+
+/// By how much an index grows from row to row, if always by the same.
+fn stride(index: &Index, rows: LoopId, of_rows: &BTreeSet<ValueId>) -> Option<Dim> {
+    let mut stride = Dim::from(0);
+    for (atom, c) in index.terms() {
+        let mut plain = true;
+        match atom {
+            Atom::Loop(id) if *id == rows => stride = c.clone(),
+            Atom::Loop(_) => {}
+            Atom::Value(value) => plain = !of_rows.contains(value),
+            Atom::FloorDiv(inner, _) | Atom::Mod(inner, _) => {
+                inner.visit_loops(&mut |id| plain &= id != rows);
+                inner.visit_values(&mut |value| plain &= !of_rows.contains(&value));
+            }
+        }
+        if !plain {
             return None;
         }
-    };
-    matches!(dtype, DType::F32 | DType::I32 | DType::U32).then_some((op, dtype))
-}
-
-/// Appends the fold of an operand onto the partial results of an accumulator.
-pub(super) fn fold(
-    tape: &mut Tape,
-    kernel: &Kernel,
-    accumulator: &Accumulator,
-    position: u32,
-    operand: Arg,
-    last: Op,
-) -> Option<()> {
-    let result = folded(tape, kernel, accumulator, Arg::Partial(position), operand)?;
-    tape.insts
-        .push(Inst::new(last, Out::Partial(position), &[result], None));
-    Some(())
-}
-
-/// Two partial results as one.
-fn folded(
-    tape: &mut Tape,
-    kernel: &Kernel,
-    accumulator: &Accumulator,
-    a: Arg,
-    b: Arg,
-) -> Option<Arg> {
-    let (op, dtype) = folding(kernel, accumulator)?;
-    Some(match op {
-        Binary::Max | Binary::Min if dtype == DType::F32 => extremum(tape, op == Binary::Max, a, b),
-        _ => tape.lanes(plain(op, dtype)?, &[a, b]),
-    })
-}
-
-/// A number that leaves every other as it is, as the bits of a lane.
-pub(super) fn identity(kernel: &Kernel, accumulator: &Accumulator) -> Option<u32> {
-    let (op, dtype) = folding(kernel, accumulator)?;
-    Some(match (op, dtype) {
-        (Binary::Add, DType::F32) => (-0.0_f32).to_bits(),
-        (Binary::Mul, DType::F32) => 1.0_f32.to_bits(),
-        (Binary::Max, DType::F32) => f32::NEG_INFINITY.to_bits(),
-        (Binary::Min, DType::F32) => f32::INFINITY.to_bits(),
-        (Binary::Add, _) => 0,
-        (Binary::Mul, _) => 1,
-        (Binary::Max, DType::I32) => i32::MIN.cast_unsigned(),
-        (Binary::Min, DType::I32) => i32::MAX.cast_unsigned(),
-        (Binary::Max, _) => 0,
-        _ => u32::MAX,
-    })
+    }
+    Some(stride)
 }
 
 /// The op that is one instruction; `None` for the others.
-fn plain(op: Binary, dtype: DType) -> Option<Op> {
+pub(super) fn plain(op: Binary, dtype: DType) -> Option<Op> {
     let unsigned = dtype.class() == Class::Unsigned;
     Some(match (op, dtype.is_float()) {
         (Binary::Add, true) => Op::Add,
@@ -191,7 +213,7 @@ fn plain(op: Binary, dtype: DType) -> Option<Op> {
 }
 
 /// The maximum or minimum; NaN if either is NaN, and +0 is above -0.
-fn extremum(tape: &mut Tape, largest: bool, a: Arg, b: Arg) -> Arg {
+pub(super) fn extremum(tape: &mut Tape, largest: bool, a: Arg, b: Arg) -> Arg {
     // Asked both ways round, the two answers differ for zeros of two signs and for one NaN only.
     let (raw, joined) = if largest {
         (Op::Max, Op::And)
@@ -286,6 +308,33 @@ impl<'k, 'f> Selector<'k, 'f> {
         Some(())
     }
 
+    /// A value that does not vary with the lanes, computed in all of them.
+    fn same_for_all(&mut self, value: ValueId, expr: &'k Expr) -> Option<()> {
+        let known = match expr {
+            Expr::Const(_) => return Some(()),
+            Expr::Load {
+                param,
+                index,
+                predicate: None,
+            } if element(self.dtype(value)) == Some(Element::Word) => {
+                if index.step(self.inner.id) != Some(0) {
+                    return None;
+                }
+                let stream = Stream {
+                    param: *param,
+                    index,
+                    row: 0,
+                };
+                let pointer = (self.own + position(&mut self.streams, stream)) as u32;
+                Known::Lanes(self.tape.load(pointer, Element::Same, None))
+            }
+            Expr::Load { .. } => return None,
+            _ => self.expr(value, expr)?,
+        };
+        self.known.insert(value, known);
+        Some(())
+    }
+
     /// The pointer of an access to adjacent elements.
     fn pointer(&mut self, param: ParamId, index: &'k Index) -> Option<u32> {
         let mut varies = false;
@@ -314,11 +363,11 @@ impl<'k, 'f> Selector<'k, 'f> {
             return None;
         }
         form::register_type(dtype)?;
-        if self.facts.varies(value) {
-            return match self.known.get(&value)? {
-                Known::Lanes(arg) => Some(*arg),
-                Known::Mask(_) => None,
-            };
+        match self.known.get(&value) {
+            Some(Known::Lanes(arg)) => return Some(*arg),
+            Some(Known::Mask(_)) => return None,
+            None if self.facts.varies(value) => return None,
+            None => {}
         }
         Some(match self.facts.literal(value) {
             Some(literal) => Arg::Word(form::lane_bits(dtype, literal) as u32),
@@ -331,11 +380,11 @@ impl<'k, 'f> Selector<'k, 'f> {
         if self.dtype(value) != DType::Bool {
             return None;
         }
-        if self.facts.varies(value) {
-            return match self.known.get(&value)? {
-                Known::Mask(mask) => Some(*mask),
-                Known::Lanes(_) => None,
-            };
+        match self.known.get(&value) {
+            Some(Known::Mask(mask)) => return Some(*mask),
+            Some(Known::Lanes(_)) => return None,
+            None if self.facts.varies(value) => return None,
+            None => {}
         }
         // A mask from outside is lanes of all ones or zeros.
         let arg = match self.facts.literal(value) {

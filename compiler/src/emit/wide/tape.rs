@@ -17,7 +17,7 @@ pub(super) enum Arg {
     Word(u32),
     /// What the loop around hands in at this position, in every lane.
     Uniform(u32),
-    /// The sixteen partial results of an accumulator.
+    /// A register that lives through the loop: partial results of a fold, or what was computed before the loop.
     Partial(u32),
 }
 
@@ -39,13 +39,15 @@ pub(super) enum Element {
     Byte,
     SignedShort,
     Short,
+    /// One word for all lanes.
+    Same,
 }
 
 impl Element {
     /// In bytes.
     pub(super) fn size(self) -> u32 {
         match self {
-            Element::Word => 4,
+            Element::Word | Element::Same => 4,
             Element::SignedByte | Element::Byte => 1,
             Element::SignedShort | Element::Short => 2,
         }
@@ -63,6 +65,10 @@ pub(super) enum Op {
     Min,
     /// The first operand where it is greater, else the second.
     Max,
+    /// The lesser of two numbers, of which -0 is less than +0; of a number and NaN the number.
+    Lesser,
+    /// The greater of two numbers, likewise.
+    Greater,
     IntAdd,
     IntSub,
     IntMul,
@@ -94,6 +100,10 @@ pub(super) enum Op {
     CompareUnsigned(u8),
     /// Whether a lane has a bit set.
     Test,
+    /// Whether a lane that exists is NaN.
+    IsNan,
+    /// Sets all bits in the lanes of a mask; the others stay. Into a register that lives through the loop.
+    Mark,
     /// The second operand where the first, a mask, is set, the third elsewhere.
     Blend,
     /// The second operand where the first, a mask, is set, zero elsewhere.
@@ -110,12 +120,10 @@ pub(super) enum Op {
     Store(u32, Element),
     /// The operand as it is.
     Move,
-    /// To this place of the operands that wait for the tail's fold.
+    /// To this place of the block, in bytes.
     Park(u32),
-    /// Four lanes from there: the place and which four.
-    Unpark(u32, u8),
-    /// Into a partial result, in the lanes that the tail's fold is at.
-    Merge,
+    /// Four lanes from there.
+    Unpark(u32),
 }
 
 /// What becomes of an instruction's result.

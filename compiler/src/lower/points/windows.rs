@@ -98,7 +98,8 @@ impl Evaluator<'_> {
             if from.is_float() {
                 let nan = |e: &mut Self, v| e.bind(DType::Bool, Expr::Compare(Compare::Ne, v, v));
                 let (new, old) = (nan(self, value), nan(self, before));
-                let first = self.bind(DType::Bool, Expr::Compare(Compare::Gt, new, old));
+                let number = self.not(old);
+                let first = self.and(new, number);
                 wins = self.or(wins, first);
             }
             if let Some(found) = found {

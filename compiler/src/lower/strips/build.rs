@@ -231,10 +231,10 @@ impl Phases<'_> {
                                 predicate: None,
                             }
                         }
-                        Some(_) | None if computed => expr
-                            .map(&|v| names.get(&v).copied().unwrap_or(v), &|i| {
-                                self.recounted(i, id)
-                            }),
+                        Some(_) | None if computed => {
+                            let rename = |v| names.get(&v).copied().unwrap_or(v);
+                            expr.map(&rename, &|i| self.recounted(i, id).with_values(&rename))
+                        }
                         Some(_) | None => continue,
                     };
                     let name = if is_last {

@@ -42,7 +42,8 @@ fn rows_are_what_their_names_say() {
         if *row == SHIFT_BY {
             continue;
         }
-        let immediate = [ROUND, COMPARE, COMPARE_SIGNED, COMPARE_UNSIGNED].contains(row);
+        let immediate = [ROUND, RANGE, TERNARY].contains(row)
+            || [COMPARE, COMPARE_SIGNED, COMPARE_UNSIGNED].contains(row);
         let memory = [LOAD, STORE, LOAD_FOUR, LOAD_BYTES, STORE_BYTES].contains(row);
         let unary = memory
             || [
@@ -239,6 +240,9 @@ fn scalar_instructions() {
     a.load(Scalar(15), 264);
     a.add(RSP, -64);
     a.align(RSP, -64);
+    a.add_from(Scalar(13), 24);
+    a.subtract_in(0, RSI);
+    a.least(RSI, 0);
     a.subtract(RSI, RCX);
     a.compare(RCX, RSI);
     a.set(RCX, 0);
@@ -251,7 +255,7 @@ fn scalar_instructions() {
     let code = a.bytes.len();
     let lines = decoded(&a.finish()[..code]);
     assert_eq!(
-        lines[..13],
+        lines[..17],
         [
             "push rbp",
             "push r12",
@@ -261,6 +265,10 @@ fn scalar_instructions() {
             "mov r15,[rdi+108h]",
             "add rsp,0FFFFFFFFFFFFFFC0h",
             "and rsp,0FFFFFFFFFFFFFFC0h",
+            "add r13,[rdi+18h]",
+            "sub [rdi],rsi",
+            "cmp rsi,[rdi]",
+            "cmovg rsi,[rdi]",
             "sub rsi,rcx",
             "cmp rcx,rsi",
             "mov ecx,0",
@@ -268,8 +276,8 @@ fn scalar_instructions() {
             "pop rbp",
         ]
     );
-    assert!(lines[13].starts_with("jle "), "{lines:?}");
-    assert_eq!(lines[14..], ["vzeroupper", "ret"]);
+    assert!(lines[17].starts_with("jle "), "{lines:?}");
+    assert_eq!(lines[18..], ["vzeroupper", "ret"]);
     let bits = one(|a| a.low_bits(RSI, RSI));
     assert!(
         bits.starts_with("bzhi esi,[") && bits.ends_with(",esi"),
