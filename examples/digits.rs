@@ -5,10 +5,12 @@
 //!
 //! ```text
 //! cargo run --release --example digits
+//! cargo run --release --example digits -- --model cnn
 //! cargo run --release --example digits -- --dump fused
 //! ```
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+use kiln::nn::{Conv2d, Padding};
 use kiln::train::data::digits;
 use kiln::train::graphs::Task;
 use kiln::train::hand_over;
@@ -29,6 +31,9 @@ const HELD_OUT: f64 = 0.2;
 /// Learns to read handwritten digits.
 #[derive(Parser)]
 struct Arguments {
+    /// What learns.
+    #[arg(long, value_enum, default_value_t = Model::Mlp)]
+    model: Model,
     /// How often all examples are seen.
     #[arg(long, default_value_t = 60)]
     epochs: u64,
@@ -50,6 +55,39 @@ struct Arguments {
     dump: Option<Stage>,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum Model {
+    /// 64-128-64-10 with dropout.
+    Mlp,
+    /// Two convolutions with pools, dropout, and a dense layer.
+    Cnn,
+}
+
+impl Model {
+    fn layers(self) -> Sequential {
+        let same = |filters| Conv2d::new(filters, 3).padding(Padding::Same);
+        match self {
+            Model::Mlp => Sequential::new([64])
+                .dense(128)
+                .relu()
+                .dropout(0.2)
+                .dense(64)
+                .relu()
+                .dense(10),
+            Model::Cnn => Sequential::new([8, 8, 1])
+                .layer(same(32))
+                .relu()
+                .max_pool2d(2)
+                .layer(same(64))
+                .relu()
+                .max_pool2d(2)
+                .flatten()
+                .dropout(0.5)
+                .dense(10),
+        }
+    }
+}
+
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -63,16 +101,11 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     // Unlike `println!`, this does not panic where nobody reads to the end.
     let mut out = std::io::stdout();
-    let model = Sequential::new([64])
-        .dense(128)
-        .relu()
-        .dropout(0.2)
-        .dense(64)
-        .relu()
-        .dense(10);
+    let model = arguments.model.layers();
+    let input = model.input_type(DType::F32);
     let task = Task {
         model: &model,
-        input: &model.input_type(DType::F32),
+        input: &input,
         target: &TensorType::new(DType::U8, (Dim::symbol("b"),)),
         loss: &SparseCrossEntropy,
         metrics: &[&Accuracy],
@@ -87,8 +120,13 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         };
     }
 
+    // The batch is the only symbol of the shape.
+    let example = input.shape[1..].iter().filter_map(Dim::constant);
+    let example: Vec<usize> = example.map(usize::try_from).collect::<Result<_, _>>()?;
     // Ink is counted from 0 to 16.
-    let data = digits("digits.csv", DIGITS)?.map_f32("x", |ink| ink / 16.0)?;
+    let data = digits("digits.csv", DIGITS)?
+        .reshape("x", &example)?
+        .map_f32("x", |ink| ink / 16.0)?;
     let (train, test) = data.split_stratified(HELD_OUT, "y", arguments.seed)?;
 
     let mut loader = Loader::new(&train, arguments.batch)?.shuffled(arguments.seed);

@@ -5,16 +5,21 @@
 //! ```text
 //! apt-get install dataset-fashion-mnist
 //! cargo run --release --example fashion_mnist -- [FOLDER]
+//! cargo run --release --example fashion_mnist -- --model cnn
+//! cargo run --release --example fashion_mnist -- --model resnet20
 //! ```
 
-use clap::Parser;
+#[path = "models/resnet.rs"]
+mod resnet;
+
+use clap::{Parser, ValueEnum};
 use kiln::train::data::{FASHION_MNIST_DIR, fashion_mnist};
 use kiln::train::graphs::Task;
 use kiln::train::hand_over;
 use kiln::train::progress::Progress;
 use kiln::{
-    Accuracy, Adam, DType, Dataset, Dim, Feed, Loader, Options, Sequential, SessionOptions,
-    SparseCrossEntropy, TensorType, epoch,
+    Accuracy, Adam, DType, Dataset, Dim, Feed, Loader, Optimizer, Options, Sequential,
+    SessionOptions, Sgd, SparseCrossEntropy, TensorType, epoch,
 };
 use std::error::Error;
 use std::io::Write as _;
@@ -23,6 +28,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
+/// Mean and deviation of all pixels to learn from, on a scale from 0 to 1.
+const MEAN: f32 = 0.286;
+const DEVIATION: f32 = 0.353;
 /// How many examples are measured at a time.
 const MEASURED_BATCH: usize = 1000;
 
@@ -32,24 +40,86 @@ struct Arguments {
     /// The folder with the four IDX files, plain or compressed.
     #[arg(default_value = FASHION_MNIST_DIR)]
     folder: PathBuf,
-    /// How often all examples are seen.
-    #[arg(long, default_value_t = 5)]
-    epochs: u64,
+    /// What learns.
+    #[arg(long, value_enum, default_value_t = Model::Mlp)]
+    model: Model,
+    /// How often all examples are seen; 5 times unless given, and 10 times by `resnet20`.
+    #[arg(long)]
+    epochs: Option<u64>,
     /// Examples in a batch.
     #[arg(long, default_value_t = 128)]
     batch: usize,
-    /// Adam's learning rate in the first epoch.
-    #[arg(long, default_value_t = 1e-3)]
-    rate: f32,
+    /// The learning rate in the first epoch, if not the one that suits the model.
+    #[arg(long)]
+    rate: Option<f32>,
     /// What the learning rate is multiplied with after each epoch.
     #[arg(long, default_value_t = 0.6)]
     decay: f32,
-    /// What the order and the weights are drawn with.
+    /// What the order, the weights and the dropout are drawn with.
     #[arg(long, default_value_t = 42)]
     seed: u64,
     /// Threads that share a step, one for each core unless given; the result does not depend on them.
     #[arg(long)]
     threads: Option<NonZeroUsize>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Model {
+    /// 784-512-512-10, Adam.
+    Mlp,
+    /// Keras' simple convnet: two convolutions with pools, dropout, and a dense layer, Adam.
+    Cnn,
+    /// The residual network of 20 layers, SGD with momentum.
+    Resnet20,
+}
+
+/// How a model is trained, unless the command line says otherwise.
+struct Recipe {
+    model: Sequential,
+    optimizer: fn(f64) -> Box<dyn Optimizer>,
+    /// The state with the learning rate.
+    rate_name: &'static str,
+    rate: f32,
+    epochs: u64,
+}
+
+impl Model {
+    fn recipe(self) -> Recipe {
+        let adam = |model, epochs| Recipe {
+            model,
+            optimizer: |rate| Box::new(Adam::new(rate)),
+            rate_name: "adam/learning_rate",
+            rate: 1e-3,
+            epochs,
+        };
+        match self {
+            Model::Mlp => {
+                let model = Sequential::new([784]);
+                let model = model.dense(512).relu().dense(512).relu().dense(10);
+                adam(model, 5)
+            }
+            Model::Cnn => {
+                let model = Sequential::new([28, 28, 1])
+                    .conv2d(32, 3)
+                    .relu()
+                    .max_pool2d(2)
+                    .conv2d(64, 3)
+                    .relu()
+                    .max_pool2d(2)
+                    .flatten()
+                    .dropout(0.5)
+                    .dense(10);
+                adam(model, 5)
+            }
+            Model::Resnet20 => Recipe {
+                model: resnet::resnet20([28, 28, 1], 10),
+                optimizer: |rate| Box::new(Sgd::new(rate).momentum(0.9)),
+                rate_name: "sgd/learning_rate",
+                rate: 0.1,
+                epochs: 10,
+            },
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -66,21 +136,21 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     // Unlike `println!`, this does not panic where nobody reads to the end.
     let mut out = std::io::stdout();
     let (train, test) = fashion_mnist(&arguments.folder)?;
-    let flat = |data: Dataset| {
-        data.reshape("x", &[784])?
-            .map_f32("x", |pixel| pixel / 255.0)
+    let recipe = arguments.model.recipe();
+    let model = recipe.model;
+    let input = model.input_type(DType::F32);
+    // The batch is the only symbol of the shape.
+    let example = input.shape[1..].iter().filter_map(Dim::constant);
+    let example: Vec<usize> = example.map(usize::try_from).collect::<Result<_, _>>()?;
+    let fit = |data: Dataset| {
+        data.reshape("x", &example)?
+            .map_f32("x", |pixel| (pixel / 255.0 - MEAN) / DEVIATION)
     };
-    let (train, test) = (flat(train)?, flat(test)?);
+    let (train, test) = (fit(train)?, fit(test)?);
 
-    let model = Sequential::new([784])
-        .dense(512)
-        .relu()
-        .dense(512)
-        .relu()
-        .dense(10);
     let task = Task {
         model: &model,
-        input: &model.input_type(DType::F32),
+        input: &input,
         target: &TensorType::new(DType::U8, (Dim::symbol("b"),)),
         loss: &SparseCrossEntropy,
         metrics: &[&Accuracy],
@@ -90,18 +160,19 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         threads: arguments.threads,
         ..SessionOptions::new(arguments.seed)
     };
-    let training = task.training(&Adam::new(arguments.rate.into()))?;
+    let mut rate = arguments.rate.unwrap_or(recipe.rate);
+    let epochs = arguments.epochs.unwrap_or(recipe.epochs);
+    let training = task.training(&*(recipe.optimizer)(rate.into()))?;
     let mut learner = kiln::compile(&training, &options)?.session_with(&session)?;
     let mut judge = kiln::compile(&task.evaluation()?, &options)?.session_with(&session)?;
     writeln!(out, "{}", model.summary()?)?;
 
     let mut loader = Loader::new(&train, arguments.batch)?.shuffled(arguments.seed);
     let mut measured = Loader::new(&test, MEASURED_BATCH)?;
-    let mut rate = arguments.rate;
-    for number in 0..arguments.epochs {
-        let label = format!("epoch {}/{}", number + 1, arguments.epochs);
+    for number in 0..epochs {
+        let label = format!("epoch {}/{}", number + 1, epochs);
         // The rate is a state of the optimizer: it changes between steps, and nothing is compiled again.
-        learner.set_state("adam/learning_rate", Feed::scalar(&rate))?;
+        learner.set_state(recipe.rate_name, Feed::scalar(&rate))?;
         let progress = Progress::new(&label, loader.batches() as u64);
         let start = Instant::now();
         let trained = epoch(&mut learner, &mut loader, number, |means| {

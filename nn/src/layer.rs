@@ -215,6 +215,11 @@ impl<'g> Context<'g> {
         }
     }
 
+    /// The line that applied the layer, for a layer that applies others in its place by [`Context::layer_from`]. None outside of any layer.
+    pub fn location(&self) -> Option<Location> {
+        self.location.clone()
+    }
+
     /// Charges what follows to the line that applied the layer. Layers of this crate hold the guard while they build, for a reader
     /// wants to see the line with `.dense(10)`, not ours; a layer of your own may leave it out to show its own lines.
     pub fn at_application(&self) -> Option<LocationGuard<'g>> {

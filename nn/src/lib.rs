@@ -42,8 +42,12 @@ pub use kiln_ir::{Layout, Padding};
 pub use layer::{Context, Layer, Mode};
 pub use layers::{
     Activation, AvgPool, AvgPool1d, AvgPool2d, AvgPool3d, BatchNorm, Conv, Conv1d, Conv2d, Conv3d,
-    Dense, Dropout, Flatten, GlobalAvgPool, GlobalMaxPool, MaxPool, MaxPool1d, MaxPool2d,
-    MaxPool3d, PerAxis, dropout, log_softmax, relu, softmax,
+    ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, Dense, DepthwiseConv,
+    DepthwiseConv1d, DepthwiseConv2d, DepthwiseConv3d, Dropout, Flatten, GlobalAvgPool,
+    GlobalMaxPool, GroupNorm, InstanceNorm, MaxPool, MaxPool1d, MaxPool2d, MaxPool3d, PerAxis,
+    SeparableConv, SeparableConv1d, SeparableConv2d, SeparableConv3d, Upsample, Upsample1d,
+    Upsample2d, Upsample3d, ZeroPad, ZeroPad1d, ZeroPad2d, ZeroPad3d, dropout, log_softmax, relu,
+    softmax,
 };
 pub use losses::{CrossEntropy, Loss, MeanSquaredError, SparseCrossEntropy};
 pub use metrics::{Accuracy, Metric};

@@ -3,7 +3,7 @@
 //! A tensor with `N` spatial axes has `N + 2` axes, a batch and features being the others. Which of them are spatial is the layout's to
 //! say; that there are as many as a layer is for, and that features are counted, is checked here, before a param is declared.
 
-use crate::layer::Context;
+use kiln_ir::ops::Broadcast;
 use kiln_ir::{Kind, Layout, Refusal, Tensor, TensorType};
 
 /// One number for each of `N` spatial axes: given as one number for all of them, or as an array.
@@ -111,14 +111,13 @@ fn shape_of(spatial: usize, layout: Layout) -> String {
 /// `vector: [features]` repeated to the type of a tensor with the features on axis `feature`.
 #[track_caller]
 pub(super) fn along_features<'g>(
-    cx: &Context<'g>,
     vector: Tensor<'g>,
     ty: &TensorType,
     feature: usize,
 ) -> Tensor<'g> {
-    let broadcast = kiln_ir::ops::Broadcast {
+    let broadcast = Broadcast {
         shape: ty.shape.clone(),
         axes: vec![feature],
     };
-    cx.builder().push(broadcast, &[vector])
+    vector.builder().push(broadcast, &[vector])
 }

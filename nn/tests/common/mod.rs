@@ -55,6 +55,10 @@ impl Loop {
         self.values[name].floats().unwrap().to_vec()
     }
 
+    pub(crate) fn array(&self, name: &str) -> &Array {
+        &self.values[name]
+    }
+
     pub(crate) fn ints(&self, name: &str) -> Vec<i64> {
         self.values[name].ints().unwrap().to_vec()
     }

@@ -3,7 +3,7 @@
 use super::super::spatial::{PerAxis, Spatial, along_features};
 use crate::initialisers::{Fans, GlorotUniform, Initialiser};
 use crate::layer::Context;
-use kiln_ir::{ConvOptions, Init, Kind, Layout, Padding, Refusal, Shape, Tensor};
+use kiln_ir::{ConvOptions, Init, Kind, Layout, Padding, Refusal, Tensor};
 use std::sync::Arc;
 
 /// An initialiser that a layer owns.
@@ -34,6 +34,14 @@ impl<const N: usize> Kernel<N> {
         }
     }
 
+    /// The axes and the number of features of `x`, or none where a layer called `what` reports a mistake.
+    #[track_caller]
+    pub(super) fn operand(&self, what: &str, x: Tensor<'_>) -> Option<(Spatial, i64)> {
+        let spatial = Spatial::of(what, x, Some(N), self.layout)?;
+        let features = spatial.features(what, x)?;
+        Some((spatial, features))
+    }
+
     /// The options of the op.
     pub(super) fn options(&self, groups: i64) -> ConvOptions {
         ConvOptions {
@@ -48,7 +56,7 @@ impl<const N: usize> Kernel<N> {
 
     /// The weight for `input` features in each of `groups` groups and `output` features in all, in the order of the layout.
     #[track_caller]
-    pub(super) fn weight<'g>(
+    fn weight<'g>(
         &self,
         cx: &Context<'g>,
         dtype: kiln_ir::DType,
@@ -68,16 +76,18 @@ impl<const N: usize> Kernel<N> {
         cx.param("w", dtype, &shape[..], &self.weight.resolve(fans))
     }
 
-    /// The convolution of `x` in `groups` groups, by a weight that is declared here, and the bias; `features` are those of `x`.
+    /// The convolution of `x` in the groups of `options`, by a weight that is declared here, and the bias. `features` are those of `x`,
+    /// `output` those of the result.
     #[track_caller]
     pub(super) fn convolve<'g>(
         &self,
         cx: &Context<'g>,
         what: &str,
-        x: Tensor<'g>,
-        spatial: &Spatial,
-        (features, output, groups): (i64, i64, i64),
+        (x, spatial): (Tensor<'g>, &Spatial),
+        (features, output): (i64, i64),
+        options: &ConvOptions,
     ) -> Tensor<'g> {
+        let groups = options.groups;
         if groups < 1 || features % groups != 0 {
             let refusal = Refusal::new(
                 Kind::Shape,
@@ -90,24 +100,13 @@ impl<const N: usize> Kernel<N> {
             return cx.builder().refuse(refusal, &[x]);
         }
         let weight = self.weight(cx, spatial.ty.dtype, features / groups, output, groups);
-        self.biased(cx, x.conv(weight, &self.options(groups)), output, spatial)
-    }
-
-    /// `y` with the bias of its `output` features added, if there is to be one.
-    #[track_caller]
-    pub(super) fn biased<'g>(
-        &self,
-        cx: &Context<'g>,
-        y: Tensor<'g>,
-        output: i64,
-        spatial: &Spatial,
-    ) -> Tensor<'g> {
+        let y = x.conv(weight, options);
         // What is wrong with the weight is wrong with the bias too, and once is enough to say it.
         let (Some(ty), Some(bias)) = (y.ty(), &self.bias) else {
             return y;
         };
-        let bias = cx.param("b", ty.dtype, Shape::from([output]), &**bias);
-        y + along_features(cx, bias, &ty, spatial.feature)
+        let bias = cx.param("b", ty.dtype, [output], &**bias);
+        y + along_features(bias, &ty, spatial.feature)
     }
 }
 

@@ -3,9 +3,17 @@
 //! Each is one type for all numbers of axes, with an alias for each: [`Conv2d`] is [`Conv<2>`](Conv). They give the op `conv` a weight of
 //! the right shape; what a window that does not fit looks like is the op's to say, at the line that added the layer.
 
+mod depthwise;
 mod kernel;
+mod transpose;
 
-use super::spatial::{PerAxis, Spatial, name_of};
+pub use depthwise::{
+    DepthwiseConv, DepthwiseConv1d, DepthwiseConv2d, DepthwiseConv3d, SeparableConv,
+    SeparableConv1d, SeparableConv2d, SeparableConv3d,
+};
+pub use transpose::{ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d};
+
+use super::spatial::{PerAxis, name_of};
 use crate::initialisers::Initialiser;
 use crate::layer::{Context, Layer};
 use kernel::{Kernel, kernel_methods};
@@ -81,12 +89,11 @@ impl<const N: usize> Layer for Conv<N> {
     #[track_caller]
     fn apply<'g>(&self, cx: &Context<'g>, x: Tensor<'g>) -> Tensor<'g> {
         let _at = cx.at_application();
-        let spatial = Spatial::of(self.kind(), x, Some(N), self.kernel.layout);
-        let features = spatial.as_ref().and_then(|s| s.features(self.kind(), x));
-        let (Some(spatial), Some(features)) = (spatial, features) else {
+        let Some((spatial, features)) = self.kernel.operand(self.kind(), x) else {
             return cx.builder().poison();
         };
-        let sizes = (features, self.filters, self.groups);
-        self.kernel.convolve(cx, self.kind(), x, &spatial, sizes)
+        let sizes = (features, self.filters);
+        let options = self.kernel.options(self.groups);
+        (self.kernel).convolve(cx, self.kind(), (x, &spatial), sizes, &options)
     }
 }

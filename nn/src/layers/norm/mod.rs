@@ -1,8 +1,10 @@
 //! Normalisations: the features of a batch, or of each example, brought to mean 0 and variance 1.
 
 mod batch;
+mod group;
 
 pub use batch::BatchNorm;
+pub use group::{GroupNorm, InstanceNorm};
 
 use super::pool::mean_over;
 use kiln_ir::ops::Broadcast;
@@ -10,7 +12,7 @@ use kiln_ir::{Kind, Layout, Refusal, Tensor, TensorType};
 
 /// What is known of a tensor along some of its axes, each of the shape of the axes that are kept.
 struct Moments<'g> {
-    /// An estimate of the mean, through which no gradient flows.
+    /// An estimate of the mean, a constant to differentiation.
     shift: Tensor<'g>,
     /// The tensor less the shift, as large as the tensor.
     centred: Tensor<'g>,
@@ -21,15 +23,15 @@ struct Moments<'g> {
 }
 
 impl<'g> Moments<'g> {
-    /// The moments of `x`, a floating tensor of type `ty`, over `axes`.
+    /// The moments of `x`, a floating tensor of type `ty`, over `axes`, from an estimate of the mean.
     ///
-    /// They are those of the corrected two-pass algorithm, equation 1.7 of Chan, Golub and LeVeque, "Algorithms for computing the sample
-    /// variance" (The American Statistician, 1983), which loses no digits where the mean is large beside the deviation: the variance of the
-    /// distances from a first estimate, less the square of their mean. It has a second merit here. The moments are those of `x` whatever
-    /// the estimate is, so it may be a constant to differentiation, of any order, and the way back has no sum of its own for it.
+    /// The variance is that of the distances from the estimate, less the square of their mean: equations 1.6 and 1.7 of Chan, Golub and
+    /// LeVeque, "Algorithms for computing the sample variance" (The American Statistician, 1983). It loses `(shift - mean)^2 / variance` of
+    /// the digits, so none where the estimate is good, and one sweep gives both means. They are the moments of `x` whatever the estimate
+    /// is. Hence it may be a constant to differentiation, of any order, and the way back has no sum of its own for it.
     #[track_caller]
-    fn of(x: Tensor<'g>, ty: &TensorType, axes: &[usize]) -> Self {
-        let shift = mean_over(x, axes).stop_gradient();
+    fn around(shift: Tensor<'g>, x: Tensor<'g>, ty: &TensorType, axes: &[usize]) -> Self {
+        let shift = shift.stop_gradient();
         let centred = x - spread(shift, ty, axes);
         let rest = mean_over(centred, axes);
         let variance = mean_over(centred.square(), axes) - rest.square();
@@ -37,7 +39,8 @@ impl<'g> Moments<'g> {
             shift,
             centred,
             rest,
-            variance,
+            // Rounding must not make a root of a negative number.
+            variance: variance.maximum(0.0),
         }
     }
 
