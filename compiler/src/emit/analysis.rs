@@ -18,8 +18,11 @@ pub(crate) struct Facts {
     /// The index that a value is.
     indices: BTreeMap<ValueId, Index>,
     /// The random words whose positions step by 1 from lane to lane under one key and counter, with the position.
-    in_a_row: BTreeMap<ValueId, Index>,
+    in_a_row: BTreeMap<ValueId, Draw>,
 }
+
+/// Random words in a row: their key, their upper counter, and the position.
+pub(super) type Draw = ([ValueId; 2], [ValueId; 2], Index);
 
 impl Facts {
     pub(crate) fn of(kernel: &Kernel) -> Facts {
@@ -87,7 +90,8 @@ impl Facts {
                         .filter(|(atom, _)| self.atom_varies(atom, lanes));
                     let steps = matches!(varying.next(), Some((Atom::Loop(_), c)) if c.constant() == Some(1));
                     if steps && varying.next().is_none() {
-                        self.in_a_row.insert(value, index.clone());
+                        let draw = ([*k0, *k1], [*c0, *c1], index.clone());
+                        self.in_a_row.insert(value, draw);
                     }
                 }
             }
@@ -98,7 +102,12 @@ impl Facts {
 
     /// The position of random words that step by 1 from lane to lane under one key and counter.
     pub(super) fn in_a_row(&self, value: ValueId) -> Option<&Index> {
-        self.in_a_row.get(&value)
+        self.in_a_row.get(&value).map(|(_, _, index)| index)
+    }
+
+    /// Such words with their key and counter.
+    pub(super) fn draw(&self, value: ValueId) -> Option<Draw> {
+        self.in_a_row.get(&value).cloned()
     }
 
     /// Whether a body draws such words.

@@ -2,8 +2,10 @@
 //!
 //! Kernels reach them through the table that they are called with, at positions that are part of the code's format: a position is never
 //! given to another function. A helper gets a block of memory with one register for each operand, 16 bytes apart, and leaves its result
-//! in place of the first. It must not unwind. Behind these lie the full-width functions of strips, which take pointers.
+//! in place of the first. It must not unwind. Behind these lie the full-width functions of strips, which take pointers, and the function
+//! that draws random words, whose block is a [`Draw`](super::words::Draw).
 
+use super::words;
 use crate::kernel::Function;
 use crate::math::Rare;
 use crate::math::wide::{self, WideFn, Width};
@@ -69,6 +71,7 @@ impl Helper {
 struct Table {
     helpers: [HelperFn; COUNT],
     wide: [WideFn; wide::COUNT],
+    words: HelperFn,
 }
 
 static TABLES: [Table; 3] = [
@@ -82,6 +85,10 @@ impl Table {
         Table {
             helpers: HELPERS,
             wide: *width.functions(),
+            words: match width {
+                Width::Avx512 => words::full_width,
+                Width::Portable | Width::Avx2 => words::portable,
+            },
         }
     }
 }
@@ -95,6 +102,9 @@ pub fn table() -> *const *const u8 {
     };
     std::ptr::from_ref(table).cast()
 }
+
+/// The place in the table of the function that draws random words.
+pub(super) const WORDS: usize = COUNT + wide::COUNT;
 
 /// The place in the table of a function of strips.
 pub(super) fn wide_position(function: Function, dtype: DType) -> Option<usize> {

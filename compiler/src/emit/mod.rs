@@ -41,6 +41,7 @@ mod philox;
 pub mod recipes;
 mod strips;
 pub(crate) mod wide;
+mod words;
 
 /// Why there is no code for a kernel.
 #[derive(Debug, thiserror::Error)]

@@ -515,6 +515,72 @@ fn extrema_of_columns_know_of_nan_and_of_signed_zeros() {
     }
 }
 
+/// Random words at positions in a row: two streams in one loop of any or of a known length, whole strips and more, from any word of a block.
+#[test]
+fn random_words_are_drawn_in_strips() {
+    for (extent, fold, offset) in [
+        (n(), false, 0_i64),
+        (n(), false, 3),
+        (n(), true, 1),
+        (Dim::from(2500), false, 2),
+        (Dim::from(1024), false, 1),
+        (Dim::from(40), true, (1 << 34) - 6),
+    ] {
+        let mut b = Build::new(&[
+            (DType::U32, Access::Read),
+            (DType::F32, Access::Read),
+            (DType::F32, Access::Write),
+            (DType::U32, Access::Write),
+        ]);
+        let mut body = Vec::new();
+        let words = [0, 1, 2, 3].map(|w| b.load(&mut body, 0, Index::constant(w)));
+        let mut lanes = Vec::new();
+        let drawn = [offset, offset + 1].map(|offset| {
+            let at = Expr::Index(i(0).offset(&Dim::from(offset)));
+            let position = b.compute(&mut lanes, DType::I64, at);
+            let draw = Expr::Philox {
+                key: [words[0], words[1]],
+                counter: [words[2], words[3]],
+                position,
+            };
+            b.compute(&mut lanes, DType::U32, draw)
+        });
+        let x = b.load(&mut lanes, 1, i(0));
+        let kept = Expr::Compare(Compare::Lt, drawn[0], drawn[1]);
+        let kept = b.compute(&mut lanes, DType::Bool, kept);
+        let zero = b.float(&mut lanes, DType::F32, 0.0);
+        let y = b.compute(&mut lanes, DType::F32, Expr::Select(kept, x, zero));
+        lanes.push(store(2, i(0), y));
+        let folds = fold.then(|| Accumulator {
+            value: b.value(DType::U32),
+            fold: Fold::Reduce(ReduceKind::Sum),
+            operand: drawn[0],
+        });
+        let total = folds.as_ref().map(|f| f.value);
+        let folds = folds.into_iter().collect();
+        body.push(folding(LoopKind::Lanes, 0, extent.clone(), lanes, folds));
+        body.extend(total.map(|total| store(3, Index::constant(0), total)));
+        let kernel = b.finish(body);
+        is_wide(&kernel);
+        let params = |n: usize| {
+            let n = extent.constant().map_or(n, |n| n as usize);
+            let words = vec![0x1234_5678, 0xffff_fff0, 7, 0x8000_0001];
+            vec![
+                Array::new(DType::U32, vec![4], Values::Int(words)).unwrap(),
+                floats(24, n),
+                zeros(DType::F32, n),
+                zeros(DType::U32, 1),
+            ]
+        };
+        agrees_over(&kernel, &[1, 5, 16, 70, 1023, 1024, 1025, 4097], params);
+        if !fold {
+            let end = extent.constant().unwrap_or(2500);
+            let cuts = [0..end, 1..2, 3..end - 5, end / 3..end];
+            agrees_in_ranges(&kernel, 2500, &cuts, params);
+        }
+    }
+}
+
 /// Straight-line code by chance: every op that is selected, operands from everywhere.
 #[test]
 fn random_bodies() {

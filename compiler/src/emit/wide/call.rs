@@ -1,9 +1,10 @@
 //! How Cranelift's code calls a function of this folder.
 
+use super::select::Source;
 use super::{Function, LANES, columns, function, rows_function};
-use crate::emit::EmitError;
 use crate::emit::emitter::{Counters, Emitter, Lanes, Point, Trips, memory};
-use crate::kernel::{Loop, LoopId, Stmt};
+use crate::emit::{EmitError, helper, words};
+use crate::kernel::{LANES_BLOCK, Loop, LoopId, STRIP, Stmt, ValueId};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{
@@ -50,17 +51,32 @@ impl<'k> Emitter<'k, '_> {
             Trips::Exactly(n) => Some(n),
             Trips::Unknown | Trips::AtLeastOne => None,
         };
-        let Some(function) = function(self.kernel, &self.facts, inner, count) else {
+        // Words are drawn for a strip of iterations. Folds come here in blocks, whose partial results last for one call.
+        let draws = self.facts.draws_in_a_row(&inner.body);
+        let strip = match (draws, inner.accumulators.is_empty()) {
+            (true, true) => STRIP,
+            (true, false) => LANES_BLOCK,
+            (false, _) => i64::MAX,
+        };
+        let in_strips = count.is_none_or(|n| n > strip) && strip == STRIP;
+        let known = count.filter(|_| !in_strips);
+        let Some(function) = function(self.kernel, &self.facts, inner, known) else {
             return Ok(None);
         };
         let callee = self.callee(function);
-        let mark = self.memo.mark();
-        self.start_lanes(inner.id, from);
-        self.put_row(&callee, 0, 0);
-        self.lanes = None;
-        self.memo.reset(mark);
-        let count = self.b.ins().isub(to, from);
-        let block = self.call_full_width(&callee, count);
+        let buffers = self.buffers(&callee, known.unwrap_or(strip));
+        if in_strips {
+            let step = Trips::AtLeastOne;
+            self.counted([from, to], strip, step, Vec::new(), &mut |e, first, _| {
+                let next = e.b.ins().iadd_imm_s(first, strip);
+                let end = e.b.ins().smin(next, to);
+                e.call_from(&callee, inner.id, [first, end], &buffers)?;
+                Ok(Vec::new())
+            })?;
+        } else {
+            self.call_from(&callee, inner.id, [from, to], &buffers)?;
+        }
+        let block = self.b.ins().stack_addr(I64, callee.slot, 0);
         let layout = callee.function.layout;
         let mut partial = Vec::with_capacity(4 * inner.accumulators.len());
         for (i, accumulator) in inner.accumulators.iter().enumerate() {
@@ -72,6 +88,82 @@ impl<'k> Emitter<'k, '_> {
             }
         }
         Ok(Some(partial))
+    }
+
+    /// Room for the random words that a function reads in so many iterations.
+    fn buffers(&mut self, callee: &Callee<'k>, iterations: i64) -> Vec<StackSlot> {
+        let streams = callee.function.streams.iter();
+        let drawn = streams.filter(|s| matches!(s.source, Source::Words(_)));
+        let slot = |_| {
+            // The first word may be any of its block, and blocks are drawn in whole multiples.
+            let blocks = (iterations as usize / 4 + 2).next_multiple_of(words::AT_ONCE);
+            let data = StackSlotData::new(StackSlotKind::ExplicitSlot, 16 * blocks as u32, 4);
+            self.b.create_sized_stack_slot(data)
+        };
+        drawn.map(slot).collect()
+    }
+
+    /// Calls a function for a range of a loop, with the random words that it reads in these buffers.
+    fn call_from(
+        &mut self,
+        callee: &Callee<'k>,
+        id: LoopId,
+        [from, to]: [Value; 2],
+        buffers: &[StackSlot],
+    ) -> Result<(), EmitError> {
+        let count = self.b.ins().isub(to, from);
+        let mark = self.memo.mark();
+        self.start_lanes(id, from);
+        let mut buffers = buffers.iter();
+        for (i, stream) in callee.function.streams.iter().enumerate() {
+            if let Source::Words(value) = stream.source
+                && let Some(buffer) = buffers.next()
+            {
+                let pointer = self.draw(value, count, *buffer);
+                let at = callee.function.layout.pointer(i) as i32;
+                self.b.ins().stack_store(I64, pointer, callee.slot, at);
+            }
+        }
+        self.put_row(callee, 0, 0);
+        self.lanes = None;
+        self.memo.reset(mark);
+        self.call_full_width(callee, count);
+        Ok(())
+    }
+
+    /// Draws `count` random words, from those of the loop's counter on, and returns the address of the first one.
+    fn draw(&mut self, value: ValueId, count: Value, buffer: StackSlot) -> Value {
+        let slot = self.scratch_slot();
+        let target = self.b.ins().stack_addr(I64, buffer, 0);
+        let Some((key, counter, index)) = self.facts.draw(value) else {
+            return target;
+        };
+        let first = self.lane_index(&index, 0);
+        let block = self.b.ins().ushr_imm_s(first, 2);
+        let skipped = self.b.ins().band_imm_s(first, 3);
+        let words = self.b.ins().iadd(skipped, count);
+        let words = self.b.ins().iadd_imm_s(words, 3);
+        let blocks = self.b.ins().ushr_imm_s(words, 2);
+        for (part, at) in [
+            (target, words::TARGET),
+            (block, words::FIRST),
+            (blocks, words::BLOCKS),
+        ] {
+            self.b.ins().stack_store(I64, part, slot, at);
+        }
+        for (pair, at) in [(key, words::KEY), (counter, words::COUNTER)] {
+            for (value, at) in pair.into_iter().zip([at, at + 4]) {
+                let register = self.form(value, Point::Uniform).one();
+                let word = self.b.ins().extractlane(register, 0);
+                self.b.ins().stack_store(I64, word, slot, at);
+            }
+        }
+        let callee = self.helper(helper::WORDS);
+        let signature = self.helper_signature();
+        let block = self.b.ins().stack_addr(I64, slot, 0);
+        self.b.ins().call_indirect(signature, callee, &[block]);
+        let skipped = self.b.ins().ishl_imm_s(skipped, 2);
+        self.b.ins().iadd(target, skipped)
     }
 
     /// The function that folds `count` rows of a column reduction, if there is one.
@@ -219,7 +311,10 @@ impl<'k> Emitter<'k, '_> {
         self.memo.reset(mark);
         let strides = function.strides.iter().zip(&function.streams);
         for (i, (stride, stream)) in strides.enumerate() {
-            let size = self.kernel.params[stream.param.index()].dtype.size();
+            let size = match stream.source {
+                Source::Elements(param, _) => self.kernel.params[param.index()].dtype.size(),
+                Source::Words(_) => 4,
+            };
             let stride = self.size(stride, size as i64);
             let at = layout.word(i) as i32;
             self.b.ins().stack_store(I64, stride, callee.slot, at);
@@ -271,8 +366,10 @@ impl<'k> Emitter<'k, '_> {
     fn put_row(&mut self, callee: &Callee<'k>, own: usize, row: usize) {
         let layout = callee.function.layout;
         for (i, stream) in callee.function.streams.iter().enumerate() {
-            if stream.row == row {
-                let pointer = self.walking(stream.param, stream.index, 0);
+            if let Source::Elements(param, index) = stream.source
+                && stream.row == row
+            {
+                let pointer = self.walking(param, index, 0);
                 let at = layout.pointer(own + i) as i32;
                 self.b.ins().stack_store(I64, pointer, callee.slot, at);
             }

@@ -8,7 +8,9 @@
 //! `select.rs` makes a [`tape`] of the body, `allocate.rs` gives it registers, `encode.rs` makes bytes of it, and `lanes.rs` puts the loop
 //! around: an unrolled one, one of sixteen lanes, and a tail under a mask. `columns.rs` does the same for loops over rows.
 //!
-//! Left to Cranelift: loops around other loops, types of 64 bits, gathers, random words, argmax and argmin, functions with a rare path
+//! Random words in a row are drawn before, for a strip of iterations at a time, and are read like any other elements.
+//!
+//! Left to Cranelift: loops around other loops, types of 64 bits, gathers, random words at other positions, argmax and argmin, functions with a rare path
 //! (sin, cos, tan), loops known to be short, and machines without AVX-512.
 
 use super::analysis::Facts;

@@ -14,11 +14,19 @@ use kiln_ir::ops::{Binary, Compare, Literal, Unary};
 use kiln_ir::{Class, DType, Dim};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// An access to adjacent elements, which has a pointer of its own.
+/// What has a pointer of its own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::emit) enum Source<'k> {
+    /// Elements of a parameter, from this index on.
+    Elements(ParamId, &'k Index),
+    /// Random words in a row, which the caller draws.
+    Words(ValueId),
+}
+
+/// An access to adjacent elements.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::emit) struct Stream<'k> {
-    pub(in crate::emit) param: ParamId,
-    pub(in crate::emit) index: &'k Index,
+    pub(in crate::emit) source: Source<'k>,
     /// Of the rows that are folded at once, the one that it is of.
     pub(in crate::emit) row: usize,
 }
@@ -67,6 +75,8 @@ impl Rows<'_> {
 enum Known {
     Lanes(Arg),
     Mask(Mask),
+    /// It is not computed.
+    Nothing,
 }
 
 /// Selects instructions; `None` if the body holds something that has none here.
@@ -76,6 +86,7 @@ pub(super) fn select<'k>(
     inner: &'k Loop,
 ) -> Option<Selected<'k>> {
     let mut selector = Selector::new(kernel, facts, inner, 0);
+    selector.draws = true;
     for stmt in &inner.body {
         selector.stmt(stmt)?;
     }
@@ -157,7 +168,10 @@ pub(super) fn select_columns<'k>(
         operands.push(selector.lanes(accumulator.operand)?);
     }
     let body = selector.finish(operands)?;
-    let stride = |stream: &Stream<'_>| stride(stream.index, rows.id, &of_rows);
+    let stride = |stream: &Stream<'_>| match stream.source {
+        Source::Elements(_, index) => stride(index, rows.id, &of_rows),
+        Source::Words(_) => None,
+    };
     Some(Rows {
         strides: body.streams.iter().map(stride).collect::<Option<_>>()?,
         body,
@@ -238,6 +252,8 @@ struct Selector<'k, 'f> {
     own: usize,
     streams: Vec<Stream<'k>>,
     uniforms: Vec<Uniform>,
+    /// Whether the caller draws random words.
+    draws: bool,
     /// The row at hand, and the values that differ from row to row but not from lane to lane.
     row: usize,
     local: Option<BTreeSet<ValueId>>,
@@ -254,6 +270,7 @@ impl<'k, 'f> Selector<'k, 'f> {
             own,
             streams: Vec::new(),
             uniforms: Vec::new(),
+            draws: false,
             row: 0,
             local: None,
         }
@@ -320,12 +337,7 @@ impl<'k, 'f> Selector<'k, 'f> {
                 if index.step(self.inner.id) != Some(0) {
                     return None;
                 }
-                let stream = Stream {
-                    param: *param,
-                    index,
-                    row: 0,
-                };
-                let pointer = (self.own + position(&mut self.streams, stream)) as u32;
+                let pointer = self.stream(Source::Elements(*param, index));
                 Known::Lanes(self.tape.load(pointer, Element::Same, None))
             }
             Expr::Load { .. } => return None,
@@ -342,12 +354,12 @@ impl<'k, 'f> Selector<'k, 'f> {
         if index.step(self.inner.id) != Some(1) || varies {
             return None;
         }
-        let stream = Stream {
-            param,
-            index,
-            row: self.row,
-        };
-        Some((self.own + position(&mut self.streams, stream)) as u32)
+        Some(self.stream(Source::Elements(param, index)))
+    }
+
+    fn stream(&mut self, source: Source<'k>) -> u32 {
+        let row = self.row;
+        (self.own + position(&mut self.streams, Stream { source, row })) as u32
     }
 
     fn uniform(&mut self, value: ValueId) -> Arg {
@@ -365,7 +377,7 @@ impl<'k, 'f> Selector<'k, 'f> {
         form::register_type(dtype)?;
         match self.known.get(&value) {
             Some(Known::Lanes(arg)) => return Some(*arg),
-            Some(Known::Mask(_)) => return None,
+            Some(Known::Mask(_) | Known::Nothing) => return None,
             None if self.facts.varies(value) => return None,
             None => {}
         }
@@ -382,7 +394,7 @@ impl<'k, 'f> Selector<'k, 'f> {
         }
         match self.known.get(&value) {
             Some(Known::Mask(mask)) => return Some(*mask),
-            Some(Known::Lanes(_)) => return None,
+            Some(Known::Lanes(_) | Known::Nothing) => return None,
             None if self.facts.varies(value) => return None,
             None => {}
         }
@@ -439,7 +451,14 @@ impl<'k, 'f> Selector<'k, 'f> {
                 let lanes = self.lanes(*a)?;
                 same.then_some(Known::Lanes(lanes))
             }
-            Expr::Const(_) | Expr::Index(_) | Expr::Fma(..) | Expr::Philox { .. } => None,
+            // They are drawn beforehand, as many as are read.
+            Expr::Philox { .. } if self.draws && self.facts.in_a_row(value).is_some() => {
+                let pointer = self.stream(Source::Words(value));
+                Some(Known::Lanes(self.tape.load(pointer, Element::Word, None)))
+            }
+            // The position of random words has no use but theirs; any other one finds no value here.
+            Expr::Index(_) => Some(Known::Nothing),
+            Expr::Const(_) | Expr::Fma(..) | Expr::Philox { .. } => None,
         }
     }
 
