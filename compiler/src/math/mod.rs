@@ -96,6 +96,11 @@ pub trait Machine {
     /// `a` with its sign bit cleared, NaN included.
     fn abs(&mut self, a: Self::F) -> Self::F;
 
+    /// What computes `a * 2^n`, rounded once, for an integer `n`, on a machine that has it as an instruction.
+    fn scaler(&self) -> Option<fn(&mut Self, Self::F, Self::F) -> Self::F> {
+        None
+    }
+
     /// The bits of `a`.
     fn bits(&mut self, a: Self::F) -> Self::I;
     /// The float whose bits are `a`.

@@ -114,6 +114,7 @@ rows! {
     SHIFT_BY = "shift" M0F P66 0x72 L512 64;
     FROM_SIGNED = "vcvtdq2ps" M0F None 0x5b L512 64;
     FROM_UNSIGNED = "vcvtudq2ps" M0F PF2 0x7a L512 64;
+    SCALE = "vscalefps" M0F38 P66 0x2c L512 64;
     RANGE = "vrangeps" M0F3A P66 0x50 L512 64;
     TERNARY = "vpternlogd" M0F3A P66 0x25 L512 64;
     ROUND = "vrndscaleps" M0F3A P66 0x08 L512 64;
