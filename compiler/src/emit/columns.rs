@@ -1,10 +1,12 @@
-//! Column reductions over many columns: rows outside, columns inside.
+//! Column reductions: rows outside, columns inside.
 //!
 //! A lanes loop around a fold in order would walk down sixteen columns at a time, a cache line of each row: memory is then fetched line by
-//! line from far apart. Instead the columns are taken in tiles of [`TILE`], whose partial results lie on the stack, and the rows of a tile
-//! are read from left to right, [`ROWS`] of them for each pass over the partial results, or one at a time where they come from DRAM. Each
-//! column still folds its rows in order and in the blocks that the language defines, so no bit changes. The passes run in full width
-//! where there is a function for them ([`Callee`]).
+//! line from far apart. Instead the columns are taken in tiles of [`TILE`], whose results lie on the stack, and the rows of a tile are read
+//! from left to right. Each column still folds its rows in order and in the blocks that the language defines, so no bit changes.
+//!
+//! In full width a function goes through all rows with the partial results of up to 256 columns in registers ([`Tiles`]). That serves few
+//! columns in any memory, and many columns in cache. Otherwise the partial results lie on the stack too, and [`ROWS`] rows are read for each
+//! pass over them, or one where they come from DRAM; these passes run in full width where there is a function for them ([`Callee`]).
 
 use super::EmitError;
 use super::emitter::{Counters, Emitter, Lanes, Point, Trips, memory};

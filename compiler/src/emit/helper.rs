@@ -3,7 +3,7 @@
 //! Kernels reach them through the table that they are called with, at positions that are part of the code's format: a position is never
 //! given to another function. A helper gets a block of memory with one register for each operand, 16 bytes apart, and leaves its result
 //! in place of the first. It must not unwind. Behind these lie the full-width functions of strips, which take pointers, and the function
-//! that draws random words, whose block is a [`Draw`](super::words::Draw).
+//! that draws random words, whose block is described in `words.rs`.
 
 use super::words;
 use crate::kernel::Function;

@@ -17,9 +17,18 @@ pub(crate) const MAGIC_SCALE: f32 = MAGIC + 127.0;
 ///
 /// The exponent is shifted by -1, or by 63 where the result may be subnormal, and the last product
 /// takes the shift back: so 2^n is always one normal factor, and the only rounding of a subnormal
-/// result is the last one.
+/// result is the last one. One instruction that multiplies by 2^n rounds in the same place.
 #[inline(always)]
 fn exp_wide<M: Machine32>(m: &mut M, x: M::F) -> M::F {
+    if let Some(scaled) = m.scaler() {
+        // Even like both that are chosen from below: of two integers as near, n is the same one.
+        let magic = m.float(MAGIC_SCALE - 1.0);
+        let (_, n, a) = reduce_high(m, x, magic);
+        let low = m.float(LN2_LOW);
+        let r = m.fma(n, low, a);
+        let p = polynomial(m, r);
+        return scaled(m, p, n);
+    }
     let border = m.float(-64.0);
     let is_low = m.lt(x, border);
     let low = m.float(MAGIC_SCALE + 63.0);
@@ -45,7 +54,17 @@ pub(crate) fn exp_narrow<M: Machine32>(m: &mut M, x: M::F) -> M::F {
 #[inline(always)]
 fn exp_scaled<M: Machine32>(m: &mut M, x: M::F, magic: M::F) -> M::F {
     let (t, r) = reduce(m, x, magic);
-    let p = horner(
+    let p = polynomial(m, r);
+    let bits = m.bits(t);
+    let scale = m.shl(bits, 23);
+    let scale = m.with_bits(scale);
+    m.mul(p, scale)
+}
+
+/// `exp(r)` on [-ln 2 / 2, ln 2 / 2].
+#[inline(always)]
+fn polynomial<M: Machine32>(m: &mut M, r: M::F) -> M::F {
+    horner(
         m,
         r,
         &[
@@ -57,11 +76,7 @@ fn exp_scaled<M: Machine32>(m: &mut M, x: M::F, magic: M::F) -> M::F {
             1.0,
             1.0,
         ],
-    );
-    let bits = m.bits(t);
-    let scale = m.shl(bits, 23);
-    let scale = m.with_bits(scale);
-    m.mul(p, scale)
+    )
 }
 
 /// x = n ln 2 + r with |r| at most ln 2 / 2: returns n + `magic` and r.

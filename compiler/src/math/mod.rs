@@ -96,6 +96,11 @@ pub trait Machine {
     /// `a` with its sign bit cleared, NaN included.
     fn abs(&mut self, a: Self::F) -> Self::F;
 
+    /// What computes `a * 2^n`, rounded once, for an integer `n`, on a machine that has it as an instruction.
+    fn scaler(&self) -> Option<Scaler<Self>> {
+        None
+    }
+
     /// The bits of `a`.
     fn bits(&mut self, a: Self::F) -> Self::I;
     /// The float whose bits are `a`.
@@ -145,6 +150,9 @@ pub trait Machine {
     /// path, since `mask` is all clear in practice.
     fn rare(&mut self, mask: Self::M, usual: Self::F, x: Self::F, function: Rare) -> Self::F;
 }
+
+/// An op of a machine on two floats.
+pub type Scaler<M> = fn(&mut M, <M as Machine>::F, <M as Machine>::F) -> <M as Machine>::F;
 
 /// A [`Machine`] with 32-bit lanes.
 pub trait Machine32: Machine<Scalar = f32, Word = i32> {}

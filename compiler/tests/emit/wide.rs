@@ -2,7 +2,8 @@
 
 use crate::elements::Random;
 use crate::support::{
-    Build, agrees_in_ranges, agrees_over, folding, i, map, n, nest, store, store_if, targets,
+    Buffer, Build, Compiled, agrees_in_ranges, agrees_over, folding, i, map, n, nest, store,
+    store_if, targets,
 };
 use kiln_compiler::emit::asm_text;
 use kiln_compiler::kernel::{
@@ -577,6 +578,36 @@ fn random_words_are_drawn_in_strips() {
             let end = extent.constant().unwrap_or(2500);
             let cuts = [0..end, 1..2, 3..end - 5, end / 3..end];
             agrees_in_ranges(&kernel, 2500, &cuts, params);
+        }
+    }
+}
+
+/// The exponential family over all magnitudes and what is no number, where one instruction scales that is several in 128 bits.
+#[test]
+fn exponentials_have_the_bits_of_128_bits() {
+    for op in [
+        Unary::Exp,
+        Unary::Expm1,
+        Unary::Logistic,
+        Unary::Tanh,
+        Unary::Erf,
+        Unary::Erfc,
+    ] {
+        let kernel = map(&[DType::F32], DType::F32, |b, body, v| {
+            b.compute(body, DType::F32, Expr::Unary(op, v[0]))
+        });
+        is_wide(&kernel);
+        let compiled = targets().map(|target| Compiled::for_target(kernel.clone(), &target));
+        let operands: Vec<f32> = (0..=u32::MAX).step_by(2003).map(f32::from_bits).collect();
+        let found = compiled.map(|compiled| {
+            let count = operands.len();
+            let (mut x, mut y) = (Buffer::of(&operands), Buffer::of(&vec![0.0_f32; count]));
+            compiled.run(count, &mut [&mut x, &mut y]);
+            y.to_vec::<f32>()
+        });
+        for (x, (a, b)) in operands.iter().zip(found[0].iter().zip(&found[1])) {
+            let same = a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
+            assert!(same, "{op:?} of {x:e} ({:#x}): {a:e}, {b:e}", x.to_bits());
         }
     }
 }

@@ -5,7 +5,6 @@
 //! to the stack, or an element: a pointer and the counter, scaled.
 
 use super::tape::Element;
-use std::fmt;
 
 /// A general register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +113,7 @@ rows! {
     SHIFT_BY = "shift" M0F P66 0x72 L512 64;
     FROM_SIGNED = "vcvtdq2ps" M0F None 0x5b L512 64;
     FROM_UNSIGNED = "vcvtudq2ps" M0F PF2 0x7a L512 64;
+    SCALE = "vscalefps" M0F38 P66 0x2c L512 64;
     RANGE = "vrangeps" M0F3A P66 0x50 L512 64;
     TERNARY = "vpternlogd" M0F3A P66 0x25 L512 64;
     ROUND = "vrndscaleps" M0F3A P66 0x08 L512 64;
@@ -519,41 +519,7 @@ impl Assembler {
     }
 }
 
-impl fmt::Display for Instruction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Instruction::Lanes {
-                row,
-                reg,
-                second,
-                place,
-                mask,
-                zeroing,
-                immediate,
-            } => {
-                write!(f, "{} {reg}", row.name)?;
-                if *mask != 0 {
-                    write!(f, " {{k{mask}{}}}", if *zeroing { ", z" } else { "" })?;
-                }
-                write!(f, ", {second}, {place:?}")?;
-                match immediate {
-                    Some(immediate) => write!(f, ", {immediate:#x}"),
-                    None => Ok(()),
-                }
-            }
-            Instruction::Masks {
-                op,
-                reg,
-                second,
-                third,
-            } => {
-                write!(f, "k{op:?} k{reg}, k{second}, k{third}")
-            }
-            Instruction::SaveMask { reg, stack } => write!(f, "kmovw [rsp + {stack}], k{reg}"),
-            Instruction::RestoreMask { reg, stack } => write!(f, "kmovw k{reg}, [rsp + {stack}]"),
-        }
-    }
-}
+mod display;
 
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests;

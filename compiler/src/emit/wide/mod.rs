@@ -10,8 +10,8 @@
 //!
 //! Random words in a row are drawn before, for a strip of iterations at a time, and are read like any other elements.
 //!
-//! Left to Cranelift: loops around other loops, types of 64 bits, gathers, random words at other positions, argmax and argmin, functions with a rare path
-//! (sin, cos, tan), loops known to be short, and machines without AVX-512.
+//! Left to Cranelift: loops around other loops, types of 64 bits, gathers, random words at other positions, argmax and argmin, functions
+//! with a rare path (sin, cos, tan), loops known to be very short, and machines without AVX-512.
 
 use super::analysis::Facts;
 use crate::kernel::{Kernel, Loop, LoopKind, Stmt};
@@ -43,7 +43,8 @@ pub(super) const UNIFORM: u32 = 16;
 /// A function that runs a lanes loop, and what it is called with.
 ///
 /// Its one argument is the address of a block: the trip count (at least 1), the pointers, 8 bytes each, of which the caller's own come
-/// before those to the first element of each stream, the uniforms, [`UNIFORM`] bytes each, and room for the 16 partial results of each accumulator, which it writes.
+/// before those to the first element of each stream, the uniforms, [`UNIFORM`] bytes each, and room for the 16 partial results of each
+/// accumulator, which it writes. Functions of columns have more words behind the pointers, see `columns.rs`.
 pub(super) struct Function<'k> {
     /// The code, position-independent, constants included.
     pub(super) bytes: Vec<u8>,

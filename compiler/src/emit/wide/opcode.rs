@@ -74,6 +74,7 @@ pub(super) fn binary(op: Op) -> Option<(Row, Option<u8>)> {
         // Bits 0 and 1: which one; bits 2 and 3: with its own sign.
         Op::Lesser => (row::RANGE, Some(0b0100)),
         Op::Greater => (row::RANGE, Some(0b0101)),
+        Op::Scale => (row::SCALE, None),
         Op::IntAdd => (row::INT_ADD, None),
         Op::IntSub => (row::INT_SUB, None),
         Op::IntMul => (row::INT_MUL, None),

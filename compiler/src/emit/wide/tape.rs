@@ -6,7 +6,7 @@
 //!
 //! What a tape cannot say makes it *refused*, and the loop is emitted in 128 bits instead.
 
-use crate::math::{Machine, Rare};
+use crate::math::{Machine, Rare, Scaler};
 
 /// What an instruction reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -69,6 +69,8 @@ pub(super) enum Op {
     Lesser,
     /// The greater of two numbers, likewise.
     Greater,
+    /// The first times two to the power of the second, which is an integer, rounded once.
+    Scale,
     IntAdd,
     IntSub,
     IntMul,
@@ -316,6 +318,9 @@ impl Machine for Tape {
     }
     fn fma(&mut self, a: Arg, b: Arg, c: Arg) -> Arg {
         self.lanes(Op::Fma, &[a, b, c])
+    }
+    fn scaler(&self) -> Option<Scaler<Tape>> {
+        Some(|tape, a, n| tape.lanes(Op::Scale, &[a, n]))
     }
     fn sqrt(&mut self, a: Arg) -> Arg {
         self.lanes(Op::Sqrt, &[a])

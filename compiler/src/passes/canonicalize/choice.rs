@@ -130,10 +130,16 @@ fn convert_of_widening(rw: &mut Rewriter<'_>, node: &Node) -> Option<NodeId> {
         return None;
     };
     let (middle, from) = (inner.to, *from);
-    if !holds_exactly(middle, rw.ty(from)?.dtype) {
+    let first = rw.ty(from)?.dtype;
+    if !holds_exactly(middle, first) {
         return None;
     }
-    if rw.ty(from)?.dtype == outer.to {
+    // From a float a number that does not fit an integer becomes the nearest one, from an integer it wraps.
+    let saturates = middle.is_float() && !outer.to.is_float() && outer.to != DType::Bool;
+    if saturates && !holds_exactly(outer.to, first) {
+        return None;
+    }
+    if first == outer.to {
         return Some(from);
     }
     rw.make(Convert { to: outer.to }, &[from])
