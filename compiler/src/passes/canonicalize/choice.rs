@@ -135,8 +135,8 @@ fn convert_of_widening(rw: &mut Rewriter<'_>, node: &Node) -> Option<NodeId> {
         return None;
     }
     // From a float a number that does not fit an integer becomes the nearest one, from an integer it wraps.
-    let saturates = middle.is_float() && !outer.to.is_float() && outer.to != DType::Bool;
-    if saturates && !holds_exactly(outer.to, first) {
+    let between = middle.is_float() && !first.is_float() && !outer.to.is_float();
+    if between && outer.to != DType::Bool && !holds_exactly(outer.to, first) {
         return None;
     }
     if first == outer.to {
