@@ -46,15 +46,12 @@ struct Arguments {
     /// How often all examples are seen; 5 times unless given, and 10 times by `resnet20`.
     #[arg(long)]
     epochs: Option<u64>,
-    /// Examples in a batch.
-    #[arg(long, default_value_t = 128)]
-    batch: usize,
-    /// The learning rate in the first epoch, if not the one that suits the model.
+    /// Examples in a batch; 128 unless given, and 64 for `cnn`.
+    #[arg(long)]
+    batch: Option<usize>,
+    /// The learning rate in the first epoch, if not the one that suits the model; it falls along half a cosine.
     #[arg(long)]
     rate: Option<f32>,
-    /// What the learning rate is multiplied with after each epoch.
-    #[arg(long, default_value_t = 0.6)]
-    decay: f32,
     /// What the order, the weights and the dropout are drawn with.
     #[arg(long, default_value_t = 42)]
     seed: u64,
@@ -80,23 +77,25 @@ struct Recipe {
     /// The state with the learning rate.
     rate_name: &'static str,
     rate: f32,
+    batch: usize,
     epochs: u64,
 }
 
 impl Model {
     fn recipe(self) -> Recipe {
-        let adam = |model, epochs| Recipe {
+        let adam = |model, rate, batch| Recipe {
             model,
             optimizer: |rate| Box::new(Adam::new(rate)),
             rate_name: "adam/learning_rate",
-            rate: 1e-3,
-            epochs,
+            rate,
+            batch,
+            epochs: 5,
         };
         match self {
             Model::Mlp => {
                 let model = Sequential::new([784]);
                 let model = model.dense(512).relu().dense(512).relu().dense(10);
-                adam(model, 5)
+                adam(model, 1e-3, 128)
             }
             Model::Cnn => {
                 let model = Sequential::new([28, 28, 1])
@@ -109,13 +108,14 @@ impl Model {
                     .flatten()
                     .dropout(0.5)
                     .dense(10);
-                adam(model, 5)
+                adam(model, 4e-3, 64)
             }
             Model::Resnet20 => Recipe {
                 model: resnet::resnet20([28, 28, 1], 10),
                 optimizer: |rate| Box::new(Sgd::new(rate).momentum(0.9)),
                 rate_name: "sgd/learning_rate",
                 rate: 0.1,
+                batch: 128,
                 epochs: 10,
             },
         }
@@ -160,18 +160,20 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         threads: arguments.threads,
         ..SessionOptions::new(arguments.seed)
     };
-    let mut rate = arguments.rate.unwrap_or(recipe.rate);
+    let rate = arguments.rate.unwrap_or(recipe.rate);
+    let batch = arguments.batch.unwrap_or(recipe.batch);
     let epochs = arguments.epochs.unwrap_or(recipe.epochs);
     let training = task.training(&*(recipe.optimizer)(rate.into()))?;
     let mut learner = kiln::compile(&training, &options)?.session_with(&session)?;
     let mut judge = kiln::compile(&task.evaluation()?, &options)?.session_with(&session)?;
     writeln!(out, "{}", model.summary()?)?;
 
-    let mut loader = Loader::new(&train, arguments.batch)?.shuffled(arguments.seed);
+    let mut loader = Loader::new(&train, batch)?.shuffled(arguments.seed);
     let mut measured = Loader::new(&test, MEASURED_BATCH)?;
     for number in 0..epochs {
         let label = format!("epoch {}/{}", number + 1, epochs);
         // The rate is a state of the optimizer: it changes between steps, and nothing is compiled again.
+        let rate = rate * half_cosine(number, epochs);
         learner.set_state(recipe.rate_name, Feed::scalar(&rate))?;
         let progress = Progress::new(&label, loader.batches() as u64);
         let start = Instant::now();
@@ -180,7 +182,6 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         })?;
         let time = start.elapsed();
         progress.finish();
-        rate *= arguments.decay;
         hand_over(&learner, &mut judge)?;
         let tested = epoch(&mut judge, &mut measured, 0, |_| {})?;
         writeln!(
@@ -190,4 +191,11 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         )?;
     }
     Ok(())
+}
+
+/// From 1 in the first of `epochs` epochs towards 0: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts" (ICLR
+/// 2017), equation 5, without restarts.
+fn half_cosine(epoch: u64, epochs: u64) -> f32 {
+    let progress = epoch as f32 / epochs as f32;
+    0.5 * (1.0 + (std::f32::consts::PI * progress).cos())
 }

@@ -21,6 +21,8 @@
 //!
 //! `gbps` counts what is read and what is written, `ratio` is the time of the loop divided by Kiln's; `micro/mod.rs` says what is fair.
 //!
+//! `conv` prints a line for each of six convolutions, beside the FMA peak of the machine; `micro/convolution.rs` says what it means.
+//!
 //! A model is a file in `workloads/`, a micro workload one in `micro/`; adding one takes a variant here and nothing else.
 
 mod micro;
@@ -90,12 +92,15 @@ enum Name {
     BiasGrad,
     /// Micro: the update of 60 tensors, 10 million parameters in DRAM.
     Adam,
+    /// Convolutions alone, forward and both ways back, beside the FMA peak.
+    Conv,
 }
 
 /// What a name stands for.
 enum Kind {
     Training(Workload),
     Micro(&'static [Micro]),
+    Convolutions,
 }
 
 impl Name {
@@ -113,6 +118,7 @@ impl Name {
             Name::Layernorm => Kind::Micro(micro::LAYERNORM),
             Name::BiasGrad => Kind::Micro(micro::BIAS_GRAD),
             Name::Adam => Kind::Micro(micro::ADAM),
+            Name::Conv => Kind::Convolutions,
         })
     }
 }
@@ -152,22 +158,31 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             }
         }
         Kind::Micro(workloads) => {
-            let options_of_models = [
-                (threads != NonZeroUsize::MIN, "--threads"),
-                (arguments.profile, "--profile"),
-                (arguments.memory, "--memory"),
-                (arguments.peers.is_some(), "--peers"),
-            ];
-            if let Some((_, option)) = options_of_models.iter().find(|(given, _)| *given) {
-                return Err(format!(
-                    "{option} is for the models; a micro workload is timed on one thread beside a loop written by hand"
-                )
-                .into());
-            }
+            refuse_options_of_models(arguments)?;
             micro::measure(workloads, &options, |line| println!("{line}"))?;
+        }
+        Kind::Convolutions => {
+            refuse_options_of_models(arguments)?;
+            micro::convolution::measure(&options, |line| println!("{line}"))?;
         }
     }
     Ok(())
+}
+
+fn refuse_options_of_models(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let options = [
+        (arguments.threads != NonZeroUsize::MIN, "--threads"),
+        (arguments.profile, "--profile"),
+        (arguments.memory, "--memory"),
+        (arguments.peers.is_some(), "--peers"),
+    ];
+    match options.iter().find(|(given, _)| *given) {
+        Some((_, option)) => Err(format!(
+            "{option} is for the models; a single op is timed on one thread, without peers"
+        )
+        .into()),
+        None => Ok(()),
+    }
 }
 
 /// The script lies beside the checkout.

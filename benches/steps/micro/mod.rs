@@ -14,6 +14,7 @@
 mod adam;
 mod bias_grad;
 mod block;
+pub(crate) mod convolution;
 mod layernorm;
 mod maps;
 mod math;

@@ -73,7 +73,11 @@ impl Workload {
 }
 
 /// The multiply-adds of a product or convolution as its definition has them, those with padding among them.
-fn multiply_adds(graph: &Graph, node: &Node, bindings: &Bindings) -> Result<u64, Box<dyn Error>> {
+pub(crate) fn multiply_adds(
+    graph: &Graph,
+    node: &Node,
+    bindings: &Bindings,
+) -> Result<u64, Box<dyn Error>> {
     let shape = |operand: usize| -> Result<&Shape, Box<dyn Error>> {
         let operand = node.operands.get(operand).ok_or("an operand is missing")?;
         let operand = graph
