@@ -11,6 +11,7 @@ mod error;
 pub mod fusion;
 pub mod jit;
 pub mod kernel;
+mod likely;
 mod lower;
 pub mod math;
 mod options;

@@ -3,9 +3,10 @@
 use super::{Contraction, LowerError};
 use crate::access::row_major_strides;
 use crate::fusion::{Strided, strided};
+use crate::likely::likely_elements;
 use kiln_ir::ops::{Conv, DataRole, KernelRole, Op};
 use kiln_ir::program::{Summation, WindowAxis};
-use kiln_ir::{Bindings, DType, Dim, Graph, NodeId};
+use kiln_ir::{DType, Dim, Graph, NodeId};
 
 /// A convolution over memory, but for the buffers. Axes of the views are in the order of
 /// [`Convolution`](kiln_ir::program::Convolution).
@@ -26,9 +27,6 @@ pub(crate) struct ConvolutionShape {
     /// The result's strides.
     pub(crate) strides: Vec<Dim>,
 }
-
-/// What symbols are taken to be where it only matters which of two extents is larger.
-const LIKELY: i64 = 32;
 
 /// The convolution of a conv node.
 pub(super) fn convolution(
@@ -170,21 +168,10 @@ fn step(step: i64) -> usize {
 /// The order of the terms: by lines where the window is larger than what it makes, as in the gradient of a kernel. It is part of what is
 /// computed, so it depends on extents alone.
 fn summation(axes: &[WindowAxis]) -> Summation {
-    let elements = |of: fn(&WindowAxis) -> &Dim| {
-        let extents = axes.iter().map(|axis| likely(of(axis)));
-        extents.fold(1_i64, i64::saturating_mul)
-    };
-    if elements(|axis| &axis.window) > elements(|axis| &axis.output) {
+    let window = likely_elements(axes.iter().map(|axis| &axis.window));
+    if window > likely_elements(axes.iter().map(|axis| &axis.output)) {
         Summation::Lines
     } else {
         Summation::Window
     }
-}
-
-fn likely(dim: &Dim) -> i64 {
-    let mut bindings = Bindings::new();
-    for symbol in dim.symbols() {
-        bindings.insert(symbol, LIKELY);
-    }
-    dim.eval(&bindings).unwrap_or(i64::MAX)
 }

@@ -10,10 +10,11 @@
 use super::canonicalize::MOVEMENT;
 use super::rewrite::{Rewriter, Rule, apply_rules};
 use super::{Numerics, Pass, PassCx, PassError};
+use crate::likely::likely_elements;
 use kiln_ir::ops::{
     ArgWindow, Conv, GatherWindow, Op, Pad, Reduce, ReduceWindow, ScatterWindow, Transpose, Windows,
 };
-use kiln_ir::{Bindings, Dim, Graph, Node, NodeId, TensorType};
+use kiln_ir::{Graph, Node, NodeId, TensorType};
 
 /// Puts features innermost around convolutions.
 #[derive(Clone, Copy, Debug)]
@@ -83,19 +84,9 @@ fn kernel(spatial: &[usize], others: [usize; 2]) -> Vec<usize> {
 
 /// Whether the right side is an image, as in the gradient of a kernel, which is then the result.
 fn slides_an_image(conv: &Conv, rhs: &TensorType, out: &TensorType) -> bool {
-    let elements = |ty: &TensorType, axes: &[usize]| {
-        let extents = axes.iter().map(|a| likely(&ty.shape[*a]));
-        extents.fold(1_i64, i64::saturating_mul)
-    };
+    let elements =
+        |ty: &TensorType, axes: &[usize]| likely_elements(axes.iter().map(|a| &ty.shape[*a]));
     elements(rhs, &conv.axes.rhs.spatial) > elements(out, &conv.axes.out.spatial)
-}
-
-fn likely(dim: &Dim) -> i64 {
-    let mut bindings = Bindings::new();
-    for symbol in dim.symbols() {
-        bindings.insert(symbol, 32);
-    }
-    dim.eval(&bindings).unwrap_or(i64::MAX)
 }
 
 /// The transpose that undoes another.

@@ -8,14 +8,12 @@ use super::alias::may_alias;
 use super::needs::Needs;
 use super::order::{Edges, order};
 use crate::kernel::ParamId;
+use crate::likely::likely;
 use crate::lower::{LoweredGroup, ParamSource};
 use crate::options::{Options, Order};
 use kiln_ir::ops::{Effect, Op};
 use kiln_ir::program::Guard;
-use kiln_ir::{Bindings, Dim, Graph, NodeId, Update};
-
-/// What symbols are taken to be where sizes are compared before a binding.
-const LIKELY: i64 = 32;
+use kiln_ir::{Graph, NodeId, Update};
 
 /// One thing to run.
 #[derive(Clone, Debug)]
@@ -173,12 +171,4 @@ pub(super) fn likely_bytes(graph: &Graph, node: NodeId) -> i64 {
     };
     let elements = node.ty.shape.elements();
     likely(&elements).saturating_mul(node.ty.dtype.size() as i64)
-}
-
-fn likely(dim: &Dim) -> i64 {
-    let mut bindings = Bindings::new();
-    for symbol in dim.symbols() {
-        bindings.insert(symbol, LIKELY);
-    }
-    dim.eval(&bindings).unwrap_or(i64::MAX)
 }
