@@ -28,6 +28,9 @@ const SWEEP: u32 = 2;
 const MOST_AGAIN: usize = 4;
 /// Lanes are shared out among threads in multiples of this.
 const LANES_GRAIN: usize = 64;
+/// The columns of a reduction are shared out in multiples of this, a register of the widest machine: there may be few of them, and each is a
+/// walk through all rows.
+const COLUMNS_GRAIN: usize = 16;
 
 /// Where a value is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,7 +61,8 @@ pub(super) fn nest(points: Points, space: &Space, epilogue: bool) -> LoweredKern
         Some(outermost) if outermost.kind == LoopKind::Grid => {
             (extents.grid, 1, &extents.lanes * &extents.serial)
         }
-        Some(_) => (extents.lanes, LANES_GRAIN, extents.serial),
+        Some(_) if walk.sweep_is_lanes => (extents.lanes, LANES_GRAIN, extents.serial),
+        Some(_) => (extents.lanes, COLUMNS_GRAIN, extents.serial),
         None => (
             Dim::from(1),
             1,

@@ -301,6 +301,9 @@ impl Allocator<'_> {
                 self.code
                     .push(lanes(row::STORE, reg, 0, Place::Block(bytes)));
             }
+            (Op::Ahead(pointer, element), _) => {
+                self.code.push(Instruction::Prefetch { pointer, element });
+            }
             (Op::Unpark(bytes), _) => {
                 let reg = self.result(inst.out)?;
                 let place = Place::Block(bytes);

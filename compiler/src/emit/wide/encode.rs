@@ -30,6 +30,8 @@ pub(super) const POINTERS: [Scalar; 11] = [
     Scalar(14),
     Scalar(15),
 ];
+/// How far ahead of a stream memory is asked for, in bytes: what arrives within the latency of DRAM.
+pub(super) const AHEAD: u32 = 2048;
 /// How many of [`POINTERS`] may be overwritten.
 pub(super) const FREE_POINTERS: usize = 6;
 
@@ -181,6 +183,11 @@ pub(super) enum Instruction {
         reg: u8,
         stack: u32,
     },
+    /// Asks for the counter's element of a pointer, [`AHEAD`] bytes on, which need not exist.
+    Prefetch {
+        pointer: u32,
+        element: Element,
+    },
 }
 
 /// An op of mask registers, with its opcode.
@@ -260,6 +267,16 @@ impl Assembler {
             Instruction::SaveMask { reg, stack } => {
                 self.bytes.extend([0xc5, 0xf8, 0x91]);
                 self.stack_operand(reg, stack);
+            }
+            Instruction::Prefetch { pointer, element } => {
+                let (size, pointer) = (element.size(), POINTERS[pointer as usize]);
+                if pointer.0 >= 8 {
+                    self.bytes.push(0x41);
+                }
+                self.bytes.extend([0x0f, 0x18]);
+                let scale = Some(size.trailing_zeros() as u8);
+                // A short displacement would count single bytes.
+                self.displaced(1 << 3, pointer, scale, AHEAD + self.ahead * size, u32::MAX);
             }
             Instruction::RestoreMask { reg, stack } => {
                 self.bytes.extend([0xc5, 0xf8, 0x90]);

@@ -120,6 +120,8 @@ pub(super) enum Op {
     Load(u32, Element),
     /// Adjacent elements; under a mask, if the instruction has one.
     Store(u32, Element),
+    /// Asks memory for the elements that lie [`AHEAD`](super::encode::AHEAD) bytes behind those of a pointer.
+    Ahead(u32, Element),
     /// The operand as it is.
     Move,
     /// To this place of the block, in bytes.

@@ -34,6 +34,9 @@ impl fmt::Display for Instruction {
                 write!(f, "k{op:?} k{reg}, k{second}, k{third}")
             }
             Instruction::SaveMask { reg, stack } => write!(f, "kmovw [rsp + {stack}], k{reg}"),
+            Instruction::Prefetch { pointer, element } => {
+                write!(f, "prefetcht0 {element:?} ahead of pointer {pointer}")
+            }
             Instruction::RestoreMask { reg, stack } => write!(f, "kmovw k{reg}, [rsp + {stack}]"),
         }
     }

@@ -121,6 +121,10 @@ fn operands_in_memory() {
         Place::Element(1, Element::Short),
     ));
     a.instruction(&lanes(BROADCAST, 20, 0, Place::Uniform(4)));
+    for pointer in [1, 9] {
+        let element = Element::Word;
+        a.instruction(&Instruction::Prefetch { pointer, element });
+    }
     assert_eq!(
         decoded(&a.bytes),
         [
@@ -135,6 +139,8 @@ fn operands_in_memory() {
             "vmovups zmm9,[r15+rcx*4+0C0h]",
             "vpmovdw [rdx+rcx*2+60h],zmm9",
             "vbroadcastss zmm20,[rdi+4]",
+            "prefetcht0 [rdx+rcx*4+8C0h]",
+            "prefetcht0 [r14+rcx*4+8C0h]",
         ]
     );
 }

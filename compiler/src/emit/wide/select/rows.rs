@@ -1,7 +1,7 @@
 //! Column reductions as tapes: rows whose partial results lie in memory, or a row whose partial results have registers.
 
 use super::super::fold::Folding;
-use super::super::tape::Element;
+use super::super::tape::{Element, Inst, Op, Out};
 use super::{Known, Selected, Selector, Source, Stream, element};
 use crate::emit::analysis::Facts;
 use crate::kernel::{Atom, Expr, Index, Kernel, Loop, LoopId, Stmt, ValueId};
@@ -60,6 +60,10 @@ pub(in super::super) fn select_rows<'k>(
             *state = folding.join(&mut selector.tape, *state, operand)?;
         }
     }
+    // One row at a time comes from DRAM, and the hardware looks ahead within a page only.
+    if count == 1 {
+        selector.look_ahead(rows.id);
+    }
     for (plane, state) in states.into_iter().enumerate() {
         let tape = &mut selector.tape;
         tape.store(plane as u32, Element::Word, state, None);
@@ -109,6 +113,25 @@ pub(in super::super) fn select_columns<'k>(
         before: end_of_before,
         row: end_of_same,
     })
+}
+
+impl Selector<'_, '_> {
+    /// Asks for what follows the streams that go on from row to row.
+    fn look_ahead(&mut self, rows: LoopId) {
+        for (i, stream) in self.streams.iter().enumerate() {
+            let Source::Elements(param, index) = stream.source else {
+                continue;
+            };
+            let mut goes_on = false;
+            index.visit_loops(&mut |id| goes_on |= id == rows);
+            let dtype = self.kernel.params[param.index()].dtype;
+            if let (true, Some(element)) = (goes_on, element(dtype)) {
+                let op = Op::Ahead((self.own + i) as u32, element);
+                let ask = Inst::new(op, Out::Nothing, &[], None);
+                self.tape.insts.push(ask);
+            }
+        }
+    }
 }
 
 /// By how much an index grows from row to row, if always by the same.
