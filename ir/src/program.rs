@@ -12,11 +12,13 @@ use crate::types::TensorType;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
+mod control;
 mod convolution;
 mod place;
 mod text;
 mod verify;
 
+pub use control::{Branch, Copy, Loop, Part, Slice, While};
 pub use convolution::{Convolution, Summation, View, WindowAxis};
 pub use place::{ALIGNMENT, Placement, place};
 pub use verify::{ProgramError, ProgramErrors, Rule};

@@ -1,0 +1,94 @@
+//! Steps that run other steps: loops, loops of unknown length, branches; and the views of one entry of a buffer that they run over.
+//!
+//! The tree of steps is written down flat, in order: a [`Loop`] is followed by the steps of its body, so that a position in
+//! [`Program::steps`](super::Program::steps) names a step, live ranges are ranges of positions, and nothing that walks all steps needs to
+//! descend. What one iteration reads and writes besides its temporaries are *slices*: buffers of their own, each a [`Slice`], whose memory
+//! is one entry of another buffer, another entry in each iteration. So a body is compiled as any other
+//! steps are: it does not know that it is in a loop.
+
+use crate::dim::Dim;
+use crate::ids::BufferId;
+use serde::{Deserialize, Serialize};
+
+/// Runs the next `steps` steps `trip` times.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Loop {
+    /// What is repeated, for people.
+    pub name: String,
+    /// The number of iterations; none at 0.
+    pub trip: Dim,
+    /// How many of the following steps are the body, those of steps within it included. At least one.
+    pub steps: usize,
+    /// Iterations do not depend on one another: each runs whole on one thread, and threads share the iterations out. Every temporary of
+    /// the body is then scratch, which keeps its content to the end of the iteration.
+    pub parallel: bool,
+}
+
+/// Runs `test` steps and, while they set `condition`, `steps` further ones and the test again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct While {
+    /// What is repeated, for people.
+    pub name: String,
+    /// A buffer of one `bool`, which the steps of the test write.
+    pub condition: BufferId,
+    /// How many of the following steps are the test. At least one.
+    pub test: usize,
+    /// How many steps after those are the body. At least one.
+    pub steps: usize,
+}
+
+/// Runs the next `then` steps where `condition` holds, else the `otherwise` steps behind them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Branch {
+    /// What is chosen, for people.
+    pub name: String,
+    /// A buffer of one `bool`.
+    pub condition: BufferId,
+    /// How many of the following steps run where it holds.
+    pub then: usize,
+    /// How many steps after those run where it does not.
+    pub otherwise: usize,
+}
+
+/// Copies elements from one buffer to another one of the same element type, or another part of the same one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Copy {
+    /// What is copied, for people.
+    pub name: String,
+    /// Where the elements come from.
+    pub from: Part,
+    /// Where they go.
+    pub to: Part,
+    /// How many elements.
+    pub elements: Dim,
+}
+
+/// The entry of a buffer that a copy begins at: element `entry * elements` of the buffer, with the number of elements of the copy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// The buffer.
+    pub buffer: BufferId,
+    /// The number of the entry.
+    pub entry: Dim,
+}
+
+/// The memory of a buffer that is one entry of another one. In iteration `i` of the loop it is entry `(first + step * i) mod entries`, so
+/// that no entry lies outside.
+///
+/// A stacked operand of a loop over `t` has `t` entries, `first = 0` and `step = 1`; in reverse, `first = t - 1` and `step = -1`. A carry of
+/// which only the newest value is needed has two entries: the body reads the one from `first = 0` and writes the one from `first = 1`. A
+/// carry whose every value is kept has `t + 1`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Slice {
+    /// The buffer whose entry it is: `entries` times as many elements, of the same element type. It may be a slice of an outer loop, but not
+    /// scratch.
+    pub of: BufferId,
+    /// The position of the [`Loop`] that moves it. Only steps of that loop's body touch it.
+    pub at: usize,
+    /// The number of entries of `of`.
+    pub entries: Dim,
+    /// The entry of the first iteration.
+    pub first: Dim,
+    /// From an iteration to the next: 1 or -1.
+    pub step: i64,
+}
