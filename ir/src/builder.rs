@@ -17,12 +17,14 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+mod indexing;
 mod operators;
 mod placement;
 mod structured;
 mod tensor;
 mod window;
 
+pub(crate) use indexing::along_axis;
 pub use placement::{LocationGuard, ScopeGuard};
 pub use tensor::{Operand, Tensor};
 pub use window::{ConvOptions, Layout, Padding, PoolOptions, UnknownLayout};

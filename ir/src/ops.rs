@@ -30,7 +30,9 @@ pub use constant::{Constant, ConstantValue, Dense, DimSize, Element, Iota, Liter
 pub use contraction::{
     Conv, ConvAxes, ConvGroups, DataAxes, DataRole, Dot, KernelAxes, KernelRole, LabelError,
 };
-pub use indexing::{Gather, OutOfRange, Scatter, ScatterKind};
+pub use indexing::{
+    Argsort, DynamicSlice, DynamicUpdateSlice, Gather, OutOfRange, Scatter, ScatterKind, Sort,
+};
 pub use movement::{Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose};
 pub use random::RngBits;
 pub use reduction::{Arg, ArgKind, Cumulative, CumulativeKind, Reduce, ReduceKind};
@@ -169,6 +171,10 @@ op_list!(
     GatherWindow,
     ScatterWindow,
     Cumulative,
+    DynamicSlice,
+    DynamicUpdateSlice,
+    Sort,
+    Argsort,
 );
 
 impl Op {
