@@ -6,13 +6,20 @@ use super::nodes::{product_axes, single_axis_index};
 use super::relation::{Relation, classify, product_operand, strided, walk};
 use crate::access::counters;
 use crate::kernel::Index;
+use crate::likely::likely;
 use kiln_ir::ops::Op;
 use kiln_ir::{Dim, Node, NodeId};
+
+/// The elements from which on the base of a scatter is written by a launch of its own.
+const LARGE_BASE: i64 = 1 << 16;
 
 impl<'g> Former<'g> {
     /// What a product cannot read as a strided matrix, or a convolution as a strided view, is written out first.
     pub(super) fn anchor_product_operands(&mut self) {
         for (id, node) in self.graph.nodes() {
+            if let Op::Scatter(_) | Op::DynamicUpdateSlice(_) = node.op {
+                self.anchor_base(node.operands[0]);
+            }
             if !matches!(node.op, Op::Dot(_) | Op::Conv(_)) {
                 continue;
             }
@@ -22,6 +29,16 @@ impl<'g> Former<'g> {
                 self.anchored[base.index()] = true;
                 self.stored[base.index()] = true;
             }
+        }
+    }
+
+    /// A large tensor that parts are written over is written out first, by all threads: then it is done with, and the parts are written in
+    /// place. A small one is copied by the kernel that writes the parts.
+    fn anchor_base(&mut self, base: NodeId) {
+        let elements = self.shape(base).iter().fold(Dim::from(1), |n, d| &n * d);
+        if self.fuse && likely(&elements) >= LARGE_BASE {
+            self.anchored[base.index()] = true;
+            self.stored[base.index()] = true;
         }
     }
 
@@ -118,13 +135,19 @@ impl<'g> Former<'g> {
                 let all = counters(own.len());
                 read(all[gather.axis..gather.axis + from.len()].to_vec(), own)
             }
+            // Where a window begins is a number of the whole call.
+            Op::DynamicSlice(_) if position > 0 => read(Vec::new(), own),
             Op::Gather(_)
             | Op::Scatter(_)
             | Op::ReduceWindow(_)
             | Op::ArgWindow(_)
             | Op::GatherWindow(_)
             | Op::ScatterWindow(_)
-            | Op::Cumulative(_) => memory(read(counters(from.len()), from)),
+            | Op::Cumulative(_)
+            | Op::DynamicSlice(_)
+            | Op::DynamicUpdateSlice(_)
+            | Op::Sort(_)
+            | Op::Argsort(_) => memory(read(counters(from.len()), from)),
             // A view that is stored as such: its operand is what the movement reaches.
             Op::Broadcast(_)
             | Op::Reshape(_)
