@@ -228,10 +228,10 @@ macro_rules! instantiate {
             pub(in crate::product) unsafe fn pack_whole(
                 blocked: &crate::product::blocked::Blocked,
                 lanes: *const u8,
-                scratch: *mut u8,
+                whole: *mut u8,
             ) {
                 // SAFETY: as above.
-                unsafe { crate::product::blocked::pack_whole::<$simd>(blocked, lanes, scratch) }
+                unsafe { crate::product::blocked::pack_whole::<$simd>(blocked, lanes, whole) }
             }
         }
     };
