@@ -72,19 +72,19 @@ fn replay<'b>(builder: &'b Builder, region: &Region) -> Replay<'b> {
 
 /// Whether it is cheaper to keep the value of a node than to compute it again.
 fn is_costly(op: &Op) -> bool {
-    match op {
+    matches!(
+        op,
         Op::Dot(_)
-        | Op::Conv(_)
-        | Op::Reduce(_)
-        | Op::Arg(_)
-        | Op::ReduceWindow(_)
-        | Op::ArgWindow(_)
-        | Op::Cumulative(_)
-        | Op::Part(_)
-        | Op::Scatter(_)
-        | Op::ScatterWindow(_) => true,
-        _ => false,
-    }
+            | Op::Conv(_)
+            | Op::Reduce(_)
+            | Op::Arg(_)
+            | Op::ReduceWindow(_)
+            | Op::ArgWindow(_)
+            | Op::Cumulative(_)
+            | Op::Part(_)
+            | Op::Scatter(_)
+            | Op::ScatterWindow(_)
+    )
 }
 
 /// The nodes that differ from one iteration to another: those that depend on a source which does.

@@ -48,7 +48,7 @@ impl Sum {
                     && varies(*indices)
                     && varies(*updates) =>
             {
-                Some(Sum::Scatter(scatter.clone(), *zeros, *indices, *updates))
+                Some(Sum::Scatter(*scatter, *zeros, *indices, *updates))
             }
             (Op::Binary(Binary::Add), [l, r]) => Some(Sum::Add(of(*l)?, of(*r)?)),
             (
@@ -118,7 +118,7 @@ impl Sum {
                     None => builder.poison(),
                 };
                 let operands = [zeros, stacked(*indices), stacked(*updates)];
-                builder.push(scatter.clone(), &operands)
+                builder.push(*scatter, &operands)
             }
             Sum::Add(l, r) => {
                 let (l, r) = (
