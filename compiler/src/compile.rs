@@ -112,7 +112,12 @@ fn without_code(program: &Program, kernels: &[Kernel]) -> Option<DType> {
     let products = program.steps.iter().filter_map(|step| match step {
         Step::Product(product) => Some(product.dtype),
         Step::Convolution(convolution) => Some(convolution.dtype),
-        Step::Kernel(_) | Step::Guard(_) => None,
+        Step::Kernel(_)
+        | Step::Guard(_)
+        | Step::Loop(_)
+        | Step::While(_)
+        | Step::Branch(_)
+        | Step::Copy(_) => None,
     });
     values
         .chain(products)
