@@ -5,6 +5,8 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub(crate) mod control;
+
 use kiln_ir::program::{
     Access, Buffer, Code, Guard, Home, KernelFn, Launch, LiveRange, Matrix, Port, Product, Program,
     Resident, Step,
