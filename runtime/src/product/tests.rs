@@ -205,6 +205,12 @@ macro_rules! against_the_definition {
                     ([600, 60, 300], padded, column_major),
                     ([5, 700, 260], row_major, row_major),
                     ([33, 520, 40], row_major, column_major),
+                    // Few rows give the lanes.
+                    ([32, 300, 520], row_major, column_major),
+                    ([61, 500, 90], padded, column_major),
+                    // A first block in two parts.
+                    ([70, 90, 511], row_major, row_major),
+                    ([30, 130, 700], padded, row_major),
                     ([1, 900, 300], row_major, column_major),
                     ([900, 1, 300], row_major, row_major),
                     ([1100, 64, 20], padded, padded),
