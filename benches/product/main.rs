@@ -8,7 +8,7 @@
 
 use kiln::runtime::machine::fma_peak;
 use kiln::runtime::memory::AlignedBytes;
-use kiln::runtime::product::{Form, Matrices, Method, ProductType, Strides};
+use kiln::runtime::product::{Form, Matrices, Method, ProductSummation, ProductType, Strides};
 use std::time::{Duration, Instant};
 
 /// How long one side of a round runs: less than a scheduler lets a process run, so that some rounds are undisturbed on a busy machine.
@@ -151,6 +151,7 @@ fn rates(batch: usize, [m, n, k]: [usize; 3], [lhs, rhs]: [char; 2]) -> [f64; 2]
     };
     let form = Form {
         dtype: ProductType::F32,
+        summation: summation([m, n, k], [lhs, rhs]),
         m,
         n,
         k,
@@ -231,6 +232,16 @@ fn rates(batch: usize, [m, n, k]: [usize; 3], [lhs, rhs]: [char; 2]) -> [f64; 2]
         assert!((a - b).abs() <= 1e-6 * k as f32, "{a} and {b}");
     }
     best.map(|seconds| 2.0 * (batch * m * n * k) as f64 / seconds / 1e9)
+}
+
+/// The order of summation that the compiler chooses where an operand that lies transposed is contracted along its last axis.
+fn summation([m, n, k]: [usize; 3], [lhs, rhs]: [char; 2]) -> ProductSummation {
+    let along = m == 1 && (rhs == 't' || n == 1) || n == 1 && (lhs == 'n' || m == 1);
+    if along && k >= 32 {
+        ProductSummation::Lanes
+    } else {
+        ProductSummation::Chain
+    }
 }
 
 /// How many calls fill a slice.

@@ -261,6 +261,24 @@ macro_rules! instantiate {
             }
 
             /// # Safety
+            /// As [`lanes`](crate::product::lanes::lanes).
+            $(#[target_feature(enable = $feature)])?
+            pub(in crate::product) unsafe fn lanes(
+                form: &crate::product::Form,
+                rows: &std::ops::Range<usize>,
+                cols: &std::ops::Range<usize>,
+                at: crate::product::Matrices,
+            ) {
+                // Eight chains hide what a multiply-add takes.
+                const VECTORS: usize = crate::product::lanes::PARTIALS / <$simd as Simd>::LANES;
+                const GROUP: usize = if VECTORS < 8 { 8 / VECTORS } else { 1 };
+                // SAFETY: as above.
+                unsafe {
+                    crate::product::lanes::lanes::<$simd, VECTORS, GROUP>(form, rows, cols, at)
+                }
+            }
+
+            /// # Safety
             /// As [`pack_whole`](crate::product::blocked::pack_whole).
             $(#[target_feature(enable = $feature)])?
             pub(in crate::product) unsafe fn pack_whole(
