@@ -1,5 +1,6 @@
 //! What can be wrong with a file that is read, and why one could not be written. After either, nothing has changed on the disk.
 
+use crate::tensors::SizeError;
 use std::path::PathBuf;
 
 /// A file that cannot be read as tensors.
@@ -72,6 +73,9 @@ pub enum SaveError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// A tensor whose bytes do not fill its shape.
+    #[error(transparent)]
+    Size(#[from] SizeError),
     /// Two tensors of one name.
     #[error("two tensors to save are named `{name}`; a name must be unique in a file")]
     Duplicate {
