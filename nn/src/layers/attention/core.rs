@@ -2,7 +2,7 @@
 //! file and no layer.
 
 use super::super::dropout::dropout;
-use kiln_ir::ops::{DimSize, Iota, ReduceKind};
+use kiln_ir::ops::{Broadcast, DimSize, Iota, ReduceKind};
 use kiln_ir::{DType, Dim, Kind, Refusal, Shape, Tensor, TensorType};
 
 /// What an attention leaves out.
@@ -52,7 +52,7 @@ pub fn attention<'g>(
     let Some(sizes) = Sizes::of(q, k, v) else {
         return builder.poison();
     };
-    let Some(mask) = mask(&sizes, options, q) else {
+    let Some(bias) = bias(&sizes, options, q) else {
         return builder.poison();
     };
     let scale = 1.0 / (sizes.width as f64).sqrt();
@@ -72,51 +72,55 @@ pub fn attention<'g>(
     } else {
         q.dot_general(k, &[3], &[3], &[0, 2], &[0, 2])
     };
-    let p = dropout(masked_softmax(scores * scale, mask), options.dropout);
-    if wide {
-        let rows = p.reshape((&sizes.b, sizes.kv_heads, sizes.t.clone() * group, &sizes.s));
-        let y = rows.dot_general(v, &[3], &[1], &[0, 1], &[0, 2]);
-        let split = (&sizes.b, sizes.heads, &sizes.t, sizes.values.clone());
-        y.reshape(split).transpose(&[0, 2, 1, 3])
+    let (weights, sums) = unnormalised(scores * scale, bias);
+    let weights = dropout(weights, options.dropout);
+    let y = if wide {
+        let rows = (&sizes.b, sizes.kv_heads, sizes.t.clone() * group, &sizes.s);
+        let y = (weights.reshape(rows)).dot_general(v, &[3], &[1], &[0, 1], &[0, 2]);
+        y.reshape((&sizes.b, sizes.heads, &sizes.t, sizes.values.clone()))
     } else {
-        let y = p.dot_general(v, &[3], &[1], &[0, 1], &[0, 2]);
-        y.transpose(&[0, 2, 1, 3])
-    }
+        weights.dot_general(v, &[3], &[1], &[0, 1], &[0, 2])
+    };
+    // Dividing here instead of before the product divides rows of `values` numbers instead of `s`, and gives the backward step its sum
+    // over the keys from the result: Dao, "FlashAttention-2" (2023), section 3.1.
+    let Some(ty) = y.ty() else { return y };
+    let sums = sums.reshape((&sizes.b, sizes.heads, &sizes.t, 1));
+    (y * sums.recip().broadcast_to(&ty.shape)).transpose(&[0, 2, 1, 3])
 }
 
-/// The softmax along the last axis over the elements that `mask` lets through; the others are 0, and so is a row without any. `None` lets
-/// all through.
+/// The exponentials of a softmax along the last axis of `x`, and what they are to be divided by. `bias` is added first; where a row has
+/// minus infinity throughout the exponentials are 0, and the divisor is 1.
 #[track_caller]
-fn masked_softmax<'g>(x: Tensor<'g>, mask: Option<Tensor<'g>>) -> Tensor<'g> {
-    let (Some(mask), Some(ty)) = (mask, x.ty()) else {
-        return super::super::softmax(x);
+fn unnormalised<'g>(x: Tensor<'g>, bias: Option<Tensor<'g>>) -> (Tensor<'g>, Tensor<'g>) {
+    let x = match bias {
+        Some(bias) => x + bias,
+        None => x,
     };
+    let Some(ty) = x.ty() else { return (x, x) };
     let row = ty.rank() - 1;
-    let along = |value: Tensor<'g>| {
-        let broadcast = kiln_ir::ops::Broadcast {
-            shape: ty.shape.clone(),
-            axes: (0..row).collect(),
-        };
-        value.builder().push(broadcast, &[value])
+    let maximum = x.reduce(ReduceKind::Max, &[row]).stop_gradient();
+    let splat = |value| {
+        x.builder()
+            .splat(ty.dtype, Shape::from(&ty.shape[..row]), value)
     };
-    // Minus infinity goes through `exp` to an exact 0 with a slope of 0, so no masked score, not even an infinite one, is seen again.
-    let seen = x.where_(mask, f64::NEG_INFINITY);
-    let maximum = seen.reduce(ReduceKind::Max, &[row]).stop_gradient();
-    let Some(row_ty) = maximum.ty() else {
-        return maximum;
-    };
-    let splat = |value| x.builder().splat(row_ty.dtype, &row_ty.shape, value);
     // A row without anything to see has no maximum; any finite number makes its exponentials 0.
     let maximum = splat(0.0).where_(maximum.eq(f64::NEG_INFINITY), maximum);
-    let exponentials = (seen - along(maximum)).exp();
-    let sum = exponentials.reduce(ReduceKind::Sum, &[row]);
+    let along = Broadcast {
+        shape: ty.shape.clone(),
+        axes: (0..row).collect(),
+    };
+    let weights = (x - x.builder().push(along, &[maximum])).exp();
+    let sums = weights.reduce(ReduceKind::Sum, &[row]);
     // Only the sum of such a row is 0: elsewhere the maximum itself adds 1.
-    exponentials / along(splat(1.0).where_(sum.eq(0.0), sum))
+    (weights, splat(1.0).where_(sums.eq(0.0), sums))
 }
 
-/// The mask for scores `[b, heads, t, s]`, of their shape; none where all is visible. A mistake is reported and gives `None` outside.
+/// What is added to scores `[b, heads, t, s]`, of their shape: 0, and minus infinity where a key may not be seen; none where all may. A
+/// mistake is reported and gives `None` outside.
+///
+/// It is added, not selected, for then the way back has no mask: where the weight is 0, so is its gradient.
 #[track_caller]
-fn mask<'g>(
+fn bias<'g>(
     sizes: &Sizes,
     options: &AttentionOptions<'g>,
     q: Tensor<'g>,
@@ -148,16 +152,19 @@ fn mask<'g>(
                 q.builder().refuse(refusal, &[q, visible]);
                 return None;
             }
-            Some(visible.reshape(spread).broadcast_to(&shape))
+            Some(visible.reshape(spread))
         }
     };
-    let causal = options
-        .causal
-        .then(|| causal(sizes, q).broadcast_to(&shape));
-    Some(match (given, causal) {
-        (Some(given), Some(causal)) => Some(given.and(causal)),
-        (given, causal) => given.or(causal),
-    })
+    let causal = options.causal.then(|| causal(sizes, q));
+    let seen = match (given, causal) {
+        (Some(given), Some(causal)) => given.and(causal),
+        (Some(given), None) => given,
+        (None, Some(causal)) => causal,
+        (None, None) => return Some(None),
+    };
+    let ty = seen.ty()?;
+    let zero = q.builder().splat(sizes.dtype, &ty.shape, 0.0);
+    Some(Some(zero.where_(seen, f64::NEG_INFINITY)))
 }
 
 /// `bool[t, s]`: whether the query may see the key.
