@@ -133,7 +133,11 @@ pub(crate) fn through(
         | Op::Scan(_)
         | Op::While(_)
         | Op::Cond(_)
-        | Op::Part(_) => return None,
+        | Op::Part(_)
+        | Op::DynamicSlice(_)
+        | Op::DynamicUpdateSlice(_)
+        | Op::Sort(_)
+        | Op::Argsort(_) => return None,
     };
     Some((operand, moved))
 }

@@ -159,7 +159,7 @@ fn place(node: &Node) -> String {
     }
 }
 
-/// Refuses what has no code, by name and line: running sums, and windows that are too large to be unrolled.
+/// Refuses what has no code, by name and line: windows that are too large to be unrolled.
 fn with_code(graph: &Graph) -> Result<(), CompileError> {
     for (_, node) in graph.nodes() {
         for region in node.op.as_control().iter().flat_map(|c| c.regions()) {
@@ -170,12 +170,6 @@ fn with_code(graph: &Graph) -> Result<(), CompileError> {
             Op::ArgWindow(op) => &op.windows,
             Op::GatherWindow(op) => &op.windows,
             Op::ScatterWindow(op) => &op.windows,
-            Op::Cumulative(_) => {
-                return Err(CompileError::Op {
-                    op: node.op.rules().name(),
-                    provenance: place(node),
-                });
-            }
             _ => continue,
         };
         let elements = windows.elements().unwrap_or(i64::MAX);

@@ -19,6 +19,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 mod control;
+mod indexing;
 mod nested;
 mod operators;
 mod placement;
@@ -27,6 +28,7 @@ mod tensor;
 mod window;
 
 pub use control::{Iteration, ScanOptions, Scanned, Yield};
+pub(crate) use indexing::along_axis;
 pub use placement::{LocationGuard, ScopeGuard};
 pub use tensor::{Operand, Tensor};
 pub use window::{ConvOptions, Layout, Padding, PoolOptions, UnknownLayout};

@@ -33,7 +33,9 @@ pub use contraction::{
 };
 pub(crate) use control::DEEPEST as DEEPEST_REGION;
 pub use control::{Cond, Control, Part, Pruned, Region, Save, Scan, While};
-pub use indexing::{Gather, OutOfRange, Scatter, ScatterKind};
+pub use indexing::{
+    Argsort, DynamicSlice, DynamicUpdateSlice, Gather, OutOfRange, Scatter, ScatterKind, Sort,
+};
 pub use movement::{Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose};
 pub use random::RngBits;
 pub use reduction::{Arg, ArgKind, Cumulative, CumulativeKind, Reduce, ReduceKind};
@@ -180,6 +182,10 @@ op_list!(
     While,
     Cond,
     Part,
+    DynamicSlice,
+    DynamicUpdateSlice,
+    Sort,
+    Argsort,
 );
 
 impl Op {

@@ -76,7 +76,8 @@ pub(super) fn is_cheap(op: &Op) -> bool {
         | Op::Broadcast(_)
         | Op::Reshape(_)
         | Op::Transpose(_)
-        | Op::Slice(_) => true,
+        | Op::Slice(_)
+        | Op::DynamicSlice(_) => true,
         Op::Source(_)
         | Op::Reduce(_)
         | Op::Arg(_)
@@ -93,6 +94,9 @@ pub(super) fn is_cheap(op: &Op) -> bool {
         | Op::Scan(_)
         | Op::While(_)
         | Op::Cond(_)
-        | Op::Part(_) => false,
+        | Op::Part(_)
+        | Op::DynamicUpdateSlice(_)
+        | Op::Sort(_)
+        | Op::Argsort(_) => false,
     }
 }

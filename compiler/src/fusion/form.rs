@@ -7,7 +7,7 @@
 
 use super::limits::{Inlined, Views, views};
 use super::merge::merge;
-use super::nodes::{is_free, is_given, is_leaf, scalars};
+use super::nodes::{has_own_loops, is_free, is_given, is_leaf, scalars};
 use super::place::{Place, fixed_at};
 use super::relation::Relation;
 use super::sides::join_sides;
@@ -127,7 +127,7 @@ impl<'g> Former<'g> {
         if matches!(node.op, Op::Dot(_) | Op::Conv(_)) {
             return self.assign_product(id, node);
         }
-        if matches!(node.op, Op::Scatter(_)) {
+        if has_own_loops(&node.op) {
             self.stored[id.index()] = true;
             return self.begin(id, Level::Point, Space::map(&node.ty.shape), None);
         }

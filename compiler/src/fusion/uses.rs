@@ -6,8 +6,12 @@ use super::nodes::{product_axes, single_axis_index};
 use super::relation::{Relation, classify, product_operand, strided, walk};
 use crate::access::counters;
 use crate::kernel::Index;
+use crate::likely::likely;
 use kiln_ir::ops::Op;
 use kiln_ir::{Dim, Graph, Node, NodeId};
+
+/// The elements from which on the base of a scatter is written by a launch of its own.
+const LARGE_BASE: i64 = 1 << 16;
 
 impl<'g> Former<'g> {
     /// What a product cannot read as a strided matrix, or a convolution as a strided view, is written out first, and so is what a control
@@ -23,6 +27,9 @@ impl<'g> Former<'g> {
                 }
                 continue;
             }
+            if let Op::Scatter(_) | Op::DynamicUpdateSlice(_) = node.op {
+                self.anchor_base(node.operands[0]);
+            }
             if !matches!(node.op, Op::Dot(_) | Op::Conv(_)) {
                 continue;
             }
@@ -32,6 +39,16 @@ impl<'g> Former<'g> {
                 self.anchored[base.index()] = true;
                 self.stored[base.index()] = true;
             }
+        }
+    }
+
+    /// A large tensor that parts are written over is written out first, by all threads: then it is done with, and the parts are written in
+    /// place. A small one is copied by the kernel that writes the parts.
+    fn anchor_base(&mut self, base: NodeId) {
+        let elements = self.shape(base).iter().fold(Dim::from(1), |n, d| &n * d);
+        if self.fuse && likely(&elements) >= LARGE_BASE {
+            self.anchored[base.index()] = true;
+            self.stored[base.index()] = true;
         }
     }
 
@@ -128,6 +145,8 @@ impl<'g> Former<'g> {
                 let all = counters(own.len());
                 read(all[gather.axis..gather.axis + from.len()].to_vec(), own)
             }
+            // Where a window begins is a number of the whole call.
+            Op::DynamicSlice(_) if position > 0 => read(Vec::new(), own),
             Op::Gather(_)
             | Op::Scatter(_)
             | Op::ReduceWindow(_)
@@ -135,6 +154,10 @@ impl<'g> Former<'g> {
             | Op::GatherWindow(_)
             | Op::ScatterWindow(_)
             | Op::Cumulative(_)
+            | Op::DynamicSlice(_)
+            | Op::DynamicUpdateSlice(_)
+            | Op::Sort(_)
+            | Op::Argsort(_)
             | Op::Part(_) => memory(read(counters(from.len()), from)),
             Op::Scan(_) | Op::While(_) | Op::Cond(_) => {
                 Some((row_major(self.graph, operand), Relation::Memory))

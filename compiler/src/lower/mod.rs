@@ -14,10 +14,12 @@ mod blocks;
 mod convolution;
 mod name;
 mod nest;
+mod ordered;
 mod points;
 mod product;
 mod scatter;
 mod strips;
+mod walks;
 
 pub(crate) use points::MOST_ELEMENTS;
 pub(crate) use strips::Strips;
@@ -47,6 +49,19 @@ pub(crate) struct LoweredKernel {
     pub(crate) grain: usize,
     /// Elements touched by one iteration.
     pub(crate) work: Dim,
+    /// What runs instead where the result takes the memory of an operand that would be copied.
+    pub(crate) over: Option<Box<Over>>,
+}
+
+/// A kernel for where a result is in the memory of its base already: only the parts that differ are written.
+#[derive(Clone, Debug)]
+pub(crate) struct Over {
+    /// The node whose memory it is.
+    pub(crate) base: NodeId,
+    /// The node that takes it.
+    pub(crate) target: NodeId,
+    /// The kernel, which has no parameter for the base.
+    pub(crate) lowered: LoweredKernel,
 }
 
 /// A group as something to run.
@@ -142,13 +157,11 @@ fn lower_group(graph: &Graph, stored: &[bool], group: &Group) -> Result<LoweredG
         None => None,
     };
     let computes = group.members.iter().any(|(n, _)| Some(*n) != group.product);
-    let scatter = group
-        .roots
-        .first()
-        .and_then(|r| Some((*r, graph.node(*r)?)));
-    let kernel = if let Some((id, Op::Scatter(scatter))) = scatter.map(|(r, n)| (r, &n.op)) {
-        let mut lowered = scatter::lower_scatter(graph, stored, group, id, scatter)?;
+    let kernel = if let Some(mut lowered) = lower_alone(graph, stored, group)? {
         lowered.kernel.name = name::kernel_name(graph, group);
+        if let Some(over) = &mut lowered.over {
+            over.lowered.kernel.name = lowered.kernel.name.clone();
+        }
         Some(lowered)
     } else if computes {
         let mut points = points::evaluate(graph, stored, group)?;
@@ -169,6 +182,31 @@ fn lower_group(graph: &Graph, stored: &[bool], group: &Group) -> Result<LoweredG
         kernel,
         control: None,
     })
+}
+
+/// The kernel of an op that has loops of its own.
+fn lower_alone(
+    graph: &Graph,
+    stored: &[bool],
+    group: &Group,
+) -> Result<Option<LoweredKernel>, LowerError> {
+    let root = group.roots.first();
+    let Some((id, node)) = root.and_then(|r| Some((*r, graph.node(*r)?))) else {
+        return Ok(None);
+    };
+    let lowered = match &node.op {
+        Op::Scatter(op) => scatter::lower_scatter(graph, stored, group, id, op)?,
+        Op::DynamicUpdateSlice(_) => scatter::lower_update(graph, stored, group, id)?,
+        Op::Cumulative(op) => ordered::lower_running(graph, stored, group, id, op)?,
+        Op::Sort(op) => {
+            ordered::lower_rows(graph, stored, group, id, op.axis, op.descending, false)?
+        }
+        Op::Argsort(op) => {
+            ordered::lower_rows(graph, stored, group, id, op.axis, op.descending, true)?
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(lowered))
 }
 
 /// What is computed by the runtime rather than by a kernel.

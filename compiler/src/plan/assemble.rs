@@ -157,6 +157,10 @@ impl Assembler<'_> {
     }
 
     fn launch(&mut self, lowered: &LoweredKernel) -> Launch {
+        let lowered = match &lowered.over {
+            Some(over) if self.at(over.base) == self.at(over.target) => &over.lowered,
+            Some(_) | None => lowered,
+        };
         let mut rows = 0;
         let mut arguments = Vec::new();
         for source in &lowered.params {
@@ -317,5 +321,6 @@ fn copy(dtype: DType, elements: Dim) -> LoweredKernel {
         total: elements,
         grain: 64,
         work: Dim::from(2),
+        over: None,
     }
 }

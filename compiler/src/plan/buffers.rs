@@ -235,7 +235,11 @@ fn fits(graph: &Graph, group: &LoweredGroup, from: NodeId, to: NodeId) -> bool {
         Some(ParamId(at as u32))
     };
     match (param(from), param(to)) {
-        (Some(from), Some(to)) => same && may_alias(&lowered.kernel, from, to),
+        (Some(a), Some(b)) => {
+            let over = lowered.over.as_ref();
+            let meant = over.is_some_and(|o| (o.base, o.target) == (from, to));
+            same && (meant || may_alias(&lowered.kernel, a, b))
+        }
         (_, _) => false,
     }
 }

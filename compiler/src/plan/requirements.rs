@@ -4,7 +4,7 @@
 //! interpreter finds out when it runs; machine code must not, since it would read outside of a buffer. So these conditions travel with
 //! the program and are checked once for each binding. Gathers and scatters check their indices themselves.
 
-use kiln_ir::ops::Op;
+use kiln_ir::ops::{Argsort, Op, Sort};
 use kiln_ir::program::Requirement;
 use kiln_ir::{Dim, Graph, Node};
 
@@ -60,6 +60,31 @@ fn collect(graph: &Graph, found: &mut Vec<Requirement>) {
                         format!("the padding {width} is negative"),
                     );
                 }
+            }
+            (Op::DynamicSlice(_), Some(from)) => {
+                for (extent, size) in from.iter().zip(node.ty.shape.iter()) {
+                    let what = format!("a window of {size} is larger than its axis of {extent}");
+                    require(node, extent - size, what);
+                }
+            }
+            (Op::DynamicUpdateSlice(_), Some(from)) => {
+                let update = node.operands.get(1).and_then(|o| graph.node(*o));
+                for (extent, size) in from
+                    .iter()
+                    .zip(update.iter().flat_map(|n| n.ty.shape.iter()))
+                {
+                    let what = format!("a window of {size} is larger than its axis of {extent}");
+                    require(node, extent - size, what);
+                }
+            }
+            (Op::Sort(Sort { axis, .. }) | Op::Argsort(Argsort { axis, .. }), Some(from)) => {
+                let (extent, count) = (&from[*axis], &node.ty.shape[*axis]);
+                let what = format!("axis {axis} of size {extent} has no {count} elements");
+                require(node, extent - count, what);
+                // A position and a key of 32 bits share a word.
+                let most = Dim::from(i64::from(u32::MAX));
+                let what = format!("axis {axis} of size {extent} has more than {most} elements");
+                require(node, &most - extent, what);
             }
             (_, _) => {}
         }

@@ -45,6 +45,7 @@ const NOT_DIFFERENTIABLE: &[&str] = &[
     "reduce all",
     "argmax",
     "argmin",
+    "argsort",
     "argmax_window",
     "argmin_window",
     "rng_bits",
