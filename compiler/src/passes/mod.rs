@@ -18,6 +18,7 @@ mod layout;
 mod legalize;
 mod literal;
 mod matrices;
+mod regions;
 mod rewrite;
 mod strength;
 
@@ -29,6 +30,7 @@ pub use fold::Fold;
 pub use layout::Layout;
 pub use legalize::Legalize;
 pub use matrices::OrderMatrices;
+pub(crate) use regions::map_regions;
 pub use strength::ReduceStrength;
 
 /// What a pass does to numbers.
