@@ -14,6 +14,7 @@ mod contract;
 mod cse;
 mod dce;
 mod fold;
+mod hoist;
 mod layout;
 mod legalize;
 mod literal;
@@ -27,6 +28,7 @@ pub use contract::AbsorbTransposes;
 pub use cse::Cse;
 pub use dce::{Dce, live_part};
 pub use fold::Fold;
+pub use hoist::Hoist;
 pub use layout::Layout;
 pub use legalize::Legalize;
 pub use matrices::OrderMatrices;
@@ -85,6 +87,7 @@ impl Pipeline {
         Self {
             mandatory: vec![
                 Box::new(Legalize),
+                Box::new(Hoist),
                 Box::new(ReduceStrength),
                 Box::new(Layout),
                 Box::new(AbsorbTransposes),

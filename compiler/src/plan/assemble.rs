@@ -228,6 +228,7 @@ impl Assembler<'_> {
             name: self.name(shape.node, "dot"),
             dtype: shape.dtype,
             accumulate: shape.accumulate,
+            summation: shape.summation,
             batch: shape.batch.clone(),
             m: shape.m.clone(),
             n: shape.n.clone(),

@@ -59,8 +59,15 @@ pub(super) fn reached(
     found
 }
 
-/// The function of `sources` that computes `outputs`, as a graph of its own: the sources are its inputs, in order, whatever nodes they
-/// are in `graph`. Everything that the outputs are computed from must be behind a source.
+impl Region {
+    /// A region of this one: the function of `sources` that computes `outputs`, whatever nodes the sources are here. They are its inputs, in
+    /// order, under these names or ones that begin with them. Everything that the outputs are computed from must be behind a source.
+    pub fn cut(&self, sources: &[(NodeId, String)], outputs: &[NodeId]) -> Region {
+        Region::new(extract(self, &self.name, sources, outputs))
+    }
+}
+
+/// As [`Region::cut`], of any graph.
 pub(super) fn extract(
     graph: &Graph,
     name: &str,
@@ -148,13 +155,13 @@ impl Scan {
             .map(|p| (sources[*p], self.body.slots()[*p].name.clone()))
             .collect();
         let roots: Vec<NodeId> = results.iter().map(|r| outputs[*r]).collect();
-        let body = extract(&self.body, &self.body.name, &named, &roots);
+        let body = self.body.cut(&named, &roots);
         let among = |range: std::ops::Range<usize>| {
             let inside = |p: &&usize| range.contains(*p);
             operands.iter().filter(inside).count()
         };
         let scan = Scan {
-            body: Region::new(body),
+            body,
             carries: among(0..self.carries),
             scanned: among(self.carries..self.carries + self.scanned),
             trip: self.trip.clone(),

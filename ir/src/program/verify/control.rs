@@ -27,10 +27,8 @@ impl Nested {
 
     /// The innermost loop around a step, of known length or not.
     pub(super) fn innermost_loop(&self, program: &Program, position: usize) -> Option<usize> {
-        let around = self.around[position].iter().rev().copied();
-        around
-            .filter(|at| matches!(program.steps[*at], Step::Loop(_) | Step::While(_)))
-            .next()
+        let mut around = self.around[position].iter().rev().copied();
+        around.find(|at| matches!(program.steps[*at], Step::Loop(_) | Step::While(_)))
     }
 }
 
