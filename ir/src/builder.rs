@@ -27,6 +27,7 @@ mod structured;
 mod tensor;
 mod window;
 
+use control::Surround;
 pub use control::{Iteration, ScanOptions, Scanned, Yield};
 pub(crate) use indexing::along_axis;
 pub use placement::{LocationGuard, ScopeGuard};
@@ -44,6 +45,9 @@ struct Inner {
     graph: Graph,
     /// Which values of the outer graph this one captures: the outer node, and the source here.
     captures: Vec<(NodeId, NodeId)>,
+    /// Nodes of builders around a branch that are repeated in it: by the owner's depth and the node there, the node here.
+    sunk: BTreeMap<(usize, NodeId), NodeId>,
+    surround: Surround,
     diagnostics: Vec<Diagnostic>,
     scopes: Vec<String>,
     /// How many things each scope has numbered.
@@ -241,7 +245,8 @@ impl Builder {
         if !home.is(self) {
             return home.push(op, operands);
         }
-        let ids: Option<Vec<NodeId>> = operands.iter().map(|t| self.import(*t).id).collect();
+        let own = self.import_all(operands);
+        let ids: Option<Vec<NodeId>> = own.iter().map(|t| t.id).collect();
         let Some(ids) = ids else { return poisoned };
         let op = op.into();
         let inferred = {
@@ -323,6 +328,7 @@ impl Builder {
         if let Some(outer) = &self.outer {
             // A source belongs to the whole graph; the body captures it, and it is named by the scopes that are open here.
             let _scopes = outer.scopes_of(self);
+            let _line = outer.charged_to(self.provenance().location);
             return self.import(outer.slot(name, role, ty));
         }
         let name = {
@@ -430,6 +436,8 @@ impl Inner {
         Self {
             graph: Graph::empty(name),
             captures: Vec::new(),
+            sunk: BTreeMap::new(),
+            surround: Surround::Graph,
             diagnostics: Vec::new(),
             scopes: Vec::new(),
             ordinals: BTreeMap::new(),

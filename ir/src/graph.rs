@@ -142,6 +142,14 @@ impl Graph {
         self.slots.push(slot);
     }
 
+    /// Moves the slot of a source to a position among all slots.
+    pub(crate) fn move_slot(&mut self, node: NodeId, position: usize) {
+        if let Some(at) = self.slots.iter().position(|slot| slot.node == node) {
+            let slot = self.slots.remove(at);
+            self.slots.insert(position.min(self.slots.len()), slot);
+        }
+    }
+
     /// Declares a result.
     pub fn push_output(&mut self, output: Output) {
         self.outputs.push(output);

@@ -31,8 +31,8 @@ pub use constant::{Constant, ConstantValue, Dense, DimSize, Element, Iota, Liter
 pub use contraction::{
     Conv, ConvAxes, ConvGroups, DataAxes, DataRole, Dot, KernelAxes, KernelRole, LabelError,
 };
-pub(crate) use control::DEEPEST as DEEPEST_REGION;
 pub use control::{Cond, Control, Part, Pruned, Region, Save, Scan, While};
+pub(crate) use control::{DEEPEST as DEEPEST_REGION, first as first_result};
 pub use indexing::{
     Argsort, DynamicSlice, DynamicUpdateSlice, Gather, OutOfRange, Scatter, ScatterKind, Sort,
 };

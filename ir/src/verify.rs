@@ -27,7 +27,7 @@ use crate::attributes::Value;
 use crate::dim::{Dim, Symbol};
 use crate::graph::{Graph, Node, Role};
 use crate::ids::NodeId;
-use crate::ops::{DEEPEST_REGION, Op};
+use crate::ops::{self, DEEPEST_REGION, Op};
 use crate::provenance::Location;
 use crate::text::Labels;
 use crate::types::TensorType;
@@ -122,6 +122,7 @@ pub(crate) fn verify_region(graph: &Graph) -> Result<(), Violations> {
 fn verify_as(graph: &Graph, whole: bool) -> Result<(), Violations> {
     let mut check = Check {
         graph,
+        results: BTreeMap::new(),
         found: Vec::new(),
     };
     check.size();
@@ -168,6 +169,9 @@ fn describe(graph: &Graph, labels: &Labels, place: Place) -> (String, Option<Loc
 
 struct Check<'g> {
     graph: &'g Graph,
+    /// The types of the results of each control op that fits its operands. To find them verifies its regions, so it is done once: the
+    /// work would grow with the depth as a power otherwise.
+    results: BTreeMap<NodeId, Vec<TensorType>>,
     found: Vec<(Place, Invariant, String)>,
 }
 
@@ -213,31 +217,22 @@ impl Check<'_> {
                 }
                 continue;
             };
-            let Some(of) = node.operands.first().and_then(control) else {
+            let of = node.operands.first().copied();
+            let Some(of) = of.filter(|of| control(of).is_some()) else {
                 let message = "its operand is no control op";
                 self.report(place, Invariant::Parts, message);
                 continue;
             };
-            let types: Option<Vec<&TensorType>> = of
-                .operands
-                .iter()
-                .map(|o| graph.node(*o).map(|n| &n.ty))
-                .collect();
-            let results = of.op.as_control().zip(types);
-            let results = results.and_then(|(control, types)| control.results(&types).ok());
             // A control op that does not fit its operands has its own message.
-            let Some(results) = results else { continue };
-            match results.get(part.index) {
-                Some(ty) if *ty == node.ty => {}
-                Some(ty) => {
-                    let message = format!("result {} is {ty}, not {}", part.index, node.ty);
-                    self.report(place, Invariant::Parts, message);
-                }
-                None => {
-                    let message = format!("there is no result {} of {}", part.index, results.len());
-                    self.report(place, Invariant::Parts, message);
-                }
-            }
+            let Some(results) = self.results.get(&of) else {
+                continue;
+            };
+            let message = match results.get(part.index) {
+                Some(ty) if *ty == node.ty => continue,
+                Some(ty) => format!("result {} is {ty}, not {}", part.index, node.ty),
+                None => format!("there is no result {} of {}", part.index, results.len()),
+            };
+            self.report(place, Invariant::Parts, message);
         }
         for (i, output) in graph.outputs().iter().enumerate() {
             if control(&output.node).is_some() {
@@ -335,14 +330,23 @@ impl Check<'_> {
                 }
             }
             if let (Some(types), true) = (types, bounded[id.index()]) {
-                self.rule(place, node, &types);
+                self.rule(id, node, &types);
             }
         }
     }
 
-    fn rule(&mut self, place: Place, node: &Node, types: &[&TensorType]) {
+    fn rule(&mut self, id: NodeId, node: &Node, types: &[&TensorType]) {
         let rules = node.op.rules();
-        let message = match rules.infer(types) {
+        let inferred = match node.op.as_control() {
+            None => rules.infer(types),
+            // What its `infer` would give, and the others beside it.
+            Some(control) => control.results(types).and_then(|results| {
+                let first = ops::first_result(results.clone());
+                self.results.insert(id, results);
+                first
+            }),
+        };
+        let message = match inferred {
             Ok(ty) if ty == node.ty => return,
             Ok(ty) => format!("the type is {}, but `{}` gives {ty}", node.ty, rules.name()),
             Err(refusal) => match refusal.help {
@@ -350,7 +354,7 @@ impl Check<'_> {
                 None => refusal.message,
             },
         };
-        self.report(place, Invariant::Rule, message);
+        self.report(Place::Node(id), Invariant::Rule, message);
     }
 
     fn outputs(&mut self) {

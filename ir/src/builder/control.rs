@@ -4,109 +4,19 @@
 
 use super::{Builder, Inner, Tensor};
 use crate::diagnostic::{Kind, Refusal};
-use crate::dim::Dim;
+use crate::dtype::DType;
 use crate::graph::{Graph, Output};
 use crate::ids::NodeId;
-use crate::ops::{Cond, Op, Part, Region, Save, Scan, Source, While};
-use crate::types::{Shape, TensorType};
+use crate::ops::{Cond, DEEPEST_REGION, Iota, Op, Part, Region, Scan, Source, While};
+use crate::types::TensorType;
 use std::marker::PhantomData;
 
-/// How a scan runs.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ScanOptions {
-    /// From the last entry to the first.
-    pub reverse: bool,
-    /// What the forward pass keeps for the gradient.
-    pub save: Save,
-    /// The number of iterations, where nothing is scanned that tells it.
-    pub trip: Option<Dim>,
-    /// Keeps the carries of every n-th iteration only, and computes the others again for the gradient: with `n` near the square root of
-    /// the number of iterations, memory grows with the square root (Chen et al. 2016). `n` must divide the number of iterations.
-    pub checkpoint: Option<usize>,
-}
+mod iteration;
+mod segments;
 
-impl Default for ScanOptions {
-    /// Forward, over as many iterations as there are entries, with results kept.
-    fn default() -> Self {
-        Self {
-            reverse: false,
-            save: Save::Results,
-            trip: None,
-            checkpoint: None,
-        }
-    }
-}
-
-/// What the body of a control op sees. `'g` is the lifetime of the graph around it, whose tensors the body may use.
-pub struct Iteration<'b, 'g: 'b> {
-    builder: &'b Builder,
-    carries: Vec<Tensor<'b>>,
-    entries: Vec<Tensor<'b>>,
-    around: PhantomData<&'b &'g ()>,
-}
-
-impl<'b> Iteration<'b, '_> {
-    /// The builder of the body.
-    pub fn builder(&self) -> &'b Builder {
-        self.builder
-    }
-
-    /// The carries, as the iteration before left them.
-    pub fn carries(&self) -> &[Tensor<'b>] {
-        &self.carries
-    }
-
-    /// The entry of each scanned tensor.
-    pub fn entries(&self) -> &[Tensor<'b>] {
-        &self.entries
-    }
-
-    /// The carry at a position; one that is not there is a mistake.
-    #[track_caller]
-    pub fn carry(&self, position: usize) -> Tensor<'b> {
-        self.at(&self.carries, position, "carry")
-    }
-
-    /// The entry of the scanned tensor at a position; one that is not there is a mistake.
-    #[track_caller]
-    pub fn entry(&self, position: usize) -> Tensor<'b> {
-        self.at(&self.entries, position, "scanned tensor")
-    }
-
-    #[track_caller]
-    fn at(&self, all: &[Tensor<'b>], position: usize, what: &str) -> Tensor<'b> {
-        all.get(position).copied().unwrap_or_else(|| {
-            let message = format!("there is no {what} {position}; there are {}", all.len());
-            self.builder
-                .report(Refusal::new(Kind::Signature, message), Vec::new());
-            self.builder.poison()
-        })
-    }
-}
-
-/// What an iteration of a scan yields.
-pub struct Yield<'b> {
-    carries: Vec<Tensor<'b>>,
-    stacked: Vec<Tensor<'b>>,
-}
-
-impl<'b> Yield<'b> {
-    /// The carries of the next iteration, and values that are stacked.
-    pub fn new(carries: &[Tensor<'b>], stacked: &[Tensor<'b>]) -> Self {
-        Self {
-            carries: carries.to_vec(),
-            stacked: stacked.to_vec(),
-        }
-    }
-}
-
-/// The results of a scan.
-pub struct Scanned<'g> {
-    /// The carries behind the last iteration.
-    pub carries: Vec<Tensor<'g>>,
-    /// What the iterations yielded, stacked along a new axis 0.
-    pub stacked: Vec<Tensor<'g>>,
-}
+use iteration::Around;
+pub(super) use iteration::Surround;
+pub use iteration::{Iteration, ScanOptions, Scanned, Yield};
 
 impl Builder {
     /// Repeats `body` over the entries, along axis 0, of the `scanned` tensors, with carried values that begin as `carries`.
@@ -143,42 +53,45 @@ impl Builder {
         }
         match options.checkpoint {
             Some(every) => self.scan_in_segments(options, every, carries, scanned, body),
-            None => self.scan_plainly(options, carries, scanned, body),
+            None => self.scan_plainly(options, false, carries, scanned, body),
         }
     }
 
+    /// A scan as one op. `in_segment` says that the scan around it goes over segments of the same loop.
     #[track_caller]
     fn scan_plainly<'g>(
         &'g self,
         options: &ScanOptions,
+        in_segment: bool,
         carries: &[Tensor<'g>],
         scanned: &[Tensor<'g>],
         body: impl for<'b> FnOnce(Iteration<'b, 'g>) -> Yield<'b>,
     ) -> Scanned<'g> {
-        let nested = self.nested("body");
-        let entry_type = |whole: &Tensor<'g>| {
+        let first = scanned.iter().find_map(|t| t.ty()?.shape.first().cloned());
+        let trip = options.trip.clone().or(first);
+        let nested = self.nested(
+            "body",
+            Surround::Scan(Around {
+                trip: trip.clone(),
+                in_segment,
+                number: None,
+            }),
+        );
+        let entries = scanned.iter().map(|whole| {
             let ty = whole.ty()?;
             let rest = ty.shape.get(1..)?;
             Some(TensorType::new(ty.dtype, rest))
-        };
-        let source = |name: &str, ty: Option<TensorType>| match ty {
-            Some(ty) => nested.body_source(name, Source { ty }),
-            None => nested.poison(),
-        };
+        });
         // A body is run even where an operand stands for a mistake, to learn how many values it yields.
         let yielded = body(Iteration {
             builder: &nested,
-            carries: carries.iter().map(|t| source("carry", t.ty())).collect(),
-            entries: scanned
-                .iter()
-                .map(|t| source("entry", entry_type(t)))
-                .collect(),
+            carries: self.sources_in(&nested, "carry", carries.iter().map(|t| t.ty())),
+            entries: self.sources_in(&nested, "entry", entries),
             around: PhantomData,
         });
         let stacked = yielded.stacked.len();
         let whole = carries.iter().chain(scanned).all(|t| t.id.is_some());
-        let first = scanned.iter().find_map(|t| t.ty()?.shape.first().cloned());
-        let Some(trip) = options.trip.clone().or(first) else {
+        let Some(trip) = trip else {
             if whole {
                 let message =
                     "`scan` needs tensors whose axis 0 it goes over, or the number of iterations";
@@ -189,6 +102,16 @@ impl Builder {
             self.adopt(&nested);
             return self.poisoned_scan(carries.len(), stacked);
         };
+        let scalar = scanned
+            .iter()
+            .filter_map(|t| t.ty())
+            .find(|ty| ty.rank() == 0);
+        if let Some(ty) = scalar {
+            let message = format!("`scan` over {trip} entries of a tensor {ty}");
+            self.report(Refusal::new(Kind::Shape, message), Vec::new());
+            self.adopt(&nested);
+            return self.poisoned_scan(carries.len(), stacked);
+        }
         if yielded.carries.len() != carries.len() {
             let message = format!(
                 "the body of `scan` yields {} carries, but takes {}",
@@ -200,24 +123,29 @@ impl Builder {
             return self.poisoned_scan(carries.len(), stacked);
         }
         let all = [yielded.carries, yielded.stacked].concat();
+        let numbered = nested.number_last(carries.len() + scanned.len());
         let Some((region, captured)) = self.close(&nested, &all).filter(|_| whole) else {
             return self.poisoned_scan(carries.len(), stacked);
         };
+        let number = numbered.then(|| {
+            let ty = TensorType::new(DType::I64, [trip.clone()]);
+            self.push(Iota { ty, axis: 0 }, &[])
+        });
         let scan = Scan {
             body: region,
             carries: carries.len(),
-            scanned: scanned.len(),
+            scanned: scanned.len() + usize::from(numbered),
             trip,
             reverse: options.reverse,
             save: options.save,
         };
-        let operands: Vec<Tensor<'g>> = carries
-            .iter()
-            .chain(scanned)
-            .map(|t| self.import(*t))
-            .chain(captured)
-            .collect();
+        let mut operands = self.import_all(&[carries, scanned].concat());
+        operands.extend(number);
+        operands.extend(captured);
         let parts = self.push_control(scan, &operands);
+        if parts.len() != carries.len() + stacked {
+            return self.poisoned_scan(carries.len(), stacked);
+        }
         let stacked = parts.get(carries.len()..).unwrap_or_default().to_vec();
         Scanned {
             carries: parts.into_iter().take(carries.len()).collect(),
@@ -225,87 +153,36 @@ impl Builder {
         }
     }
 
-    /// A scan over segments of `every` iterations, each of which is a scan: of the outer one only carries are kept.
+    /// Sources of a body, charged to the caller; those of mistakes are poisoned.
     #[track_caller]
-    fn scan_in_segments<'g>(
-        &'g self,
-        options: &ScanOptions,
-        every: usize,
-        carries: &[Tensor<'g>],
-        scanned: &[Tensor<'g>],
-        body: impl for<'b> FnOnce(Iteration<'b, 'g>) -> Yield<'b>,
-    ) -> Scanned<'g> {
-        let first = scanned.iter().find_map(|t| t.ty()?.shape.first().cloned());
-        let Some(trip) = options.trip.clone().or(first) else {
-            let options = ScanOptions {
-                checkpoint: None,
-                ..options.clone()
-            };
-            return self.scan_plainly(&options, carries, scanned, body);
+    fn sources_in<'b>(
+        &self,
+        nested: &'b Builder,
+        name: &str,
+        types: impl Iterator<Item = Option<TensorType>>,
+    ) -> Vec<Tensor<'b>> {
+        // Closures do not know the caller.
+        let _line = nested.charged_to(self.provenance().location);
+        types
+            .map(|ty| match ty {
+                Some(ty) => nested.body_source(name, Source { ty }),
+                None => nested.poison(),
+            })
+            .collect()
+    }
+
+    /// Makes the source of the iteration's number, if there is one, that of the last scanned entry: number `position` of all.
+    fn number_last(&self, position: usize) -> bool {
+        let inner = &mut *self.inner.borrow_mut();
+        let Surround::Scan(Around {
+            number: Some(number),
+            ..
+        }) = inner.surround
+        else {
+            return false;
         };
-        let length = Dim::from(every);
-        let segments = trip.floor_div(&length);
-        if every == 0 || &segments * &length != trip {
-            let refusal = Refusal::new(
-                Kind::Attribute,
-                format!("segments of {every} iterations do not divide a scan of {trip}"),
-            )
-            .help("choose a divisor of the number of iterations");
-            self.report(refusal, Vec::new());
-            let options = ScanOptions {
-                checkpoint: None,
-                ..options.clone()
-            };
-            let results = self.scan_plainly(&options, carries, scanned, body);
-            return self.poisoned_scan(carries.len(), results.stacked.len());
-        }
-        let cut = |whole: &Tensor<'g>| {
-            let Some(ty) = whole.ty() else { return *whole };
-            let extents = [segments.clone(), length.clone()];
-            let rest = ty.shape.iter().skip(1).cloned();
-            whole.reshape(extents.into_iter().chain(rest).collect::<Shape>())
-        };
-        let wholes: Vec<Tensor<'g>> = scanned.iter().map(cut).collect();
-        let outer = ScanOptions {
-            save: Save::Carries,
-            trip: Some(segments.clone()),
-            checkpoint: None,
-            reverse: options.reverse,
-        };
-        let inner = ScanOptions {
-            trip: Some(length.clone()),
-            checkpoint: None,
-            ..options.clone()
-        };
-        let results = self.scan_plainly(&outer, carries, &wholes, |segment| {
-            let Iteration {
-                builder,
-                carries,
-                entries,
-                ..
-            } = segment;
-            let scanned = builder.scan_plainly(&inner, &carries, &entries, |it| {
-                body(Iteration {
-                    builder: it.builder,
-                    carries: it.carries,
-                    entries: it.entries,
-                    around: PhantomData,
-                })
-            });
-            Yield::new(&scanned.carries, &scanned.stacked)
-        });
-        let join = |stacked: &Tensor<'g>| {
-            let Some(ty) = stacked.ty() else {
-                return *stacked;
-            };
-            let rest = ty.shape.iter().skip(2).cloned();
-            let whole = std::iter::once(trip.clone()).chain(rest);
-            stacked.reshape(whole.collect::<Shape>())
-        };
-        Scanned {
-            stacked: results.stacked.iter().map(join).collect(),
-            carries: results.carries,
-        }
+        inner.graph.move_slot(number, position);
+        true
     }
 
     /// Repeats `body` as long as `test` of the carries gives a `bool` that holds. There is no gradient through it.
@@ -321,13 +198,14 @@ impl Builder {
             return home.while_loop(carries, test, body);
         }
         let poisoned = || carries.iter().map(|_| self.poison()).collect();
-        let test = self.region(carries, |it| vec![test(it)]);
-        let body = self.region(carries, body);
+        let test = self.region(Surround::Repeat, carries, |it| vec![test(it)]);
+        let body = self.region(Surround::Repeat, carries, body);
         let (Some((test, tested)), Some((body, captured))) = (test, body) else {
             return poisoned();
         };
-        let own = carries.iter().map(|t| self.import(*t));
-        let operands: Vec<Tensor<'g>> = own.chain(tested).chain(captured).collect();
+        let mut operands = self.import_all(carries);
+        operands.extend(tested);
+        operands.extend(captured);
         let repeat = While {
             test,
             body,
@@ -342,7 +220,7 @@ impl Builder {
     }
 
     /// What `then` yields where the scalar `bool` `condition` holds, else what `otherwise` yields: values of the same types. Only one of the
-    /// two is computed when the step runs.
+    /// two is computed when the step runs: what a closure makes of tensors from around it belongs to its branch too.
     #[track_caller]
     pub fn cond<'g>(
         &'g self,
@@ -355,12 +233,16 @@ impl Builder {
             return home.cond(condition, then, otherwise);
         }
         let mut count = 0;
-        let then = self.region(&[], |it| {
+        let begins = self.lengths();
+        let branch = || Surround::Branch {
+            begins: begins.clone(),
+        };
+        let then = self.region(branch(), &[], |it| {
             let yielded = then(it);
             count = yielded.len();
             yielded
         });
-        let otherwise = self.region(&[], otherwise);
+        let otherwise = self.region(branch(), &[], otherwise);
         let poisoned = || (0..count).map(|_| self.poison()).collect();
         let (Some((then, taken)), Some((otherwise, taken_else))) = (then, otherwise) else {
             return poisoned();
@@ -379,17 +261,14 @@ impl Builder {
     #[track_caller]
     fn region<'g>(
         &'g self,
+        surround: Surround,
         carries: &[Tensor<'g>],
         body: impl for<'b> FnOnce(Iteration<'b, 'g>) -> Vec<Tensor<'b>>,
     ) -> Option<(Region, Vec<Tensor<'g>>)> {
-        let nested = self.nested("body");
-        let source = |carry: &Tensor<'g>| match carry.ty() {
-            Some(ty) => nested.body_source("carry", Source { ty }),
-            None => nested.poison(),
-        };
+        let nested = self.nested("body", surround);
         let yielded = body(Iteration {
             builder: &nested,
-            carries: carries.iter().map(source).collect(),
+            carries: self.sources_in(&nested, "carry", carries.iter().map(|t| t.ty())),
             entries: Vec::new(),
             around: PhantomData,
         });
@@ -403,7 +282,13 @@ impl Builder {
         nested: &Builder,
         yielded: &[Tensor<'_>],
     ) -> Option<(Region, Vec<Tensor<'g>>)> {
-        let nodes: Option<Vec<NodeId>> = yielded.iter().map(|t| nested.import(*t).id).collect();
+        let own = nested.import_all(yielded);
+        let nodes: Option<Vec<NodeId>> = own.iter().map(|t| t.id).collect();
+        if nested.depth() > DEEPEST_REGION {
+            let message = format!("regions within regions, more than {DEEPEST_REGION} deep");
+            self.report(Refusal::new(Kind::Signature, message), Vec::new());
+            return None;
+        }
         let finished = nested.inner.replace(Inner::new(""));
         let sound = finished.diagnostics.is_empty();
         self.inner
@@ -443,6 +328,8 @@ impl Builder {
             let types: Vec<&TensorType> = types.iter().collect();
             control.results(&types).ok()
         });
+        // Closures do not know the caller.
+        let _line = self.charged_to(self.provenance().location);
         let parts = results.unwrap_or_default().into_iter().enumerate();
         parts
             .map(|(index, ty)| self.push_part(node, Part { index, ty }))

@@ -60,10 +60,11 @@ impl Builder {
         self.inner.borrow().scopes.join("/")
     }
 
-    /// The number of earlier calls in the open scope: 0, 1, 2, ... It does not depend on what happens in other scopes.
+    /// The number of earlier calls in the open scope: 0, 1, 2, ... It does not depend on what happens in other scopes. A body counts on
+    /// where the graph around it stands.
     pub fn next_ordinal(&self) -> u64 {
         let path = self.scope_path();
-        let mut inner = self.inner.borrow_mut();
+        let mut inner = self.outermost().inner.borrow_mut();
         let next = inner.ordinals.entry(path).or_insert(0);
         *next += 1;
         *next - 1

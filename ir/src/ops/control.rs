@@ -179,7 +179,7 @@ impl<'de> Deserialize<'de> for Region {
 }
 
 /// The type of the first of all results.
-fn first(results: Vec<TensorType>) -> Result<TensorType, Refusal> {
+pub(crate) fn first(results: Vec<TensorType>) -> Result<TensorType, Refusal> {
     let none = || Refusal::new(Kind::Signature, "a control op without results");
     results.into_iter().next().ok_or_else(none)
 }

@@ -141,7 +141,7 @@ pub(super) fn scan<'g>(op: &Scan, cx: &Vjp<'g>) -> Vec<Option<Tensor<'g>>> {
     let Some(node) = cx.result.id() else {
         return none;
     };
-    let nested = builder.nested("adjoint");
+    let nested = builder.nested_adjoint();
     let again = replay(&nested, &op.body);
     let own = op.carries + op.scanned;
     let types: Option<Vec<TensorType>> = again.sources.iter().map(|s| s.ty()).collect();
@@ -452,7 +452,7 @@ pub(super) fn cond<'g>(op: &Cond, cx: &Vjp<'g>) -> Vec<Option<Tensor<'g>>> {
     let mut operands = vec![*condition];
     let mut regions = Vec::new();
     for (region, range) in [(&op.then, 0..split), (&op.otherwise, split..taken.len())] {
-        let nested = builder.nested("adjoint");
+        let nested = builder.nested_adjoint();
         let again = replay(&nested, region);
         let mut sources = again.sources.clone();
         operands.extend(&taken[range.clone()]);
