@@ -118,17 +118,19 @@ pub(super) fn lower_update(
         ],
     );
     let copy = copied(&parts, &walks, &walks.counters(&[COPY]));
-    let (starts, lanes) = joined(&parts, &walks, &walks.counters(&[PARTS, LANES]));
     let rows = walks.extent(PARTS);
+    let single = rows == Dim::from(1);
+    let around: &[LoopId] = if single { &[LANES] } else { &[PARTS, LANES] };
+    let (starts, lanes) = joined(&parts, &walks, &walks.counters(around));
     let written = |kind: LoopKind| {
         let lanes = walks.looped(LANES, LoopKind::Lanes, lanes.clone());
-        if rows == Dim::from(1) {
+        if single {
             return vec![lanes];
         }
         vec![walks.looped(PARTS, kind, vec![lanes])]
     };
     let columns = walks.extent(LANES);
-    let (shared, grain) = if rows == Dim::from(1) {
+    let (shared, grain) = if single {
         ([columns.clone(), Dim::from(2)], LANES_GRAIN)
     } else {
         ([rows.clone(), &columns * &Dim::from(2)], 1)
