@@ -205,6 +205,8 @@ pub struct Product {
     pub dtype: DType,
     /// The type in which sums are held.
     pub accumulate: DType,
+    /// The order of the terms.
+    pub summation: ProductSummation,
     /// The extents of the batch axes, outermost first.
     pub batch: Vec<Dim>,
     /// Rows of the left side and the result.
@@ -221,6 +223,16 @@ pub struct Product {
     pub dst: Matrix,
     /// What runs on the rows of each panel. Its `total` is the number of rows of the whole batch.
     pub epilogue: Option<Launch>,
+}
+
+/// In which order the terms of a product's element are summed. The runtime defines both to the bit (`kiln_runtime::product`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ProductSummation {
+    /// In ascending order, in one chain.
+    Chain,
+    /// In partial sums along the contracted axis: for f32 and f64, summed in themselves, where a vector is multiplied with a matrix that
+    /// lies along that axis.
+    Lanes,
 }
 
 /// A condition that a fallible op set.

@@ -1,8 +1,8 @@
 //! Programs as data: the printed form, the two serde forms, and one violation of each rule of the verifier.
 
 use kiln_ir::program::{
-    Access, Buffer, Guard, Home, Launch, LiveRange, Matrix, Port, Product, Program, Resident, Rule,
-    Step,
+    Access, Buffer, Guard, Home, Launch, LiveRange, Matrix, Port, Product, ProductSummation,
+    Program, Resident, Rule, Step,
 };
 use kiln_ir::{BufferId, DType, Dim, Init, KernelId, Role, TensorType};
 
@@ -82,6 +82,7 @@ fn linear() -> Program {
                 name: "x . w".into(),
                 dtype: f32,
                 accumulate: DType::F64,
+                summation: ProductSummation::Chain,
                 batch: Vec::new(),
                 m: b(),
                 n: Dim::from(3),

@@ -78,6 +78,7 @@ pub(super) fn nest(points: Points, space: &Space, epilogue: bool) -> LoweredKern
         total,
         grain,
         work,
+        over: None,
     }
 }
 

@@ -4,7 +4,8 @@
 //! counted and not printed.
 
 use super::{
-    Access, Guard, Home, Launch, Matrix, Part, Product, Program, Requirement, Slice, Step,
+    Access, Guard, Home, Launch, Matrix, Part, Product, ProductSummation, Program, Requirement,
+    Slice, Step,
 };
 use crate::dim::{Dim, Symbol};
 use crate::graph::Role;
@@ -238,6 +239,7 @@ impl Program {
             name,
             dtype,
             accumulate,
+            summation,
             batch,
             m,
             n,
@@ -254,6 +256,10 @@ impl Program {
         )?;
         if accumulate != dtype {
             write!(f, " summed in {accumulate}")?;
+        }
+        match summation {
+            ProductSummation::Chain => {}
+            ProductSummation::Lanes => f.write_str(" in partial sums")?,
         }
         f.write_str("\n")?;
         for (role, matrix) in [("dst", dst), ("lhs", lhs), ("rhs", rhs)] {

@@ -1,8 +1,9 @@
 //! The rules of products: [`Rule::Product`], and [`Rule::Epilogue`] of theirs.
 
-use super::super::{Matrix, Product, Program};
+use super::super::{Matrix, Product, ProductSummation, Program};
 use super::{Errors, Rule, launch, missing};
 use crate::dim::Dim;
+use crate::dtype::DType;
 
 pub(super) fn product(program: &Program, product: &Product, place: &str, errors: &mut Errors) {
     let matrices = [
@@ -38,6 +39,18 @@ pub(super) fn product(program: &Program, product: &Product, place: &str, errors:
     }
     if !is_row_major(&product.dst, product) {
         let message = format!("dst {} is not row-major without gaps", product.dst);
+        errors.add(Rule::Product, place, message);
+    }
+    let in_itself =
+        product.accumulate == product.dtype && matches!(product.dtype, DType::F32 | DType::F64);
+    let vector = [&product.m, &product.n]
+        .iter()
+        .any(|extent| extent.constant() == Some(1));
+    if product.summation == ProductSummation::Lanes && !(in_itself && vector) {
+        let message = format!(
+            "partial sums are for f32 or f64, summed in itself, with one row or one column, but it is {}[{}, {}] summed in {}",
+            product.dtype, product.m, product.n, product.accumulate
+        );
         errors.add(Rule::Product, place, message);
     }
     let Some(epilogue) = &product.epilogue else {
