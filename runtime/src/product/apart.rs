@@ -54,7 +54,7 @@ impl Method {
                 // SAFETY: the caller's promise is passed on; the lanes are the right side, and the function is the one of this machine.
                 unsafe { (walk.pack_whole)(&walk.blocked, rhs, whole) }
             }
-            Walk::Blocked(_) | Walk::Plain | Walk::Chain(_) => {}
+            Walk::Blocked(_) | Walk::Plain | Walk::Chain(_) | Walk::Lanes(_) => {}
         }
     }
 }
