@@ -130,6 +130,13 @@ impl Graph {
         NodeId::new(self.nodes.len() - 1)
     }
 
+    /// Puts another op in the place of a node's: one of which the old one's results are a part.
+    pub(crate) fn replace_op(&mut self, id: NodeId, op: Op) {
+        if let Some(node) = self.nodes.get_mut(id.index()) {
+            node.op = op;
+        }
+    }
+
     /// Declares a source.
     pub fn push_slot(&mut self, slot: Slot) {
         self.slots.push(slot);

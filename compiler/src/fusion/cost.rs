@@ -89,6 +89,10 @@ pub(super) fn is_cheap(op: &Op) -> bool {
         | Op::ArgWindow(_)
         | Op::GatherWindow(_)
         | Op::ScatterWindow(_)
-        | Op::Cumulative(_) => false,
+        | Op::Cumulative(_)
+        | Op::Scan(_)
+        | Op::While(_)
+        | Op::Cond(_)
+        | Op::Part(_) => false,
     }
 }

@@ -51,7 +51,11 @@ pub(super) fn is_free(node: &Node) -> bool {
         | Op::ArgWindow(_)
         | Op::GatherWindow(_)
         | Op::ScatterWindow(_)
-        | Op::Cumulative(_) => false,
+        | Op::Cumulative(_)
+        | Op::Scan(_)
+        | Op::While(_)
+        | Op::Cond(_)
+        | Op::Part(_) => false,
     }
 }
 
@@ -92,7 +96,11 @@ pub(super) fn scalars(graph: &Graph) -> Vec<bool> {
             | Op::ArgWindow(_)
             | Op::GatherWindow(_)
             | Op::ScatterWindow(_)
-            | Op::Cumulative(_) => None,
+            | Op::Cumulative(_)
+            | Op::Scan(_)
+            | Op::While(_)
+            | Op::Cond(_)
+            | Op::Part(_) => None,
         };
         let below: Option<usize> = node
             .operands

@@ -58,11 +58,12 @@ impl Former<'_> {
         }
     }
 
-    pub(super) fn is_scatter(&self, group: GroupId) -> bool {
+    /// Whether nothing else is computed with the group: a scatter, or a control op.
+    pub(super) fn stands_alone(&self, group: GroupId) -> bool {
         let members = self.groups[group.index()].members.iter();
         members
             .filter_map(|(n, _)| self.graph.node(*n))
-            .any(|n| matches!(n.op, Op::Scatter(_)))
+            .any(|n| matches!(n.op, Op::Scatter(_)) || n.op.as_control().is_some())
     }
 
     pub(super) fn is_fold(&self, id: NodeId) -> bool {

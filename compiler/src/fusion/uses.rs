@@ -7,12 +7,22 @@ use super::relation::{Relation, classify, product_operand, strided, walk};
 use crate::access::counters;
 use crate::kernel::Index;
 use kiln_ir::ops::Op;
-use kiln_ir::{Dim, Node, NodeId};
+use kiln_ir::{Dim, Graph, Node, NodeId};
 
 impl<'g> Former<'g> {
-    /// What a product cannot read as a strided matrix, or a convolution as a strided view, is written out first.
+    /// What a product cannot read as a strided matrix, or a convolution as a strided view, is written out first, and so is what a control
+    /// op takes.
     pub(super) fn anchor_product_operands(&mut self) {
         for (id, node) in self.graph.nodes() {
+            if node.op.as_control().is_some() {
+                self.stored[id.index()] = true;
+                for operand in &node.operands {
+                    let base = row_major(self.graph, *operand);
+                    self.anchored[base.index()] = true;
+                    self.stored[base.index()] = true;
+                }
+                continue;
+            }
             if !matches!(node.op, Op::Dot(_) | Op::Conv(_)) {
                 continue;
             }
@@ -124,7 +134,11 @@ impl<'g> Former<'g> {
             | Op::ArgWindow(_)
             | Op::GatherWindow(_)
             | Op::ScatterWindow(_)
-            | Op::Cumulative(_) => memory(read(counters(from.len()), from)),
+            | Op::Cumulative(_)
+            | Op::Part(_) => memory(read(counters(from.len()), from)),
+            Op::Scan(_) | Op::While(_) | Op::Cond(_) => {
+                Some((row_major(self.graph, operand), Relation::Memory))
+            }
             // A view that is stored as such: its operand is what the movement reaches.
             Op::Broadcast(_)
             | Op::Reshape(_)
@@ -145,4 +159,15 @@ impl<'g> Former<'g> {
             Op::Source(_) | Op::Constant(_) | Op::Iota(_) | Op::DimSize(_) => memory(None),
         }
     }
+}
+
+/// The node whose elements, in row-major order, are those of `id`: the one behind reshapes.
+pub(crate) fn row_major(graph: &Graph, mut id: NodeId) -> NodeId {
+    while let Some(node) = graph.node(id) {
+        match (&node.op, node.operands.as_slice()) {
+            (Op::Reshape(_), [operand]) => id = *operand,
+            _ => break,
+        }
+    }
+    id
 }

@@ -325,7 +325,11 @@ impl<'g> Evaluator<'g> {
             | Op::Scatter(_)
             | Op::Dot(_)
             | Op::Conv(_)
-            | Op::Cumulative(_) => {
+            | Op::Cumulative(_)
+            | Op::Scan(_)
+            | Op::While(_)
+            | Op::Cond(_)
+            | Op::Part(_) => {
                 return Err(self.missing(id, "it has no memory and is no expression"));
             }
         };

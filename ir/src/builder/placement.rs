@@ -80,6 +80,9 @@ impl Builder {
 
     /// The input, param or state with the full name `name`, scopes included.
     pub fn find(&self, name: &str) -> Option<Tensor<'_>> {
+        if let Some(outer) = &self.outer {
+            return outer.find(name).map(|found| self.import(found));
+        }
         let inner = self.inner.borrow();
         let slot = inner.graph.slots().iter().find(|s| s.name == name)?;
         Some(Tensor {
@@ -98,7 +101,8 @@ impl Builder {
     /// Records a mistake at the caller's line and returns the tensor that stands for it. `operands` are described below the message.
     #[track_caller]
     pub fn refuse<'g>(&'g self, refusal: Refusal, operands: &[Tensor<'g>]) -> Tensor<'g> {
-        let ids: Vec<NodeId> = operands.iter().filter_map(|t| t.id).collect();
+        let own = operands.iter().filter(|t| t.builder.is(self));
+        let ids: Vec<NodeId> = own.filter_map(|t| t.id).collect();
         let notes = self.describe(&ids);
         self.report(refusal, notes);
         self.poison()
