@@ -129,7 +129,15 @@ pub(crate) fn through(
         | Op::ArgWindow(_)
         | Op::GatherWindow(_)
         | Op::ScatterWindow(_)
-        | Op::Cumulative(_) => return None,
+        | Op::Cumulative(_)
+        | Op::Scan(_)
+        | Op::While(_)
+        | Op::Cond(_)
+        | Op::Part(_)
+        | Op::DynamicSlice(_)
+        | Op::DynamicUpdateSlice(_)
+        | Op::Sort(_)
+        | Op::Argsort(_) => return None,
     };
     Some((operand, moved))
 }

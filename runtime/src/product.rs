@@ -4,7 +4,14 @@
 //! a block an element's sum is one chain of fused multiply-adds, `sum = fma(lhs, rhs, sum)`, in ascending order from 0; the sums of the
 //! blocks are then added in ascending order to that of the first. So the bits of a result depend on nothing but the operands: not on
 //! threads, panels, tiles or strides, nor on the instruction set (what has no fused multiply-add uses `mul_add`). Without anything to
-//! contract all elements are 0. Other types are defined where they are computed, in `plain`.
+//! contract all elements are 0.
+//!
+//! That is [`ProductSummation::Chain`]. In [`ProductSummation::Lanes`], for a vector times a matrix that lies along the contracted axis, an
+//! element has [`PARTIALS`] sums, and term `k` goes to sum `k` modulo their number; each is a chain as above over its own terms, in blocks
+//! of [`DEPTH`] of them. Zeros times zeros fill the contracted axis up to a multiple of their number. Then the upper half of the sums is
+//! added to the lower one, sum by sum, until one is left. Who writes a program chooses; nothing here does.
+//!
+//! Other types are defined where they are computed, in `plain`.
 //!
 //! A [`Method`] is how products of one [`Form`] (type, extents, strides) are computed by so many threads; it is made once for a binding.
 //! It cuts the result into units, each computed by one call on one thread, and says how much scratch a thread needs; a call allocates
@@ -21,6 +28,7 @@ mod blocked;
 mod chain;
 mod choose;
 mod fold;
+mod lanes;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 pub(crate) mod pack;
@@ -29,10 +37,13 @@ pub(crate) mod portable;
 pub(crate) mod simd;
 
 pub use blocked::DEPTH;
+pub use kiln_ir::program::ProductSummation;
+pub use lanes::PARTIALS;
 
 use blocked::{Blocked, Packing, Work};
 use chain::ChainFn;
 use choose::{Choice, choose};
+use lanes::LanesFn;
 use plain::{F32InF64, plain};
 use simd::Simd;
 
@@ -124,6 +135,8 @@ pub struct Strides {
 pub struct Form {
     /// The types of elements and sums.
     pub dtype: ProductType,
+    /// The order of the terms of f32 and f64.
+    pub summation: ProductSummation,
     /// Rows of `lhs` and `dst`.
     pub m: usize,
     /// Columns of `rhs` and `dst`.
@@ -183,6 +196,8 @@ enum Walk {
     Plain,
     /// One element after the other.
     Chain(ChainFn),
+    /// In partial sums.
+    Lanes(LanesFn),
     /// In blocks.
     Blocked(Box<InBlocks>),
 }
@@ -242,6 +257,9 @@ impl Method {
         };
         let single = matches!(form.dtype, ProductType::F32);
         let floating = single || matches!(form.dtype, ProductType::F64);
+        if floating && form.summation == ProductSummation::Lanes {
+            return Method::in_lanes(isa, form, batch, threads);
+        }
         if !floating || size <= 1 || size.saturating_mul(form.k) <= TINY {
             let walk = match (floating, single) {
                 (true, true) => Walk::Chain(chain::f32(isa)),
@@ -268,6 +286,34 @@ impl Method {
             (Isa::Portable, true) => in_blocks!(portable::PortableF32, form, batch, threads),
             (Isa::Portable, false) => in_blocks!(portable::PortableF64, form, batch, threads),
         }
+    }
+
+    /// A row is cut in its columns, and anything else in rows.
+    fn in_lanes(isa: Isa, form: Form, batch: usize, threads: usize) -> Option<Method> {
+        let single = matches!(form.dtype, ProductType::F32);
+        let walk = Walk::Lanes(match (isa, single) {
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512, true) => avx512::Avx512F32::lanes,
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512, false) => avx512::Avx512F64::lanes,
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx2, true) => avx2::Avx2F32::lanes,
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx2, false) => avx2::Avx2F64::lanes,
+            #[cfg(target_arch = "aarch64")]
+            (Isa::Neon, true) => neon::NeonF32::lanes,
+            #[cfg(target_arch = "aarch64")]
+            (Isa::Neon, false) => neon::NeonF64::lanes,
+            (Isa::Portable, true) => portable::PortableF32::lanes,
+            (Isa::Portable, false) => portable::PortableF64::lanes,
+        });
+        let shares = threads.div_ceil(batch.max(1));
+        let (panels, parts) = match form.m {
+            1 => (1, shares.min(form.n.div_ceil(64)).max(1)),
+            m => (shares.min(m), 1),
+        };
+        let panel = form.m.div_ceil(panels.max(1)).max(1);
+        Method::cut(form, batch, threads, panel, parts, 0, walk)
     }
 
     fn cut(
@@ -366,6 +412,8 @@ impl Method {
             Walk::Plain => unsafe { self.plain(&rows, &cols, at) },
             // SAFETY: as above; the function is the one of this machine.
             Walk::Chain(chain) => unsafe { chain(&self.form, &rows, &cols, at) },
+            // SAFETY: as above.
+            Walk::Lanes(lanes) => unsafe { lanes(&self.form, &rows, &cols, at) },
             Walk::Blocked(walk) => {
                 let (rows_at, lanes_at) = if walk.swapped {
                     (at.rhs, at.lhs)

@@ -16,6 +16,7 @@ use kiln_ir::{
 
 mod layers;
 mod movement;
+mod ordered;
 mod windows;
 
 /// The element types that have machine code.
@@ -208,7 +209,7 @@ impl<'g> Making<'g> {
         let (x, ty) = self.any();
         let (g, rank) = (self.g, ty.rank());
         let float = ty.dtype.is_float();
-        match self.numbers.below(46) {
+        match self.numbers.below(50) {
             0..=3 => {
                 let op = self.numbers.pick(Unary::ALL);
                 self.push(op, &[x])
@@ -317,6 +318,8 @@ impl<'g> Making<'g> {
             41 if float => self.dropped(x, &ty),
             42 | 43 => self.convolved(x, &ty),
             44 | 45 => self.pooled(x, &ty),
+            46 | 47 if rank > 0 => self.ordered(x, &ty),
+            48 | 49 => self.windowed(x, &ty),
             _ => None,
         }
     }

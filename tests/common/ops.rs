@@ -4,14 +4,18 @@ use super::Numbers;
 use super::data::{Kind, bytes, random};
 use super::generate::DTYPES;
 use kiln_ir::ops::{
-    Arg, ArgKind, ArgWindow, Bitcast, Broadcast, Concat, Constant, Conv, ConvGroups, Convert,
-    Cumulative, Dense, Dot, Gather, GatherWindow, Iota, Op, Pad, Reduce, ReduceWindow, Reshape,
-    Reverse, Scatter, ScatterWindow, Slice, Transpose, WindowAxis, Windows,
+    Arg, ArgKind, ArgWindow, Argsort, Bitcast, Broadcast, Concat, Constant, Conv, ConvGroups,
+    Convert, Cumulative, Dense, Dot, DynamicSlice, DynamicUpdateSlice, Gather, GatherWindow, Iota,
+    Op, Pad, Reduce, ReduceWindow, Reshape, Reverse, Scatter, ScatterWindow, Slice, Sort,
+    Transpose, WindowAxis, Windows,
 };
 use kiln_ir::{DType, Dim, OutOfRange, Shape, TensorType};
 
 /// Ops that the compiler refuses by name and line.
-pub const WITHOUT_CODE: &[&str] = &["cumulative"];
+pub const WITHOUT_CODE: &[&str] = &[];
+
+/// Ops with regions, and their results: `tests/control.rs` runs them.
+pub const CONTROL: &[&str] = &["scan", "while", "cond", "part"];
 
 /// An op with the types of its operands.
 #[derive(Clone, Debug)]
@@ -327,6 +331,77 @@ pub fn cases(op: &Op, dtype: DType) -> Vec<Case> {
                     all.push(one(op.into()));
                     all.push(of(op.into(), &[ty(dtype, &["3", "b", "2"])]));
                 }
+            }
+            all
+        }
+        Op::Scan(_) | Op::While(_) | Op::Cond(_) | Op::Part(_) => Vec::new(),
+        Op::DynamicSlice(_) => {
+            let window = |sizes: &[&str], starts: [DType; 2]| {
+                let sizes = dims(sizes).into();
+                let operands = [x.clone(), ty(starts[0], &[]), ty(starts[1], &[])];
+                of(DynamicSlice { sizes }.into(), &operands)
+            };
+            let types = DTYPES.into_iter().flat_map(|start| {
+                [
+                    window(&["b", "2"], [DType::I64, start]),
+                    window(&["floordiv(b, 2)", "5"], [start, DType::I32]),
+                ]
+            });
+            types
+                .chain([window(&["b", "5"], [DType::I64; 2])])
+                .chain([window(&["0", "1"], [DType::I64; 2])])
+                .collect()
+        }
+        Op::DynamicUpdateSlice(_) => {
+            let update = |update: &[&str], starts: [DType; 2]| {
+                let update = ty(dtype, update);
+                let operands = [x.clone(), update, ty(starts[0], &[]), ty(starts[1], &[])];
+                of(DynamicUpdateSlice.into(), &operands)
+            };
+            let types = DTYPES.into_iter().flat_map(|start| {
+                [
+                    update(&["b", "2"], [DType::I64, start]),
+                    update(&["floordiv(b, 2)", "5"], [start, DType::I32]),
+                ]
+            });
+            let same = of(
+                op.clone(),
+                &[x.clone(), x.clone(), ty(DType::I8, &[]), ty(DType::U8, &[])],
+            );
+            types
+                .chain([update(&["b", "5"], [DType::I64; 2]), same])
+                .chain([update(&["0", "1"], [DType::I64; 2])])
+                .chain([of(op.clone(), &[ty(dtype, &[]), ty(dtype, &[])])])
+                .collect()
+        }
+        Op::Sort(_) => {
+            let mut all = Vec::new();
+            for (axis, descending) in [(0, false), (0, true), (1, false), (1, true)] {
+                let sort = Sort { axis, descending };
+                all.push(one(sort.into()));
+                all.push(of(sort.into(), &[ty(dtype, &["3", "b", "2"])]));
+            }
+            all.push(of(op.clone(), &[ty(dtype, &["b"])]));
+            all
+        }
+        Op::Argsort(_) => {
+            let argsort = |axis: usize, descending: bool, count: &str| {
+                let count = dim(count);
+                Op::from(Argsort {
+                    axis,
+                    descending,
+                    count,
+                })
+            };
+            let mut all = Vec::new();
+            for descending in [false, true] {
+                all.push(one(argsort(0, descending, "b")));
+                all.push(one(argsort(0, descending, "floordiv(b, 3)")));
+                all.push(one(argsort(1, descending, "5")));
+                all.push(one(argsort(1, descending, "2")));
+                all.push(one(argsort(1, descending, "0")));
+                let cube = ty(dtype, &["3", "b", "2"]);
+                all.push(of(argsort(1, descending, "floordiv(b, 2)"), &[cube]));
             }
             all
         }

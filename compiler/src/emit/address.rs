@@ -420,6 +420,7 @@ fn collect<'s>(body: &'s [Stmt], accesses: &mut Vec<(ParamId, &'s Index)>) {
                     accesses.push((element.param, &element.index));
                 }
             }
+            Stmt::Sort(sort) => accesses.push((sort.target.param, &sort.target.index)),
         }
     }
 }

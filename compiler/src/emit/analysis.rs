@@ -48,7 +48,7 @@ impl Facts {
                         lanes.is_some_and(|id| self.depends(kernel, expr, id));
                     self.remember(*value, expr, lanes);
                 }
-                Stmt::Store { .. } => {}
+                Stmt::Store { .. } | Stmt::Sort(_) => {}
                 Stmt::Apply(apply) => {
                     self.loop_depth.insert(apply.id, depth + 1);
                 }
@@ -114,7 +114,7 @@ impl Facts {
     pub(super) fn draws_in_a_row(&self, body: &[Stmt]) -> bool {
         body.iter().any(|stmt| match stmt {
             Stmt::Let { value, .. } => self.in_a_row.contains_key(value),
-            Stmt::Store { .. } | Stmt::Apply(_) => false,
+            Stmt::Store { .. } | Stmt::Apply(_) | Stmt::Sort(_) => false,
             Stmt::Loop(inner) => self.draws_in_a_row(&inner.body),
         })
     }
@@ -198,7 +198,7 @@ pub(super) fn cost(kernel: &Kernel, body: &[Stmt]) -> usize {
             let wide = super::form::is_wide(kernel.values[value.index()]);
             expr_cost(kernel, expr) * if wide { 2 } else { 1 }
         }
-        Stmt::Store { .. } | Stmt::Apply(_) => 1,
+        Stmt::Store { .. } | Stmt::Apply(_) | Stmt::Sort(_) => 1,
         Stmt::Loop(inner) => 5 + loop_cost(kernel, inner),
     };
     body.iter().map(cost_of).sum()

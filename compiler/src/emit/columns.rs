@@ -57,7 +57,7 @@ impl<'k> Columns<'k> {
     pub(super) fn of(lanes: &'k Loop) -> Option<Columns<'k>> {
         let mut loops = lanes.body.iter().enumerate().filter_map(|(i, s)| match s {
             Stmt::Loop(inner) => Some((i, inner)),
-            Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Apply(_) => None,
+            Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Apply(_) | Stmt::Sort(_) => None,
         });
         let (at, rows) = loops.next()?;
         let alone = loops.next().is_none() && lanes.accumulators.is_empty();

@@ -3,8 +3,9 @@
 //! Kernels reach them through the table that they are called with, at positions that are part of the code's format: a position is never
 //! given to another function. A helper gets a block of memory with one register for each operand, 16 bytes apart, and leaves its result
 //! in place of the first. It must not unwind. Behind these lie the full-width functions of strips, which take pointers, and the function
-//! that draws random words, whose block is described in `words.rs`.
+//! that draws random words, whose block is described in `words.rs`, and the one that sorts a row, of `sort.rs`.
 
+use super::sort::sort_row;
 use super::words;
 use crate::kernel::Function;
 use crate::math::Rare;
@@ -72,6 +73,7 @@ struct Table {
     helpers: [HelperFn; COUNT],
     wide: [WideFn; wide::COUNT],
     words: HelperFn,
+    sort: HelperFn,
 }
 
 static TABLES: [Table; 3] = [
@@ -89,6 +91,7 @@ impl Table {
                 Width::Avx512 => words::full_width,
                 Width::Portable | Width::Avx2 => words::portable,
             },
+            sort: sort_row,
         }
     }
 }
@@ -105,6 +108,9 @@ pub fn table() -> *const *const u8 {
 
 /// The place in the table of the function that draws random words.
 pub(super) const WORDS: usize = COUNT + wide::COUNT;
+
+/// The place in the table of the function that puts a row in order.
+pub(super) const SORT: usize = WORDS + 1;
 
 /// The place in the table of a function of strips.
 pub(super) fn wide_position(function: Function, dtype: DType) -> Option<usize> {

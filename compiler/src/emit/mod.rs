@@ -39,6 +39,7 @@ mod memory;
 mod nest;
 mod philox;
 pub mod recipes;
+mod sort;
 mod strips;
 pub(crate) mod wide;
 mod words;

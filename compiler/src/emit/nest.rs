@@ -41,6 +41,7 @@ impl<'k, 'f> Emitter<'k, 'f> {
                     self.store(*param, index, *value, *predicate, Point::Uniform)?;
                 }
                 Stmt::Loop(inner) => self.nested(inner)?,
+                Stmt::Sort(sort) => self.sort_row(sort),
                 // Not outside of strips, as the verifier has seen to.
                 Stmt::Apply(_) => {}
             }
@@ -478,7 +479,7 @@ impl<'k, 'f> Emitter<'k, 'f> {
                 } => {
                     self.store(*param, index, *value, *predicate, Point::Group(group))?;
                 }
-                Stmt::Loop(_) | Stmt::Apply(_) => {}
+                Stmt::Loop(_) | Stmt::Apply(_) | Stmt::Sort(_) => {}
             }
         }
         Ok(())

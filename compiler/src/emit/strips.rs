@@ -53,7 +53,7 @@ impl<'k> Emitter<'k, '_> {
                         e.depth -= 1;
                     }
                     // Not directly in strips, as the verifier has seen to.
-                    Stmt::Let { .. } | Stmt::Store { .. } => {}
+                    Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Sort(_) => {}
                 }
             }
             Ok(partial)

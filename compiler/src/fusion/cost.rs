@@ -76,7 +76,8 @@ pub(super) fn is_cheap(op: &Op) -> bool {
         | Op::Broadcast(_)
         | Op::Reshape(_)
         | Op::Transpose(_)
-        | Op::Slice(_) => true,
+        | Op::Slice(_)
+        | Op::DynamicSlice(_) => true,
         Op::Source(_)
         | Op::Reduce(_)
         | Op::Arg(_)
@@ -89,6 +90,13 @@ pub(super) fn is_cheap(op: &Op) -> bool {
         | Op::ArgWindow(_)
         | Op::GatherWindow(_)
         | Op::ScatterWindow(_)
-        | Op::Cumulative(_) => false,
+        | Op::Cumulative(_)
+        | Op::Scan(_)
+        | Op::While(_)
+        | Op::Cond(_)
+        | Op::Part(_)
+        | Op::DynamicUpdateSlice(_)
+        | Op::Sort(_)
+        | Op::Argsort(_) => false,
     }
 }

@@ -118,7 +118,7 @@ fn merged_space(former: &Former<'_>, kin: &Kin, a: GroupId, b: GroupId) -> Optio
     if !alive || products || first.members.len() + second.members.len() > MOST_MEMBERS {
         return None;
     }
-    if former.is_scatter(a) || former.is_scatter(b) {
+    if former.stands_alone(a) || former.stands_alone(b) {
         return None;
     }
     // A convolution whose features do not lie together has no rows that an epilogue could follow.
@@ -168,7 +168,7 @@ fn scalar_space(former: &Former<'_>, a: GroupId, b: GroupId) -> Option<Space> {
     if !small || !alone(first) || !alone(second) || !(one || other) {
         return None;
     }
-    if former.is_scatter(a) || former.is_scatter(b) {
+    if former.stands_alone(a) || former.stands_alone(b) {
         return None;
     }
     let space = if one { &second.space } else { &first.space };

@@ -23,9 +23,10 @@ mod uses;
 
 pub(crate) use cost::expr_is_cheap;
 pub(crate) use form::form;
-pub(crate) use nodes::{is_given, product_axes, single_axis_index};
+pub(crate) use nodes::{has_own_loops, is_given, product_axes, single_axis_index};
 pub use print::Printed;
 pub(crate) use relation::{ProductOperand, Strided, product_operand, strided};
+pub(crate) use uses::row_major;
 
 /// A group of a graph.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -163,10 +164,15 @@ impl Group {
     /// What kind of group it is, in a word of the dump.
     pub fn kind(&self, graph: &Graph) -> &'static str {
         let op = |node: NodeId| graph.node(node).map(|n| &n.op);
-        let scatters = self
+        let alone = self
             .members
             .iter()
-            .any(|(n, _)| op(*n).is_some_and(|op| op.rules().name() == "scatter"));
+            .filter_map(|(n, _)| op(*n))
+            .find(|op| has_own_loops(op));
+        let control = |n: &NodeId| op(*n).is_some_and(|op| op.as_control().is_some());
+        if self.members.iter().any(|(n, _)| control(n)) {
+            return "control";
+        }
         let folds = self
             .members
             .iter()
@@ -175,10 +181,12 @@ impl Group {
             .roots
             .iter()
             .any(|n| self.level(*n) == Some(Level::Point));
+        if let Some(op) = alone {
+            return op.rules().name();
+        }
         match (self.product, folds) {
             (Some(_), _) if self.members.len() > 1 => "contraction with epilogue",
             (Some(_), _) => "contraction",
-            (None, _) if scatters => "scatter",
             (None, true) if points => "row",
             (None, true) => "reduce",
             (None, false) => "map",

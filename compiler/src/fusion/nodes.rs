@@ -51,8 +51,28 @@ pub(super) fn is_free(node: &Node) -> bool {
         | Op::ArgWindow(_)
         | Op::GatherWindow(_)
         | Op::ScatterWindow(_)
-        | Op::Cumulative(_) => false,
+        | Op::Cumulative(_)
+        | Op::Scan(_)
+        | Op::While(_)
+        | Op::Cond(_)
+        | Op::Part(_)
+        | Op::DynamicSlice(_)
+        | Op::DynamicUpdateSlice(_)
+        | Op::Sort(_)
+        | Op::Argsort(_) => false,
     }
+}
+
+/// Whether an op has loops of its own, in an order that is part of its meaning: it makes a kernel by itself.
+pub(crate) fn has_own_loops(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Scatter(_)
+            | Op::DynamicUpdateSlice(_)
+            | Op::Cumulative(_)
+            | Op::Sort(_)
+            | Op::Argsort(_)
+    )
 }
 
 /// Which nodes are scalars of a few element-wise ops on sources and constants.
@@ -92,7 +112,15 @@ pub(super) fn scalars(graph: &Graph) -> Vec<bool> {
             | Op::ArgWindow(_)
             | Op::GatherWindow(_)
             | Op::ScatterWindow(_)
-            | Op::Cumulative(_) => None,
+            | Op::Cumulative(_)
+            | Op::Scan(_)
+            | Op::While(_)
+            | Op::Cond(_)
+            | Op::Part(_)
+            | Op::DynamicSlice(_)
+            | Op::DynamicUpdateSlice(_)
+            | Op::Sort(_)
+            | Op::Argsort(_) => None,
         };
         let below: Option<usize> = node
             .operands

@@ -1,10 +1,10 @@
 //! Questions about the groups so far: what depends on what, and what they touch.
 
 use super::form::Former;
+use super::nodes::has_own_loops;
 use super::relation::Relation;
 use super::{GroupId, as_fold, squeezed};
 use kiln_ir::NodeId;
-use kiln_ir::ops::Op;
 
 impl Former<'_> {
     /// Whether what `from` computes is needed, through others, by `to`.
@@ -58,11 +58,12 @@ impl Former<'_> {
         }
     }
 
-    pub(super) fn is_scatter(&self, group: GroupId) -> bool {
+    /// Whether a group is an op with loops of its own, which nothing else fits into: of its kernel, or of the program.
+    pub(super) fn stands_alone(&self, group: GroupId) -> bool {
         let members = self.groups[group.index()].members.iter();
         members
             .filter_map(|(n, _)| self.graph.node(*n))
-            .any(|n| matches!(n.op, Op::Scatter(_)))
+            .any(|n| has_own_loops(&n.op) || n.op.as_control().is_some())
     }
 
     pub(super) fn is_fold(&self, id: NodeId) -> bool {

@@ -146,7 +146,7 @@ fn shared(former: &Former<'_>, kept: &Kept, columns: GroupId, rows: GroupId) -> 
     if !same || !alive || found.product.is_some() || members > MOST_MEMBERS {
         return None;
     }
-    if former.is_scatter(rows) || former.is_scatter(columns) {
+    if former.stands_alone(rows) || former.stands_alone(columns) {
         return None;
     }
     let agree = kept.before.iter().all(|n| {

@@ -115,6 +115,38 @@ pub enum Stmt {
     Loop(Loop),
     /// A function over the elements of a strip.
     Apply(Apply),
+    /// A row put in order.
+    Sort(SortRow),
+}
+
+/// Writes the first `count` elements of a row in order, or their positions: stably, -0 and +0 equal, NaN last, `false` below `true`.
+///
+/// It stands outside of lanes and strips. What is written is one element after the other, `stride` apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SortRow {
+    /// The row: `extent` elements from the parameter's start.
+    pub row: ParamId,
+    /// Room to work in: [`room`](SortRow::room) u64 elements for each of the row.
+    pub room: ParamId,
+    /// The first element that is written: of the row's type, or i64 for positions.
+    pub target: Element,
+    /// The distance of the elements that are written.
+    pub stride: Dim,
+    /// The elements of the row, fewer than 2^32 where they have less than 64 bits.
+    pub extent: Dim,
+    /// How many are written; no more than the row has are.
+    pub count: Dim,
+    /// Whether the largest comes first.
+    pub descending: bool,
+    /// Whether positions are written rather than elements.
+    pub positions: bool,
+}
+
+impl SortRow {
+    /// The u64 elements of room that an element of a row needs: a key beside its position, which share 64 bits where the key has 32.
+    pub fn room(dtype: DType) -> i64 {
+        if dtype.size() == 8 { 2 } else { 1 }
+    }
 }
 
 /// `target = function(operands)` for every element of the strip around it, from memory to memory, at the full width of the machine: what a
@@ -415,6 +447,12 @@ fn visit_dims(body: &[Stmt], visit: &mut impl FnMut(&Dim)) {
                 for element in apply.elements().chain(&apply.ahead) {
                     element.index.visit_dims(visit);
                 }
+            }
+            Stmt::Sort(sort) => {
+                sort.target.index.visit_dims(visit);
+                visit(&sort.stride);
+                visit(&sort.extent);
+                visit(&sort.count);
             }
         }
     }

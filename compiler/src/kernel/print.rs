@@ -2,7 +2,7 @@
 
 use super::{
     Accumulator, Apply, Atom, Element, Expr, Fold, Function, Index, Kernel, Loop, LoopKind,
-    Operand, Stmt, ValueId,
+    Operand, SortRow, Stmt, ValueId,
 };
 use kiln_ir::Dim;
 use kiln_ir::ops::{ReduceKind, Rules};
@@ -58,6 +58,7 @@ fn body(f: &mut Formatter<'_>, kernel: &Kernel, stmts: &[Stmt], depth: usize) ->
             }
             Stmt::Loop(inner) => nested(f, kernel, inner, depth)?,
             Stmt::Apply(apply) => writeln!(f, "{indent}{apply}")?,
+            Stmt::Sort(sort) => writeln!(f, "{indent}{sort}")?,
         }
     }
     Ok(())
@@ -133,6 +134,23 @@ impl fmt::Display for Apply {
             write!(f, "{}{element}", if i > 0 { ", " } else { " ahead " })?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for SortRow {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let what = if self.positions { "argsort" } else { "sort" };
+        let order = if self.descending { " descending" } else { "" };
+        write!(
+            f,
+            "{what} {}[0..{}]{order} in {} to ",
+            self.row, self.extent, self.room
+        )?;
+        write!(
+            f,
+            "{} by {}, {} of them",
+            self.target, self.stride, self.count
+        )
     }
 }
 

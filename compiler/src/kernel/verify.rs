@@ -12,13 +12,14 @@
 //! 9. An application stands directly in strips. It has a full-width function for the type of its elements, and the number of operands
 //!    that this takes, of their type; all its indices walk with its counter in steps of 1, those
 //!    of the streams asked for ahead too, which are two at most.
+//! 10. A row is put in order outside of lanes and strips, in room of u64, to a parameter of its type or, for positions, of i64.
 //!
 //! Whether indices stay within their buffers is not decided here: it depends on sizes.
 
 use super::print::reduction;
 use super::{
     AHEAD, Access, Accumulator, Apply, Atom, Expr, Fold, Function, Index, Kernel, Loop, LoopId,
-    LoopKind, Operand, ParamId, Stmt, ValueId,
+    LoopKind, Operand, ParamId, SortRow, Stmt, ValueId,
 };
 use crate::math::wide;
 use kiln_ir::ops::{Binary, Compare, Literal, ReduceKind, Rules, Unary};
@@ -91,6 +92,10 @@ impl Verifier<'_> {
                     rule,
                     place: apply.to_string(),
                 })?,
+                Stmt::Sort(sort) => self.sort(sort).map_err(|rule| KernelError {
+                    rule,
+                    place: sort.to_string(),
+                })?,
             }
         }
         self.visible = outside;
@@ -112,7 +117,7 @@ impl Verifier<'_> {
             match stmt {
                 Stmt::Let { value, .. } => self.show(*value),
                 Stmt::Loop(nested) => nested.accumulators.iter().for_each(|a| self.show(a.value)),
-                Stmt::Store { .. } | Stmt::Apply(_) => {}
+                Stmt::Store { .. } | Stmt::Apply(_) | Stmt::Sort(_) => {}
             }
         }
         if inner.kind == LoopKind::Strips {
@@ -177,7 +182,7 @@ impl Verifier<'_> {
                     }
                     phases.push(phase);
                 }
-                Stmt::Loop(_) | Stmt::Let { .. } | Stmt::Store { .. } => {
+                Stmt::Loop(_) | Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Sort(_) => {
                     return Err("strips hold lanes loops and applications only".into());
                 }
             }
@@ -241,6 +246,32 @@ impl Verifier<'_> {
         }
         self.open.pop();
         Ok(())
+    }
+
+    fn sort(&self, sort: &SortRow) -> Rule {
+        let simultaneous = |kind: LoopKind| matches!(kind, LoopKind::Lanes | LoopKind::Strips);
+        if self.open.iter().any(|(_, kind)| simultaneous(*kind)) {
+            return Err("a row is put in order outside of lanes and strips".into());
+        }
+        let row = self.param(sort.row, Access::Read)?;
+        if matches!(row, DType::F16 | DType::BF16) {
+            return Err(format!("rows of {row} have no order yet"));
+        }
+        let found = self.param(sort.target.param, Access::Write)?;
+        let wanted = if sort.positions { DType::I64 } else { row };
+        if found != wanted {
+            return Err(format!("{} is {found}, not {wanted}", sort.target));
+        }
+        let room = self.param(sort.room, Access::ReadWrite)?;
+        if room != DType::U64 {
+            return Err(format!("the room {} is {room}, not u64", sort.room));
+        }
+        for dim in [&sort.stride, &sort.extent, &sort.count] {
+            if dim.constant().is_some_and(|n| n < 0) {
+                return Err(format!("{dim} is negative"));
+            }
+        }
+        self.index(&sort.target.index)
     }
 
     fn define(&mut self, value: ValueId) -> Rule {

@@ -151,7 +151,7 @@ fn next_loop(body: &[Stmt]) -> u32 {
     let next = |stmt: &Stmt| match stmt {
         Stmt::Loop(inner) => next_loop(&inner.body).max(inner.id.0 + 1),
         Stmt::Apply(apply) => apply.id.0 + 1,
-        Stmt::Let { .. } | Stmt::Store { .. } => 0,
+        Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Sort(_) => 0,
     };
     body.iter().map(next).max().unwrap_or(0)
 }

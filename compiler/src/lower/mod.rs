@@ -5,7 +5,7 @@
 //! computed. Neither knows of buffers: parameters of a kernel name nodes, and the planner gives them memory. `strips.rs` then cuts lanes
 //! loops with transcendental functions into phases, before the planner asks what a kernel may do in place.
 
-use crate::fusion::{Group, Groups, is_given};
+use crate::fusion::{Group, Groups, is_given, row_major};
 use crate::kernel::{Kernel, SERIAL_BLOCK};
 use kiln_ir::ops::Op;
 use kiln_ir::{DType, Dim, Graph, NodeId};
@@ -14,10 +14,12 @@ mod blocks;
 mod convolution;
 mod name;
 mod nest;
+mod ordered;
 mod points;
 mod product;
 mod scatter;
 mod strips;
+mod walks;
 
 pub(crate) use points::MOST_ELEMENTS;
 pub(crate) use strips::Strips;
@@ -47,6 +49,19 @@ pub(crate) struct LoweredKernel {
     pub(crate) grain: usize,
     /// Elements touched by one iteration.
     pub(crate) work: Dim,
+    /// What runs instead where the result takes the memory of an operand that would be copied.
+    pub(crate) over: Option<Box<Over>>,
+}
+
+/// A kernel for where a result is in the memory of its base already: only the parts that differ are written.
+#[derive(Clone, Debug)]
+pub(crate) struct Over {
+    /// The node whose memory it is.
+    pub(crate) base: NodeId,
+    /// The node that takes it.
+    pub(crate) target: NodeId,
+    /// The kernel, which has no parameter for the base.
+    pub(crate) lowered: LoweredKernel,
 }
 
 /// A group as something to run.
@@ -56,6 +71,38 @@ pub(crate) struct LoweredGroup {
     pub(crate) product: Option<Contraction>,
     /// The kernel, or the product's epilogue.
     pub(crate) kernel: Option<LoweredKernel>,
+    /// The control op, which is all that its group computes.
+    pub(crate) control: Option<ControlShape>,
+}
+
+/// A control op over memory, but for the buffers and for what its regions become.
+#[derive(Clone, Debug)]
+pub(crate) struct ControlShape {
+    /// Its node.
+    pub(crate) node: NodeId,
+    /// The tensors in memory that its operands are.
+    pub(crate) operands: Vec<NodeId>,
+    /// For each of its results that is read, the position and the node.
+    pub(crate) parts: Vec<(usize, NodeId)>,
+}
+
+/// The control op of a group, if it computes one.
+fn control(graph: &Graph, group: &Group) -> Option<ControlShape> {
+    let mut members = group.members.iter().map(|(id, _)| *id);
+    let node = members.find(|id| {
+        let node = graph.node(*id);
+        node.is_some_and(|n| n.op.as_control().is_some())
+    })?;
+    let operands = graph.node(node)?.operands.iter();
+    let part = |id: &NodeId| match graph.node(*id).map(|n| &n.op) {
+        Some(Op::Part(part)) => Some((part.index, *id)),
+        Some(_) | None => None,
+    };
+    Some(ControlShape {
+        node,
+        operands: operands.map(|o| row_major(graph, *o)).collect(),
+        parts: group.roots.iter().filter_map(part).collect(),
+    })
 }
 
 /// A group that the compiler cannot express.
@@ -95,6 +142,13 @@ pub(crate) fn lower(
 }
 
 fn lower_group(graph: &Graph, stored: &[bool], group: &Group) -> Result<LoweredGroup, LowerError> {
+    if let Some(control) = control(graph, group) {
+        return Ok(LoweredGroup {
+            product: None,
+            kernel: None,
+            control: Some(control),
+        });
+    }
     let product = match group.product {
         Some(id) if graph.node(id).is_some_and(|n| matches!(n.op, Op::Conv(_))) => {
             Some(convolution::convolution(graph, stored, id)?)
@@ -103,13 +157,11 @@ fn lower_group(graph: &Graph, stored: &[bool], group: &Group) -> Result<LoweredG
         None => None,
     };
     let computes = group.members.iter().any(|(n, _)| Some(*n) != group.product);
-    let scatter = group
-        .roots
-        .first()
-        .and_then(|r| Some((*r, graph.node(*r)?)));
-    let kernel = if let Some((id, Op::Scatter(scatter))) = scatter.map(|(r, n)| (r, &n.op)) {
-        let mut lowered = scatter::lower_scatter(graph, stored, group, id, scatter)?;
+    let kernel = if let Some(mut lowered) = lower_alone(graph, stored, group)? {
         lowered.kernel.name = name::kernel_name(graph, group);
+        if let Some(over) = &mut lowered.over {
+            over.lowered.kernel.name = lowered.kernel.name.clone();
+        }
         Some(lowered)
     } else if computes {
         let mut points = points::evaluate(graph, stored, group)?;
@@ -125,7 +177,36 @@ fn lower_group(graph: &Graph, stored: &[bool], group: &Group) -> Result<LoweredG
     } else {
         None
     };
-    Ok(LoweredGroup { product, kernel })
+    Ok(LoweredGroup {
+        product,
+        kernel,
+        control: None,
+    })
+}
+
+/// The kernel of an op that has loops of its own.
+fn lower_alone(
+    graph: &Graph,
+    stored: &[bool],
+    group: &Group,
+) -> Result<Option<LoweredKernel>, LowerError> {
+    let root = group.roots.first();
+    let Some((id, node)) = root.and_then(|r| Some((*r, graph.node(*r)?))) else {
+        return Ok(None);
+    };
+    let lowered = match &node.op {
+        Op::Scatter(op) => scatter::lower_scatter(graph, stored, group, id, op)?,
+        Op::DynamicUpdateSlice(_) => scatter::lower_update(graph, stored, group, id)?,
+        Op::Cumulative(op) => ordered::lower_running(graph, stored, group, id, op)?,
+        Op::Sort(op) => {
+            ordered::lower_rows(graph, stored, group, id, op.axis, op.descending, false)?
+        }
+        Op::Argsort(op) => {
+            ordered::lower_rows(graph, stored, group, id, op.axis, op.descending, true)?
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(lowered))
 }
 
 /// What is computed by the runtime rather than by a kernel.

@@ -86,6 +86,7 @@ pub(super) fn nest(points: Points, space: &Space, epilogue: bool) -> LoweredKern
         total,
         grain,
         work,
+        over: None,
     }
 }
 

@@ -14,11 +14,13 @@ use std::collections::BTreeMap;
 use std::collections::HashMap;
 
 mod masks;
+mod ordered;
 mod scatter;
 mod side;
 mod windows;
 
-pub(super) use scatter::{ScatterPoints, evaluate_scatter};
+pub(super) use ordered::{evaluate_row, evaluate_running};
+pub(super) use scatter::{JoinPoints, evaluate_scatter, evaluate_update};
 pub(crate) use windows::MOST_ELEMENTS;
 
 /// A value, in an order in which every operand comes first.
@@ -298,6 +300,7 @@ impl<'g> Evaluator<'g> {
             Op::Pad(pad) => return self.pad(node, pad, index, predicate),
             Op::Concat(concat) => return self.concat(node, concat, index, predicate),
             Op::Gather(gather) => return self.gather(node, gather, index, predicate),
+            Op::DynamicSlice(_) => return self.dynamic_slice(node, index, predicate),
             Op::ReduceWindow(op) => return self.reduce_window(node, op, index, predicate),
             Op::ArgWindow(op) => return self.arg_window(node, op, index, predicate),
             Op::GatherWindow(op) => return self.gather_window(node, op, index, predicate),
@@ -325,7 +328,14 @@ impl<'g> Evaluator<'g> {
             | Op::Scatter(_)
             | Op::Dot(_)
             | Op::Conv(_)
-            | Op::Cumulative(_) => {
+            | Op::Cumulative(_)
+            | Op::Scan(_)
+            | Op::While(_)
+            | Op::Cond(_)
+            | Op::Part(_)
+            | Op::DynamicUpdateSlice(_)
+            | Op::Sort(_)
+            | Op::Argsort(_) => {
                 return Err(self.missing(id, "it has no memory and is no expression"));
             }
         };

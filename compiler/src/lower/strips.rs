@@ -79,7 +79,7 @@ fn highest(body: &[Stmt], next: &mut u32) {
                 highest(&inner.body, next);
             }
             Stmt::Apply(apply) => *next = (*next).max(apply.id.0 + 1),
-            Stmt::Let { .. } | Stmt::Store { .. } => {}
+            Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Sort(_) => {}
         }
     }
 }
@@ -110,7 +110,7 @@ impl Cutter<'_> {
                     inner.body = self.body(inner.body);
                     Stmt::Loop(inner)
                 }
-                Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Apply(_) => stmt,
+                Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Apply(_) | Stmt::Sort(_) => stmt,
             });
         }
         stmts
@@ -214,7 +214,7 @@ impl<'k> Phases<'k> {
                 } => loaded.push(*param),
                 Stmt::Let { .. } => {}
                 Stmt::Store { param, .. } => stored.push(*param),
-                Stmt::Loop(_) | Stmt::Apply(_) => return None,
+                Stmt::Loop(_) | Stmt::Apply(_) | Stmt::Sort(_) => return None,
             }
         }
         if stored.iter().any(|p| loaded.contains(p)) {
@@ -303,7 +303,7 @@ impl<'k> Phases<'k> {
                 Stmt::Store {
                     index, predicate, ..
                 } => whole &= predicate.is_none() && self.is_adjacent(index),
-                Stmt::Loop(_) | Stmt::Apply(_) => whole = false,
+                Stmt::Loop(_) | Stmt::Apply(_) | Stmt::Sort(_) => whole = false,
             }
         }
         whole && short <= SHORT * long
@@ -341,7 +341,7 @@ impl<'k> Phases<'k> {
                     otherwise |= *stored == value || *predicate == Some(value);
                     index.visit_values(&mut |v| otherwise |= v == value);
                 }
-                Stmt::Loop(_) | Stmt::Apply(_) => {}
+                Stmt::Loop(_) | Stmt::Apply(_) | Stmt::Sort(_) => {}
             }
         }
         for accumulator in &self.inner.accumulators {
@@ -354,7 +354,7 @@ impl<'k> Phases<'k> {
         let known = self.known.get(&value)?;
         match &self.inner.body[known.at] {
             Stmt::Let { expr, .. } => Some(expr),
-            Stmt::Store { .. } | Stmt::Loop(_) | Stmt::Apply(_) => None,
+            Stmt::Store { .. } | Stmt::Loop(_) | Stmt::Apply(_) | Stmt::Sort(_) => None,
         }
     }
 

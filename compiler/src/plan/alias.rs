@@ -106,6 +106,11 @@ fn collect(
                 }
                 loops.pop();
             }
+            // It reads and writes rows, more than the one element that a touch is about: nothing shares memory with it.
+            Stmt::Sort(sort) => {
+                touch(&sort.target.index, true, sort.row, false);
+                touch(&sort.target.index, true, sort.target.param, true);
+            }
             Stmt::Loop(inner) => {
                 loops.push(inner.id);
                 collect(&inner.body, loops, position, found);

@@ -89,6 +89,7 @@ pub(super) fn assign(
             homes.of[value] = homes.of[target.index()];
         }
     }
+    write_bases_to_outputs(graph, groups, needs, &mut homes);
     let last = last_uses(graph, needs, schedule);
     for (position, item) in schedule.items.iter().enumerate() {
         if let Item::Groups(together) = item {
@@ -103,6 +104,35 @@ pub(super) fn assign(
         }
     }
     homes
+}
+
+/// A tensor that is computed only for an output's parts to be written over it is computed where the output is.
+fn write_bases_to_outputs(
+    graph: &Graph,
+    groups: &[LoweredGroup],
+    needs: &Needs,
+    homes: &mut Homes,
+) {
+    for (number, group) in groups.iter().enumerate() {
+        let Some(over) = group.kernel.as_ref().and_then(|k| k.over.as_deref()) else {
+            continue;
+        };
+        let Some(buffer) = homes.of[over.target.index()] else {
+            continue;
+        };
+        let is_output = matches!(homes.buffers[buffer.index()].home, Home::Output);
+        let only_reader = needs.readers[over.base.index()] == [number];
+        let computed = needs.writer[over.base.index()].is_some();
+        let free = homes.of[over.base.index()].is_none();
+        if is_output
+            && only_reader
+            && computed
+            && free
+            && fits(graph, group, over.base, over.target)
+        {
+            homes.of[over.base.index()] = Some(buffer);
+        }
+    }
 }
 
 /// Who reads or writes a node last.
@@ -178,6 +208,11 @@ fn place_group(
             None => Some(fresh(graph, product.node(), homes)),
         };
     }
+    for (_, part) in group.control.iter().flat_map(|control| &control.parts) {
+        if homes.of[part.index()].is_none() {
+            homes.of[part.index()] = Some(fresh(graph, *part, homes));
+        }
+    }
     let mut taken: Vec<BufferId> = Vec::new();
     for root in written {
         if homes.of[root.index()].is_some() {
@@ -230,7 +265,11 @@ fn fits(graph: &Graph, group: &LoweredGroup, from: NodeId, to: NodeId) -> bool {
         Some(ParamId(at as u32))
     };
     match (param(from), param(to)) {
-        (Some(from), Some(to)) => same && may_alias(&lowered.kernel, from, to),
+        (Some(a), Some(b)) => {
+            let over = lowered.over.as_ref();
+            let meant = over.is_some_and(|o| (o.base, o.target) == (from, to));
+            same && (meant || may_alias(&lowered.kernel, a, b))
+        }
         (_, _) => false,
     }
 }

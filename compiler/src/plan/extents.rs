@@ -96,7 +96,9 @@ fn replaced(flat: &Loop, extent: &Dim, by: &Dim) -> Option<Loop> {
             replaced(phase, extent, by).map(Stmt::Loop)
         }
         Stmt::Loop(_) => None,
-        Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Apply(_) => Some(stmt.clone()),
+        Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Apply(_) | Stmt::Sort(_) => {
+            Some(stmt.clone())
+        }
     });
     Some(Loop {
         extent: by.clone(),

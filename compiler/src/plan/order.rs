@@ -236,6 +236,8 @@ fn is_map(body: &[Stmt]) -> bool {
             inner.kind != LoopKind::Serial && inner.accumulators.is_empty() && is_map(&inner.body)
         }
         Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Apply(_) => true,
+        // A long row is worth a thread.
+        Stmt::Sort(_) => false,
     })
 }
 

@@ -159,7 +159,11 @@ fn fits_in_place(
     match (param(target), param(value)) {
         (None, _) => true,
         (Some(_), _) if written_by_product => false,
-        (Some(from), Some(to)) => may_alias(&lowered.kernel, from, to),
+        (Some(from), Some(to)) => {
+            let over = lowered.over.as_ref();
+            let meant = over.is_some_and(|o| (o.base, o.target) == (target, value));
+            meant || may_alias(&lowered.kernel, from, to)
+        }
         (Some(_), None) => false,
     }
 }

@@ -1,6 +1,7 @@
-//! Ops that read and write at computed indices along one axis: what `gather` and `scatter` share, and `gather`.
+//! Ops that read and write at computed places: what `gather` and `scatter` share, and `gather`; windows that move and sorted rows beside
+//! them.
 //!
-//! Both take a plain subset of StableHLO's ops, that of `jnp.take` and `x.at[indices]` along an axis: whole slices of the operand, picked
+//! Gather and scatter take a plain subset of StableHLO's ops, that of `jnp.take` and `x.at[indices]` along an axis: whole slices of the operand, picked
 //! by an index tensor of any shape. Negative indices do not count from the end; they are out of range. Nothing ever reads or writes
 //! outside its operand.
 
@@ -14,9 +15,13 @@ use crate::dtype::DType;
 use crate::types::{Shape, TensorType};
 use serde::{Deserialize, Serialize};
 
+mod dynamic;
 mod scatter;
+mod sort;
 
+pub use dynamic::{DynamicSlice, DynamicUpdateSlice};
 pub use scatter::{Scatter, ScatterKind};
+pub use sort::{Argsort, Sort};
 
 /// What happens at an index below 0 or not below the extent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

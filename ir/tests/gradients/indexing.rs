@@ -1,4 +1,4 @@
-//! Gather and scatter, with repeated indices and indices out of range.
+//! Gather and scatter, with repeated indices and indices out of range; windows that move, and sorted rows.
 
 use crate::check::Case;
 use kiln_ir::ops::{Iota, OutOfRange, ScatterKind};
@@ -74,6 +74,52 @@ pub(crate) fn cases() -> Vec<Case> {
                 },
             ));
         }
+    }
+    all.extend(windows());
+    all.extend(sorted());
+    all
+}
+
+/// Windows in the middle and beyond both ends.
+fn windows() -> Vec<Case> {
+    let mut all = Vec::new();
+    for at in [[1.0, 1.0], [-3.0, 9.0]] {
+        all.push(
+            Case::new("dynamic_slice", &[&[4, 3]], RANGE, move |p| {
+                let starts = at.map(|at| p[0].builder().splat(DType::I32, (), at));
+                p[0].dynamic_slice(&starts, [2, 1]).exp()
+            })
+            .declared(&[&["b", "3"]]),
+        );
+        all.push(
+            Case::new(
+                "dynamic_update_slice",
+                &[&[4, 3], &[2, 2]],
+                RANGE,
+                move |p| {
+                    let starts = at.map(|at| p[0].builder().splat(DType::I64, (), at));
+                    p[0].dynamic_update_slice(p[1].exp(), &starts).exp()
+                },
+            )
+            .declared(&[&["b", "3"], &["2", "2"]]),
+        );
+    }
+    all
+}
+
+fn sorted() -> Vec<Case> {
+    let mut all = Vec::new();
+    for (axis, descending) in [(0, false), (1, true), (2, false)] {
+        all.push(
+            Case::new("sort", &[&[2, 3, 4]], RANGE, move |p| {
+                p[0].sort(axis, descending).exp()
+            })
+            .declared(&[&["b", "3", "t"]]),
+        );
+        // What is taken by index takes its gradient along.
+        all.push(Case::new("gather", &[&[2, 3, 4]], RANGE, move |p| {
+            p[0].top_k(2, axis).0.exp()
+        }));
     }
     all
 }

@@ -9,6 +9,7 @@ mod random;
 mod reduction;
 mod refusals;
 mod scalar;
+mod sorting;
 mod window;
 
 use kiln_ir::{Array, Builder, DType, Dim, EvalError, Shape, Tensor, Values, eval};

@@ -2,9 +2,10 @@
 
 use crate::{f32s, floats, ints};
 use kiln_ir::ops::{
-    Arg, ArgKind, ArgWindow, Broadcast, Concat, Conv, ConvAxes, ConvGroups, Cumulative,
-    CumulativeKind, Dot, Gather, GatherWindow, Iota, Pad, Reduce, ReduceWindow, Reshape, Reverse,
-    Scatter, ScatterWindow, Slice, Transpose, WindowAxis, WindowKind, Windows,
+    Arg, ArgKind, ArgWindow, Argsort, Broadcast, Concat, Conv, ConvAxes, ConvGroups, Cumulative,
+    CumulativeKind, Dot, DynamicSlice, Gather, GatherWindow, Iota, Pad, Reduce, ReduceWindow,
+    Reshape, Reverse, Scatter, ScatterWindow, Slice, Sort, Transpose, WindowAxis, WindowKind,
+    Windows,
 };
 use kiln_ir::{
     Array, Bindings, Builder, DType, Dim, EvalError, Graph, Location, Node, NodeId, Op, Origin,
@@ -27,6 +28,7 @@ fn pool() -> Vec<(TensorType, Array)> {
         floats(DType::F64, &[3], &[1.0, f64::NAN, -1.0]),
         ints(DType::I64, &[3], &[-1, i64::MAX, 1]),
         ints(DType::U32, &[2], &[0, 7]),
+        ints(DType::I64, &[], &[i64::MIN]),
         ints(DType::Bool, &[2, 2], &[0, 1, 1, 0]),
         // What convolutions and windows fit.
         f32s(&[2], &[5.0, 7.0]),
@@ -194,6 +196,38 @@ fn hostile() -> Vec<Op> {
                 accumulate: (axis == 1).then_some(DType::F64),
             })
         }));
+    }
+    for sizes in [
+        d(&[]),
+        d(&[-1]),
+        d(&[i64::MAX]),
+        d(&[1]),
+        d(&[3, 1]),
+        d(&[1 << 40, 0, 1]),
+    ] {
+        let sizes = sizes.into();
+        ops.push(DynamicSlice { sizes }.into());
+    }
+    let unbound = vec![Dim::symbol("unbound")].into();
+    ops.push(DynamicSlice { sizes: unbound }.into());
+    for axis in [0, 1, 2, huge] {
+        let descending = axis == 1;
+        ops.push(Sort { axis, descending }.into());
+        for count in [
+            Dim::from(-1),
+            Dim::from(2),
+            Dim::from(i64::MAX),
+            Dim::symbol("b"),
+        ] {
+            ops.push(
+                Argsort {
+                    axis,
+                    descending,
+                    count,
+                }
+                .into(),
+            );
+        }
     }
     for out_of_range in OutOfRange::ALL {
         for axis in [0, 1, 2, huge] {

@@ -9,6 +9,7 @@ mod embedding;
 mod flatten;
 mod norm;
 mod pool;
+mod recurrent;
 mod resize;
 mod spatial;
 mod transformer;
@@ -28,6 +29,10 @@ pub use norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RmsNorm};
 pub use pool::{
     AvgPool, AvgPool1d, AvgPool2d, AvgPool3d, GlobalAvgPool, GlobalMaxPool, MaxPool, MaxPool1d,
     MaxPool2d, MaxPool3d,
+};
+pub use recurrent::{
+    Bidirectional, Cell, Elman, GatedUnit, Given, Gru, LongShortTerm, Lstm, Merge, Recurrent,
+    RecurrentBias, Sequence, SimpleRnn, Step,
 };
 pub use resize::{
     Upsample, Upsample1d, Upsample2d, Upsample3d, ZeroPad, ZeroPad1d, ZeroPad2d, ZeroPad3d,

@@ -10,7 +10,7 @@
 //! are packed once for all of them.
 
 use super::pack::{cut, pack_lanes, pack_rows, spread};
-use super::simd::{Simd, Tile};
+use super::simd::{Simd, Then, Tile};
 use std::ops::Range;
 
 /// The length of a block of the contracted axis. It is part of the definition of a product's bits.
@@ -19,6 +19,9 @@ use std::ops::Range;
 /// good as 256, 320 and 400 or better wherever the operands lie. A strip of 32 lanes of f32 takes up 64 KiB then and is read from L2, at a
 /// tenth of what L2 gives.
 pub const DEPTH: usize = 512;
+
+/// Where the first block is cut if it is: a strip of 32 lanes of f32 takes up 32 KiB up to there and stays in L1.
+pub(super) const SHALLOW: usize = 256;
 
 /// Bytes at the start of the scratch for tiles whose lanes do not follow one another in the result: the largest tile of any instruction
 /// set (28 vectors of 64 bytes), and a square of vectors.
@@ -57,6 +60,9 @@ pub(super) struct Blocked {
     pub(super) most_rows: usize,
     /// Whether there is one row and its lanes are folded, as `fold` does it.
     pub(super) folds: bool,
+    /// Whether the first block is cut at [`SHALLOW`], which takes up its chains again from the result: for rows that are read in place,
+    /// with lower tiles, which would read a longer strip from L2 too often.
+    pub(super) shallow: bool,
     /// Whether a tile's rows are finished before the next tile's are begun, all lanes and depths of them: for rows that are read in place
     /// past lanes that stay in cache.
     pub(super) by_tile: bool,
@@ -143,11 +149,16 @@ impl Blocked {
         self.out_lane == 1 || lanes == 1
     }
 
+    /// The blocks of the contracted axis, the first of which may be cut in two.
     fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         let depth = self.depth;
-        (0..depth)
-            .step_by(DEPTH)
-            .map(move |first| first..depth.min(first + DEPTH))
+        let first = if self.shallow { SHALLOW } else { DEPTH };
+        let heads = [0..depth.min(first), depth.min(first)..depth.min(DEPTH)];
+        let rest = (DEPTH..depth).step_by(DEPTH);
+        heads
+            .into_iter()
+            .filter(|block| !block.is_empty())
+            .chain(rest.map(move |first| first..depth.min(first + DEPTH)))
     }
 
     /// The vectors of the next strip where so many lanes are left: never more than hold a lane.
@@ -269,7 +280,11 @@ unsafe fn walk<S: Simd>(b: &Blocked, work: &Work, rows: Range<usize>) {
                     copy: buffer(room.strip),
                     out,
                     out_row: b.out_row,
-                    add: block.start > 0,
+                    then: match block.start {
+                        0 => Then::Store,
+                        SHALLOW => Then::Resume,
+                        _ => Then::Add,
+                    },
                 };
                 (strip, strip_depth) = next_strip;
                 if direct {
@@ -277,7 +292,7 @@ unsafe fn walk<S: Simd>(b: &Blocked, work: &Work, rows: Range<usize>) {
                     // packing tile copies.
                     unsafe { kernel(&tile) }
                 } else {
-                    (tile.out, tile.out_row, tile.add) = (buffer(0), packed_depth, false);
+                    (tile.out, tile.out_row, tile.then) = (buffer(0), packed_depth, Then::Store);
                     let stride = vectors * S::LANES;
                     // SAFETY: as above; the tile fits into its room, from where it goes to the results.
                     unsafe {

@@ -199,7 +199,7 @@ impl<'k, 'f> Selector<'k, 'f> {
                 };
                 self.tape.store(pointer, element(dtype)?, stored, mask);
             }
-            Stmt::Loop(_) | Stmt::Apply(_) => return None,
+            Stmt::Loop(_) | Stmt::Apply(_) | Stmt::Sort(_) => return None,
         }
         Some(())
     }

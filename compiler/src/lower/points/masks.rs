@@ -1,6 +1,7 @@
-//! Reads that do not happen everywhere or whose place is computed: pads, concatenations and gathers.
+//! Reads that do not happen everywhere or whose place is computed: pads, concatenations, gathers and windows that move.
 //!
-//! They become predicates on the loads below them: where an index falls outside its operand nothing is read.
+//! They become predicates on the loads below them: where an index falls outside its operand nothing is read. A window that moves is within
+//! its operand wherever it is, and needs none.
 
 use super::Evaluator;
 use crate::kernel::{Atom, Expr, Index, LoopId, ValueId};
@@ -141,6 +142,62 @@ impl Evaluator<'_> {
         }
     }
 
+    /// The element of the window that begins at the operands behind the first.
+    pub(super) fn dynamic_slice(
+        &mut self,
+        node: &Node,
+        index: &[Index],
+        predicate: Option<ValueId>,
+    ) -> Result<ValueId, LowerError> {
+        let from = self.node(node.operands[0])?.ty.shape;
+        let inner = self.shifted(node, 1, index, &from, &node.ty.shape, predicate)?;
+        self.operand(node, 0, &inner, predicate)
+    }
+
+    /// An index in a window of the extents `window` as one of the tensor that it moves in; its starts are the operands from `first` on.
+    pub(super) fn shifted(
+        &mut self,
+        node: &Node,
+        first: usize,
+        index: &[Index],
+        extents: &[Dim],
+        window: &[Dim],
+        predicate: Option<ValueId>,
+    ) -> Result<Vec<Index>, LowerError> {
+        let mut moved = Vec::new();
+        for (axis, at) in index.iter().enumerate() {
+            // A window as large as the axis does not move.
+            if extents[axis] == window[axis] {
+                moved.push(at.clone());
+                continue;
+            }
+            let start = self.operand(node, first + axis, &[], predicate)?;
+            let start = self.as_i64(start);
+            let start = self.clamped(start, &(&extents[axis] - &window[axis]));
+            moved.push(at.plus(&Index::atom(Atom::Value(start))));
+        }
+        Ok(moved)
+    }
+
+    /// A computed index as an i64.
+    fn as_i64(&mut self, at: ValueId) -> ValueId {
+        let mut at = at;
+        if self.points.values[at.index()] == DType::U64 {
+            // What does not fit an i64 is out of range on either reading; as the largest i64 it is still above.
+            let most = self.bind(DType::U64, Expr::Const(Literal::Int(i64::MAX)));
+            at = self.bind(DType::U64, Expr::Binary(Binary::Min, at, most));
+        }
+        self.converted(at, DType::I64)
+    }
+
+    /// The nearest of `0..=last`, which is 0 where there is none.
+    fn clamped(&mut self, at: ValueId, last: &Dim) -> ValueId {
+        let zero = self.bind(DType::I64, Expr::Const(Literal::Int(0)));
+        let last = self.bind(DType::I64, Expr::Index(Index::constant(last.clone())));
+        let at = self.bind(DType::I64, Expr::Binary(Binary::Min, at, last));
+        self.bind(DType::I64, Expr::Binary(Binary::Max, at, zero))
+    }
+
     /// A computed index as an i64 below `extent`, and where it is one.
     pub(super) fn position(
         &mut self,
@@ -149,13 +206,7 @@ impl Evaluator<'_> {
         out_of_range: OutOfRange,
         predicate: Option<ValueId>,
     ) -> (ValueId, Option<ValueId>) {
-        let mut at = at;
-        if self.points.values[at.index()] == DType::U64 {
-            // What does not fit an i64 is out of range on either reading; as the largest i64 it is still above.
-            let most = self.bind(DType::U64, Expr::Const(Literal::Int(i64::MAX)));
-            at = self.bind(DType::U64, Expr::Binary(Binary::Min, at, most));
-        }
-        let at = self.converted(at, DType::I64);
+        let at = self.as_i64(at);
         match out_of_range {
             OutOfRange::Skip | OutOfRange::Fail => (at, self.value_within(at, extent, predicate)),
             OutOfRange::Clamp => {

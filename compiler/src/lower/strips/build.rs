@@ -106,7 +106,7 @@ impl Phases<'_> {
                 Stmt::Store { param, index, .. } if self.is_adjacent(index) => {
                     Some((*param, index.clone()))
                 }
-                Stmt::Store { .. } | Stmt::Loop(_) | Stmt::Apply(_) => None,
+                Stmt::Store { .. } | Stmt::Loop(_) | Stmt::Apply(_) | Stmt::Sort(_) => None,
             };
             let fresh = access.filter(|(param, _)| {
                 let scratch = matches!(
@@ -259,7 +259,7 @@ impl Phases<'_> {
                         predicate: *predicate,
                     });
                 }
-                Stmt::Store { .. } | Stmt::Loop(_) | Stmt::Apply(_) => {}
+                Stmt::Store { .. } | Stmt::Loop(_) | Stmt::Apply(_) | Stmt::Sort(_) => {}
             }
         }
         let folds = is_last && !self.inner.accumulators.is_empty();
