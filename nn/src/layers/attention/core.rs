@@ -205,40 +205,47 @@ impl Sizes {
     /// The sizes, or none where an operand is poisoned or they do not agree, which is reported.
     #[track_caller]
     fn of(q: Tensor<'_>, k: Tensor<'_>, v: Tensor<'_>) -> Option<Self> {
-        let (qt, kt, vt) = (q.ty()?, k.ty()?, v.ty()?);
-        let refuse = |kind: Kind, help: String| {
-            let message = format!("`attention` of queries {qt}, keys {kt} and values {vt}");
-            let refusal = Refusal::new(kind, message).help(help);
-            q.builder().refuse(refusal, &[q, k, v]);
-            None
-        };
+        let types = [q.ty()?, k.ty()?, v.ty()?];
+        match Self::agreed(&types) {
+            Ok(sizes) => Some(sizes),
+            Err((kind, help)) => {
+                let [qt, kt, vt] = &types;
+                let message = format!("`attention` of queries {qt}, keys {kt} and values {vt}");
+                let refusal = Refusal::new(kind, message).help(help);
+                q.builder().refuse(refusal, &[q, k, v]);
+                None
+            }
+        }
+    }
+
+    /// The sizes, or what would be right.
+    fn agreed([qt, kt, vt]: &[TensorType; 3]) -> Result<Self, (Kind, String)> {
+        let shape = |help: &str| Err((Kind::Shape, help.to_owned()));
         let ([b, t, h, d], [kb, s, kh, kd], [vb, vs, vh, values]) =
             (&*qt.shape, &*kt.shape, &*vt.shape)
         else {
-            let help = "each has the axes batch, time, heads, width";
-            return refuse(Kind::Shape, help.into());
+            return shape("each has the axes batch, time, heads, width");
         };
         if !qt.dtype.is_float() || qt.dtype != kt.dtype || qt.dtype != vt.dtype {
-            let help = "all three are of one floating type";
-            return refuse(Kind::Type, help.into());
+            return Err((Kind::Type, "all three are of one floating type".into()));
         }
         if b != kb || b != vb || s != vs || kh != vh || d != kd {
-            let help = format!(
+            return shape(&format!(
                 "keys and values of {b} examples, equally long, with equally many heads, and keys of width {d} fit"
-            );
-            return refuse(Kind::Shape, help);
+            ));
         }
         let (Some(heads), Some(kv_heads), Some(width)) =
             (h.constant(), kh.constant(), d.constant())
         else {
-            let help = "heads and width are fixed; batch and time may be symbolic";
-            return refuse(Kind::Shape, help.into());
+            return shape("heads and width are fixed; batch and time may be symbolic");
         };
-        if kv_heads < 1 || heads % kv_heads != 0 || width < 1 {
-            let help = "the heads of queries are a multiple of those of keys";
-            return refuse(Kind::Shape, help.into());
+        if kv_heads < 1 || heads % kv_heads != 0 {
+            return shape("the heads of queries are a multiple of those of keys");
         }
-        Some(Self {
+        if width < 1 {
+            return shape("queries and keys have one feature or more");
+        }
+        Ok(Self {
             dtype: qt.dtype,
             b: b.clone(),
             t: t.clone(),

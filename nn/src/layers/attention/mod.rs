@@ -174,7 +174,12 @@ impl MultiHeadAttention {
                 Mode::Inference => 0.0,
             },
         };
-        let y = attention(turned(q), turned(k), v, &options);
+        let q = turned(q);
+        if q.id().is_none() {
+            // What is wrong with the queries is wrong with the keys too, and once is enough to say it.
+            return q;
+        }
+        let y = attention(q, turned(k), v, &options);
         let Some(ty) = y.ty() else { return y };
         let y = y.reshape((&ty.shape[0], &ty.shape[1], own));
         project("out", features, y)

@@ -35,33 +35,11 @@ pub fn rotary<'g>(x: Tensor<'g>, positions: Tensor<'g>, base: f64) -> Tensor<'g>
     let (Some(ty), Some(at)) = (x.ty(), positions.ty()) else {
         return builder.poison();
     };
-    let refuse = |kind, message: String, help: &str| {
-        builder.refuse(Refusal::new(kind, message).help(help), &[x, positions])
+    let width = match check(&ty, &at, base) {
+        Ok(width) => width,
+        Err(refusal) => return builder.refuse(refusal, &[x, positions]),
     };
-    let width = match &*ty.shape {
-        [_, _, _, width] if ty.dtype.is_float() => width.constant(),
-        _ => None,
-    };
-    let Some(width) = width.filter(|width| width % 2 == 0) else {
-        let help = "it takes floating tensors [b, t, heads, width] of a fixed, even width";
-        return refuse(Kind::Shape, format!("`rotary` of {ty}"), help);
-    };
-    if !(base > 0.0 && base.is_finite()) {
-        let message = format!("`rotary` with a base of {base}");
-        return refuse(Kind::Attribute, message, "the base is a number above 0");
-    }
-    // The axes of `x` that positions and frequencies lie along.
-    let along: &[usize] = match at.rank() {
-        1 => &[1],
-        _ => &[0, 1],
-    };
-    let fits = at.dtype.is_integer() && at.shape.iter().eq(along.iter().map(|a| &ty.shape[*a]));
-    if !fits {
-        let message = format!("`rotary` of {ty} at positions {at}");
-        let (b, t) = (&ty.shape[0], &ty.shape[1]);
-        let help = format!("integers of shape [{t}] fit, or [{b}, {t}]");
-        return refuse(Kind::Shape, message, &help);
-    }
+    let along = axes_of(&at);
     let half = width / 2;
     let table = at.shape.iter().cloned().chain([half.into()]);
     let table = TensorType::new(DType::F64, table.collect::<kiln_ir::Shape>());
@@ -93,6 +71,38 @@ pub fn rotary<'g>(x: Tensor<'g>, positions: Tensor<'g>, base: f64) -> Tensor<'g>
     };
     let (first, second) = (part(0), part(half));
     (first * cos - second * sin).concat(second * cos + first * sin, 3)
+}
+
+/// The axes of `x` that the positions lie along.
+fn axes_of(positions: &TensorType) -> &'static [usize] {
+    match positions.rank() {
+        1 => &[1],
+        _ => &[0, 1],
+    }
+}
+
+/// The width of a head, or what does not fit.
+fn check(x: &TensorType, positions: &TensorType, base: f64) -> Result<i64, Refusal> {
+    let width = match &*x.shape {
+        [_, _, _, width] if x.dtype.is_float() => width.constant(),
+        _ => None,
+    };
+    let Some(width) = width.filter(|width| width % 2 == 0) else {
+        return Err(Refusal::new(Kind::Shape, format!("`rotary` of {x}"))
+            .help("it takes floating tensors [b, t, heads, width] of a fixed, even width"));
+    };
+    if !(base > 0.0 && base.is_finite()) {
+        let message = format!("`rotary` with a base of {base}");
+        return Err(Refusal::new(Kind::Attribute, message).help("the base is a number above 0"));
+    }
+    let along = axes_of(positions).iter().map(|axis| &x.shape[*axis]);
+    if !positions.dtype.is_integer() || !positions.shape.iter().eq(along) {
+        let message = format!("`rotary` of {x} at positions {positions}");
+        let (b, t) = (&x.shape[0], &x.shape[1]);
+        let help = format!("integers of shape [{t}] fit, or [{b}, {t}]");
+        return Err(Refusal::new(Kind::Shape, message).help(help));
+    }
+    Ok(width)
 }
 
 /// The positions `0, 1, ..` of the axis of time of `x: [b, t, ..]`.
