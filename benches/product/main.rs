@@ -1,12 +1,14 @@
 //! Matrix products of f32 on one thread, beside those of the `gemm` crate: `cargo bench --bench product`.
 //!
 //! A line for each shape and nothing else on stdout:
-//! `product m=128 n=512 k=784 lhs=n rhs=n kiln_gflops=200.1 crate_gflops=180.2 ratio=1.11`. `t` is an operand that lies transposed.
-//! Both sides compute the same matrices in turns; a figure is the best of several rounds, so that what else the machine does spoils
+//! `product m=128 n=512 k=784 lhs=n rhs=n kiln_gflops=200.1 peak=0.70 crate_gflops=180.2 ratio=1.11`. `t` is an operand that lies
+//! transposed, and `batch=48` says that as many products follow one another in memory. `peak` is Kiln's share of the fused
+//! multiply-adds that a core could do, measured beside it. Both sides compute the same matrices in turns; a figure is the best of several rounds, so that what else the machine does spoils
 //! neither. An argument selects the lines that contain it, as in `cargo bench --bench product -- n=10`.
 
+use kiln::runtime::machine::fma_peak;
 use kiln::runtime::memory::AlignedBytes;
-use kiln::runtime::product::{Form, Matrices, Method, ProductType, Strides};
+use kiln::runtime::product::{Form, Matrices, Method, ProductSummation, ProductType, Strides};
 use std::time::{Duration, Instant};
 
 /// How long one side of a round runs: less than a scheduler lets a process run, so that some rounds are undisturbed on a busy machine.
@@ -18,60 +20,99 @@ const TOTAL: Duration = Duration::from_millis(120);
 /// Rounds of each shape, at the least.
 const ROUNDS: usize = 5;
 
-/// m, n, k, lhs, rhs.
-const TABLE: &[(usize, usize, usize, char, char)] = &[
+/// Matrices that follow one another, then m, n, k, lhs, rhs.
+const TABLE: &[(usize, usize, usize, usize, char, char)] = &[
     // The mlp: forward, then dX = G . W^T, then dW = X^T . G.
-    (128, 512, 784, 'n', 'n'),
-    (128, 512, 512, 'n', 'n'),
-    (128, 10, 512, 'n', 'n'),
-    (128, 512, 10, 'n', 't'),
-    (128, 512, 512, 'n', 't'),
-    (512, 10, 128, 't', 'n'),
-    (512, 512, 128, 't', 'n'),
-    (784, 512, 128, 't', 'n'),
-    // A recurrent layer.
-    (32, 1024, 256, 'n', 'n'),
-    (32, 1024, 256, 'n', 't'),
-    (32, 256, 1024, 'n', 't'),
-    (256, 1024, 32, 't', 'n'),
+    (1, 128, 512, 784, 'n', 'n'),
+    (1, 128, 512, 512, 'n', 'n'),
+    (1, 128, 10, 512, 'n', 'n'),
+    (1, 128, 512, 10, 'n', 't'),
+    (1, 128, 512, 512, 'n', 't'),
+    (1, 512, 10, 128, 't', 'n'),
+    (1, 512, 512, 128, 't', 'n'),
+    (1, 784, 512, 128, 't', 'n'),
+    // A recurrent layer: a step and its adjoint, 64 of which make a pass; the weights' gradients, which may be summed over all of them;
+    // the inputs of all steps, and the classes.
+    (1, 32, 1024, 256, 'n', 'n'),
+    (1, 32, 1024, 256, 'n', 't'),
+    (1, 32, 256, 1024, 'n', 't'),
+    (1, 256, 1024, 32, 't', 'n'),
+    (1, 2048, 1024, 128, 'n', 'n'),
+    (1, 2048, 128, 1024, 'n', 't'),
+    (1, 128, 1024, 2048, 't', 'n'),
+    (1, 256, 1024, 2048, 't', 'n'),
+    (1, 2048, 65, 256, 'n', 'n'),
+    (1, 2048, 256, 65, 'n', 't'),
+    (1, 256, 65, 2048, 't', 'n'),
     // Convolutions as products.
-    (32768, 16, 144, 'n', 'n'),
-    (32768, 16, 144, 'n', 't'),
-    (144, 16, 32768, 't', 'n'),
-    (8192, 32, 288, 'n', 'n'),
-    (2048, 64, 576, 'n', 'n'),
-    (73728, 64, 288, 'n', 'n'),
+    (1, 32768, 16, 144, 'n', 'n'),
+    (1, 32768, 16, 144, 'n', 't'),
+    (1, 144, 16, 32768, 't', 'n'),
+    (1, 8192, 32, 288, 'n', 'n'),
+    (1, 2048, 64, 576, 'n', 'n'),
+    (1, 73728, 64, 288, 'n', 'n'),
     // Attention: scores, values, and their adjoints.
-    (64, 64, 32, 'n', 't'),
-    (64, 32, 64, 'n', 'n'),
-    (64, 32, 64, 't', 'n'),
-    // Transformers.
-    (768, 384, 128, 'n', 'n'),
-    (768, 128, 512, 'n', 't'),
-    (768, 65, 128, 'n', 'n'),
-    (768, 3072, 64, 't', 'n'),
-    (256, 3072, 768, 'n', 'n'),
-    (256, 768, 3072, 'n', 't'),
-    (768, 3072, 256, 't', 'n'),
+    (1, 64, 64, 32, 'n', 't'),
+    (1, 64, 32, 64, 'n', 'n'),
+    (1, 64, 32, 64, 't', 'n'),
+    (48, 64, 64, 32, 'n', 't'),
+    (48, 64, 32, 64, 'n', 'n'),
+    (48, 64, 32, 64, 't', 'n'),
+    // A small transformer: each weight forward, then dX = G . W^T, then dW = X^T . G.
+    (1, 768, 384, 128, 'n', 'n'),
+    (1, 768, 128, 384, 'n', 't'),
+    (1, 128, 384, 768, 't', 'n'),
+    (1, 768, 128, 128, 'n', 'n'),
+    (1, 768, 128, 128, 'n', 't'),
+    (1, 128, 128, 768, 't', 'n'),
+    (1, 768, 512, 128, 'n', 'n'),
+    (1, 768, 128, 512, 'n', 't'),
+    (1, 128, 512, 768, 't', 'n'),
+    (1, 768, 128, 512, 'n', 'n'),
+    (1, 768, 512, 128, 'n', 't'),
+    (1, 512, 128, 768, 't', 'n'),
+    (1, 768, 65, 128, 'n', 'n'),
+    (1, 768, 128, 65, 'n', 't'),
+    (1, 128, 65, 768, 't', 'n'),
+    // A large one, and its vocabulary.
+    (1, 768, 3072, 64, 't', 'n'),
+    (1, 256, 2304, 768, 'n', 'n'),
+    (1, 256, 768, 2304, 'n', 't'),
+    (1, 768, 2304, 256, 't', 'n'),
+    (1, 256, 768, 768, 'n', 'n'),
+    (1, 256, 768, 768, 'n', 't'),
+    (1, 768, 768, 256, 't', 'n'),
+    (1, 256, 3072, 768, 'n', 'n'),
+    (1, 256, 768, 3072, 'n', 't'),
+    (1, 768, 3072, 256, 't', 'n'),
+    (1, 256, 768, 3072, 'n', 'n'),
+    (1, 256, 3072, 768, 'n', 't'),
+    (1, 3072, 768, 256, 't', 'n'),
+    (1, 256, 50257, 768, 'n', 'n'),
+    (1, 256, 50257, 768, 'n', 't'),
+    (1, 256, 768, 50257, 'n', 't'),
+    (1, 256, 768, 50257, 'n', 'n'),
+    (1, 768, 50257, 256, 't', 'n'),
+    (1, 50257, 768, 256, 't', 'n'),
     // A row, a column, a number.
-    (1, 512, 512, 'n', 'n'),
-    (1, 512, 512, 'n', 't'),
-    (512, 1, 512, 'n', 'n'),
-    (512, 1, 512, 't', 'n'),
-    (8, 512, 512, 'n', 'n'),
-    (32, 1, 1, 'n', 'n'),
-    (1, 1, 32, 'n', 'n'),
-    (16, 16, 16, 'n', 'n'),
+    (1, 1, 512, 512, 'n', 'n'),
+    (1, 1, 512, 512, 'n', 't'),
+    (1, 512, 1, 512, 'n', 'n'),
+    (1, 512, 1, 512, 't', 'n'),
+    (1, 8, 512, 512, 'n', 'n'),
+    (1, 32, 1, 1, 'n', 'n'),
+    (1, 1, 1, 32, 'n', 'n'),
+    (1, 16, 16, 16, 'n', 'n'),
     // Odd ones and large ones.
-    (100, 100, 100, 'n', 'n'),
-    (257, 129, 65, 'n', 't'),
-    (512, 512, 512, 't', 't'),
-    (1000, 1000, 1000, 'n', 'n'),
-    (1000, 1000, 1000, 't', 'n'),
-    (1000, 1000, 1000, 'n', 't'),
-    (2048, 2048, 2048, 'n', 'n'),
-    (2048, 2048, 2048, 'n', 't'),
-    (2048, 2048, 2048, 't', 'n'),
+    (1, 100, 100, 100, 'n', 'n'),
+    (1, 257, 129, 65, 'n', 't'),
+    (1, 512, 512, 512, 't', 't'),
+    (1, 1000, 1000, 1000, 'n', 'n'),
+    (1, 1000, 1000, 1000, 't', 'n'),
+    (1, 1000, 1000, 1000, 'n', 't'),
+    (1, 2048, 2048, 2048, 'n', 'n'),
+    (1, 2048, 2048, 2048, 'n', 't'),
+    (1, 2048, 2048, 2048, 't', 'n'),
 ];
 
 fn main() {
@@ -80,18 +121,24 @@ fn main() {
         .skip(1)
         .filter(|a| a != "--bench")
         .collect();
-    for &(m, n, k, lhs, rhs) in TABLE {
-        let name = format!("product m={m} n={n} k={k} lhs={lhs} rhs={rhs} ");
+    for &(batch, m, n, k, lhs, rhs) in TABLE {
+        let name = match batch {
+            1 => format!("product m={m} n={n} k={k} lhs={lhs} rhs={rhs} "),
+            _ => format!("product batch={batch} m={m} n={n} k={k} lhs={lhs} rhs={rhs} "),
+        };
         if wanted.iter().all(|part| name.contains(part.as_str())) {
-            let [kiln, rival] = rates(m, n, k, lhs, rhs);
+            let [kiln, rival] = rates(batch, [m, n, k], [lhs, rhs]);
             let ratio = kiln / rival;
-            println!("{name}kiln_gflops={kiln:.1} crate_gflops={rival:.1} ratio={ratio:.2}");
+            let peak = kiln / (fma_peak() / 1e9);
+            println!(
+                "{name}kiln_gflops={kiln:.1} peak={peak:.2} crate_gflops={rival:.1} ratio={ratio:.2}"
+            );
         }
     }
 }
 
 /// GFLOP/s of Kiln and of the crate.
-fn rates(m: usize, n: usize, k: usize, lhs: char, rhs: char) -> [f64; 2] {
+fn rates(batch: usize, [m, n, k]: [usize; 3], [lhs, rhs]: [char; 2]) -> [f64; 2] {
     let strides = |rows: usize, cols: usize, lies: char| match lies {
         't' => Strides {
             row: 1,
@@ -104,6 +151,7 @@ fn rates(m: usize, n: usize, k: usize, lhs: char, rhs: char) -> [f64; 2] {
     };
     let form = Form {
         dtype: ProductType::F32,
+        summation: summation([m, n, k], [lhs, rhs]),
         m,
         n,
         k,
@@ -111,15 +159,16 @@ fn rates(m: usize, n: usize, k: usize, lhs: char, rhs: char) -> [f64; 2] {
         lhs: strides(m, k, lhs),
         rhs: strides(k, n, rhs),
     };
-    let method = Method::new(form, 1, 1).expect("sizes that fit into memory");
-    let (left, right) = (noise(m * k, 1), noise(k * n, 2));
-    let (mut own, mut other) = (zeros(m * n), zeros(m * n));
+    let method = Method::new(form, batch, 1).expect("sizes that fit into memory");
+    let (left, right) = (noise(batch * m * k, 1), noise(batch * k * n, 2));
+    let (mut own, mut other) = (zeros(batch * m * n), zeros(batch * m * n));
     let mut scratch = AlignedBytes::zeroed(method.scratch()).expect("memory");
     let scratch = scratch.as_mut_ptr();
-    let at = Matrices {
-        dst: own.as_mut_ptr(),
-        lhs: left.as_ptr(),
-        rhs: right.as_ptr(),
+    let (to, other_to) = (own.as_mut_ptr(), other.as_mut_ptr());
+    let at = |to: *mut u8, matrix: usize| Matrices {
+        dst: to.wrapping_add(4 * matrix * m * n),
+        lhs: left.as_ptr().wrapping_add(4 * matrix * m * k),
+        rhs: right.as_ptr().wrapping_add(4 * matrix * k * n),
     };
     let kiln = || {
         let mut packed = std::ptr::null();
@@ -127,35 +176,44 @@ fn rates(m: usize, n: usize, k: usize, lhs: char, rhs: char) -> [f64; 2] {
             let unit = method.unit(index);
             // SAFETY: the matrices have the extents and strides of the form, the scratch is as large as the method says, and nobody else
             // uses them.
-            unsafe { method.run(unit.rows, unit.cols, at, scratch, &mut packed) }
+            unsafe {
+                method.run(
+                    unit.rows,
+                    unit.cols,
+                    at(to, unit.matrix),
+                    scratch,
+                    &mut packed,
+                )
+            }
         }
     };
     let (l, r, d) = (form.lhs, form.rhs, form.dst);
-    let to = other.as_mut_ptr().cast::<f32>();
     let rival = || {
-        // SAFETY: as above.
-        unsafe {
-            gemm::gemm(
-                m,
-                n,
-                k,
-                to,
-                d.col,
-                d.row,
-                false,
-                at.lhs.cast::<f32>(),
-                l.col,
-                l.row,
-                at.rhs.cast::<f32>(),
-                r.col,
-                r.row,
-                0.0,
-                1.0,
-                false,
-                false,
-                false,
-                gemm::Parallelism::None,
-            );
+        for at in (0..batch).map(|matrix| at(other_to, matrix)) {
+            // SAFETY: as above.
+            unsafe {
+                gemm::gemm(
+                    m,
+                    n,
+                    k,
+                    at.dst.cast::<f32>(),
+                    d.col,
+                    d.row,
+                    false,
+                    at.lhs.cast::<f32>(),
+                    l.col,
+                    l.row,
+                    at.rhs.cast::<f32>(),
+                    r.col,
+                    r.row,
+                    0.0,
+                    1.0,
+                    false,
+                    false,
+                    false,
+                    gemm::Parallelism::None,
+                );
+            }
         }
     };
     let calls = [calls(&kiln), calls(&rival)];
@@ -167,13 +225,23 @@ fn rates(m: usize, n: usize, k: usize, lhs: char, rhs: char) -> [f64; 2] {
         best[0] = best[0].min(time(&kiln, calls[0]));
         best[1] = best[1].min(time(&rival, calls[1]));
     }
-    let own: &[f32] = own.view(0, m * n).expect("a result");
-    let other: &[f32] = other.view(0, m * n).expect("a result");
+    let own: &[f32] = own.view(0, batch * m * n).expect("a result");
+    let other: &[f32] = other.view(0, batch * m * n).expect("a result");
     for (a, b) in own.iter().zip(other) {
         // Sums of k products of numbers below 1.
         assert!((a - b).abs() <= 1e-6 * k as f32, "{a} and {b}");
     }
-    best.map(|seconds| 2.0 * (m * n * k) as f64 / seconds / 1e9)
+    best.map(|seconds| 2.0 * (batch * m * n * k) as f64 / seconds / 1e9)
+}
+
+/// The order of summation that the compiler chooses where an operand that lies transposed is contracted along its last axis.
+fn summation([m, n, k]: [usize; 3], [lhs, rhs]: [char; 2]) -> ProductSummation {
+    let along = m == 1 && (rhs == 't' || n == 1) || n == 1 && (lhs == 'n' || m == 1);
+    if along && k >= 32 {
+        ProductSummation::Lanes
+    } else {
+        ProductSummation::Chain
+    }
 }
 
 /// How many calls fill a slice.

@@ -38,9 +38,12 @@ pub(crate) fn measure(
     })?;
 
     let mut feeds = Feeds::new(workload)?;
-    // Warms caches and clocks, and tells how many steps make a round.
-    let warm = feeds.run(&mut session, 20)?;
-    let per_round = (ROUND.as_secs_f64() / warm.as_secs_f64() * 20.0).max(20.0) as usize;
+    // Warms caches and clocks, and tells how many steps make a round: at least three, also of those that last longer than it.
+    let first = feeds.run(&mut session, 1)?;
+    let warm_steps = (ROUND.as_secs_f64() / first.as_secs_f64()).clamp(1.0, 20.0) as usize;
+    let warm = feeds.run(&mut session, warm_steps)?;
+    let steps = ROUND.as_secs_f64() / warm.as_secs_f64() * warm_steps as f64;
+    let per_round = steps.max(3.0) as usize;
     let mut best = f64::INFINITY;
     let mut peak = 0.0_f64;
     for _ in 0..ROUNDS {

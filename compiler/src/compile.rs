@@ -6,14 +6,14 @@
 use crate::driver::{Context, optimize};
 use crate::emit::{Target, asm_text, clif_text};
 use crate::error::CompileError;
-use crate::fusion::{Printed, form};
+use crate::fusion::{Groups, Printed, form};
 use crate::jit::{JitCode, compile_for};
 use crate::kernel::Kernel;
 use crate::lower::{MOST_ELEMENTS, Strips, lower};
 use crate::math::wide::Width;
 use crate::options::{FullWidth, Options};
 use crate::passes::live_part;
-use crate::plan::{Planned, plan, requirements, separate_sinks};
+use crate::plan::{Bodies, Planned, plan, requirements, separate_sinks, without_kept};
 use crate::stage::Stage;
 use kiln_ir::ops::Op;
 use kiln_ir::program::{Program, Step};
@@ -112,7 +112,12 @@ fn without_code(program: &Program, kernels: &[Kernel]) -> Option<DType> {
     let products = program.steps.iter().filter_map(|step| match step {
         Step::Product(product) => Some(product.dtype),
         Step::Convolution(convolution) => Some(convolution.dtype),
-        Step::Kernel(_) | Step::Guard(_) => None,
+        Step::Kernel(_)
+        | Step::Guard(_)
+        | Step::Loop(_)
+        | Step::While(_)
+        | Step::Branch(_)
+        | Step::Copy(_) => None,
     });
     values
         .chain(products)
@@ -122,6 +127,12 @@ fn without_code(program: &Program, kernels: &[Kernel]) -> Option<DType> {
 /// The refusal of an element type, at the first node that computes with it.
 fn located(graph: &Graph, dtype: DType) -> CompileError {
     let live = live_part(graph);
+    let regions = live.nodes().filter_map(|(_, n)| n.op.as_control());
+    for region in regions.flat_map(|control| control.regions()) {
+        if region.nodes().any(|(_, n)| n.ty.dtype == dtype) {
+            return located(region, dtype);
+        }
+    }
     let touches = |node: &&Node| {
         let operands = node.operands.iter().filter_map(|o| live.node(*o));
         node.ty.dtype == dtype || operands.into_iter().any(|o| o.ty.dtype == dtype)
@@ -151,6 +162,9 @@ fn place(node: &Node) -> String {
 /// Refuses what has no code, by name and line: windows that are too large to be unrolled.
 fn with_code(graph: &Graph) -> Result<(), CompileError> {
     for (_, node) in graph.nodes() {
+        for region in node.op.as_control().iter().flat_map(|c| c.regions()) {
+            with_code(region)?;
+        }
         let windows = match &node.op {
             Op::ReduceWindow(op) => &op.windows,
             Op::ArgWindow(op) => &op.windows,
@@ -196,20 +210,18 @@ fn planned(
     let mut clock = Clock::start(phases);
     let requirements = requirements(graph);
     let graph = separate_sinks(&optimized.graph);
+    let bodies = bodies(&graph, cx.options())?;
+    clock.phase("regions");
     let groups = form(&graph, cx.options().fuse);
     clock.phase("fuse");
-    cx.reach(Stage::Fused, name, || {
-        Printed {
-            groups: &groups,
-            graph: &graph,
-        }
-        .to_string()
-    })?;
+    let fuse = cx.options().fuse;
+    cx.reach(Stage::Fused, name, || fused_text(&graph, &groups, fuse))?;
     clock.restart();
     let strips = strips(cx.options().full_width);
     let lowered = lower(&graph, &groups, strips)?;
     clock.phase("lower");
-    let Planned { program, kernels } = plan(&graph, &lowered, requirements, cx.options());
+    let options = cx.options();
+    let Planned { program, kernels } = plan(&graph, &lowered, &bodies, requirements, options);
     clock.phase("plan");
     cx.reach(Stage::Kernels, name, || {
         joined(&kernels, |k| Ok::<_, CompileError>(k.to_string())).unwrap_or_default()
@@ -224,6 +236,47 @@ fn planned(
     }
     cx.reach(Stage::Program, name, || program.to_string())?;
     Ok(Planned { program, kernels })
+}
+
+/// What the regions of all control ops become: programs of their own.
+fn bodies(graph: &Graph, options: &Options) -> Result<Bodies, CompileError> {
+    let mut bodies = Bodies::new();
+    for (id, node) in graph.nodes() {
+        let Some(control) = node.op.as_control() else {
+            continue;
+        };
+        let planned: Result<Vec<Planned>, CompileError> = match &node.op {
+            Op::Scan(scan) => [body(&without_kept(scan), options)].into_iter().collect(),
+            _ => {
+                let regions = control.regions().into_iter();
+                regions.map(|region| body(region, options)).collect()
+            }
+        };
+        bodies.insert(id, planned?);
+    }
+    Ok(bodies)
+}
+
+/// What one region becomes. Its passes have run with those of the graph around it.
+fn body(region: &Graph, options: &Options) -> Result<Planned, CompileError> {
+    let graph = separate_sinks(region);
+    let bodies = bodies(&graph, options)?;
+    let groups = form(&graph, options.fuse);
+    let lowered = lower(&graph, &groups, strips(options.full_width))?;
+    Ok(plan(&graph, &lowered, &bodies, Vec::new(), options))
+}
+
+/// The groups of a graph, and behind them those of its regions.
+fn fused_text(graph: &Graph, groups: &Groups, fuse: bool) -> String {
+    let mut text = Printed { groups, graph }.to_string();
+    for (id, node) in graph.nodes() {
+        for region in node.op.as_control().iter().flat_map(|c| c.regions()) {
+            let region = separate_sinks(region);
+            let groups = form(&region, fuse);
+            text += &format!("region of {id}: {}", fused_text(&region, &groups, fuse));
+        }
+    }
+    text
 }
 
 /// Which lanes loops become strips on this machine.

@@ -3,7 +3,7 @@
 //! The text's parser of values is `text/value.rs`; a new form of [`Value`] needs an arm there and one in the `Display` below.
 
 use crate::dim::Dim;
-use crate::ops::Dense;
+use crate::ops::{Dense, Region};
 use crate::text::Quoted;
 use std::fmt;
 
@@ -20,6 +20,8 @@ pub enum Value {
     Text(String),
     /// Bytes of a dense constant. The text writes the name of an entry in its resource table: `@r0`.
     Data(Dense),
+    /// The graph of a control op. The text writes what it takes and, line by line, what it computes.
+    Region(Region),
 }
 
 impl fmt::Display for Value {
@@ -41,6 +43,7 @@ impl fmt::Display for Value {
             }
             Value::Text(t) => write!(f, "{}", Quoted(t)),
             Value::Data(data) => write!(f, "<{} bytes>", data.bytes().len()),
+            Value::Region(region) => write!(f, "<{} nodes>", region.len()),
         }
     }
 }
@@ -120,12 +123,14 @@ impl Attributes {
     pub fn word(&mut self, name: &str) -> Result<String, AttributeError> {
         match self.take(name, "a word")? {
             Value::Word(w) => Ok(w),
-            Value::Dims(_) | Value::Axes(..) | Value::Text(_) | Value::Data(_) => {
-                Err(AttributeError {
-                    name: name.into(),
-                    expected: "a word".into(),
-                })
-            }
+            Value::Dims(_)
+            | Value::Axes(..)
+            | Value::Text(_)
+            | Value::Data(_)
+            | Value::Region(_) => Err(AttributeError {
+                name: name.into(),
+                expected: "a word".into(),
+            }),
         }
     }
 
@@ -154,12 +159,14 @@ impl Attributes {
     pub fn dims(&mut self, name: &str) -> Result<Vec<Dim>, AttributeError> {
         match self.take(name, "a list of dims")? {
             Value::Dims(d) => Ok(d),
-            Value::Word(_) | Value::Axes(..) | Value::Text(_) | Value::Data(_) => {
-                Err(AttributeError {
-                    name: name.into(),
-                    expected: "a list of dims".into(),
-                })
-            }
+            Value::Word(_)
+            | Value::Axes(..)
+            | Value::Text(_)
+            | Value::Data(_)
+            | Value::Region(_) => Err(AttributeError {
+                name: name.into(),
+                expected: "a list of dims".into(),
+            }),
         }
     }
 
@@ -200,12 +207,14 @@ impl Attributes {
     pub fn axes_pair(&mut self, name: &str) -> Result<(Vec<usize>, Vec<usize>), AttributeError> {
         match self.take(name, "two lists of axes like [1]x[0]")? {
             Value::Axes(l, r) => Ok((l, r)),
-            Value::Word(_) | Value::Dims(_) | Value::Text(_) | Value::Data(_) => {
-                Err(AttributeError {
-                    name: name.into(),
-                    expected: "two lists of axes like [1]x[0]".into(),
-                })
-            }
+            Value::Word(_)
+            | Value::Dims(_)
+            | Value::Text(_)
+            | Value::Data(_)
+            | Value::Region(_) => Err(AttributeError {
+                name: name.into(),
+                expected: "two lists of axes like [1]x[0]".into(),
+            }),
         }
     }
 
@@ -213,12 +222,14 @@ impl Attributes {
     pub fn text(&mut self, name: &str) -> Result<String, AttributeError> {
         match self.take(name, "a quoted text")? {
             Value::Text(t) => Ok(t),
-            Value::Word(_) | Value::Dims(_) | Value::Axes(..) | Value::Data(_) => {
-                Err(AttributeError {
-                    name: name.into(),
-                    expected: "a quoted text".into(),
-                })
-            }
+            Value::Word(_)
+            | Value::Dims(_)
+            | Value::Axes(..)
+            | Value::Data(_)
+            | Value::Region(_) => Err(AttributeError {
+                name: name.into(),
+                expected: "a quoted text".into(),
+            }),
         }
     }
 
@@ -226,10 +237,26 @@ impl Attributes {
     pub fn data(&mut self, name: &str) -> Result<Dense, AttributeError> {
         match self.take(name, "a resource such as @r0")? {
             Value::Data(data) => Ok(data),
-            Value::Word(_) | Value::Dims(_) | Value::Axes(..) | Value::Text(_) => {
+            Value::Word(_)
+            | Value::Dims(_)
+            | Value::Axes(..)
+            | Value::Text(_)
+            | Value::Region(_) => Err(AttributeError {
+                name: name.into(),
+                expected: "a resource such as @r0".into(),
+            }),
+        }
+    }
+
+    /// Takes out a region.
+    pub fn region(&mut self, name: &str) -> Result<Region, AttributeError> {
+        let expected = "a region such as ^(%x: f32[2]) { ... }";
+        match self.take(name, expected)? {
+            Value::Region(region) => Ok(region),
+            Value::Word(_) | Value::Dims(_) | Value::Axes(..) | Value::Text(_) | Value::Data(_) => {
                 Err(AttributeError {
                     name: name.into(),
-                    expected: "a resource such as @r0".into(),
+                    expected: expected.into(),
                 })
             }
         }

@@ -7,7 +7,7 @@
 use crate::builder::{Builder, Tensor};
 use crate::diagnostic::{Kind, Refusal};
 use crate::ids::NodeId;
-use crate::ops::Vjp;
+use crate::ops::{Op, Vjp};
 use crate::provenance::Origin;
 use std::collections::BTreeMap;
 
@@ -33,11 +33,38 @@ pub fn grad<'g>(loss: Tensor<'g>, wrt: &[Tensor<'g>]) -> Vec<Tensor<'g>> {
         builder.report(refusal, Vec::new());
         return poisoned();
     }
+    // In a body, what comes from outside is captured first, so that it has a node here.
+    let wrt: Vec<Tensor<'g>> = wrt.iter().map(|t| builder.import(*t)).collect();
     let targets: Vec<NodeId> = wrt.iter().filter_map(|t| t.id()).collect();
     let needed = depends_on(builder, root, &targets);
     let seed = builder.splat(ty.dtype, ty.shape, 1.0);
-    let cotangents = backward(builder, root, seed, &needed);
+    let cotangents = backward(builder, root, BTreeMap::from([(root, seed)]), &needed);
     wrt.iter().map(|t| pick(builder, *t, &cotangents)).collect()
+}
+
+/// The cotangents of `wrt`, given those of values computed from them; `None` where none flows. The pullback of the function from the one to
+/// the other: what a control op needs of its body. All tensors belong to one builder.
+#[track_caller]
+pub(crate) fn pullback<'g>(
+    builder: &'g Builder,
+    seeds: &[(Tensor<'g>, Tensor<'g>)],
+    wrt: &[Tensor<'g>],
+) -> Vec<Option<Tensor<'g>>> {
+    let mut cotangents: BTreeMap<NodeId, Tensor<'g>> = BTreeMap::new();
+    for (value, cotangent) in seeds {
+        if let Some(id) = value.id() {
+            let sum = cotangents.get(&id).map(|before| *before + *cotangent);
+            cotangents.insert(id, sum.unwrap_or(*cotangent));
+        }
+    }
+    let Some(last) = cotangents.keys().next_back().copied() else {
+        return vec![None; wrt.len()];
+    };
+    let targets: Vec<NodeId> = wrt.iter().filter_map(|t| t.id()).collect();
+    let needed = depends_on(builder, last, &targets);
+    let cotangents = backward(builder, last, cotangents, &needed);
+    let found = |t: &Tensor<'g>| cotangents.get(&t.id()?).copied();
+    wrt.iter().map(found).collect()
 }
 
 /// For each node up to `root`: whether any of `targets` is among what it is computed from.
@@ -56,36 +83,54 @@ fn depends_on(builder: &Builder, root: NodeId, targets: &[NodeId]) -> Vec<bool> 
 #[track_caller]
 fn backward<'g>(
     builder: &'g Builder,
-    root: NodeId,
-    seed: Tensor<'g>,
+    last: NodeId,
+    mut cotangents: BTreeMap<NodeId, Tensor<'g>>,
     needed: &[bool],
 ) -> BTreeMap<NodeId, Tensor<'g>> {
-    let mut cotangents = BTreeMap::from([(root, seed)]);
-    for i in (0..=root.index()).rev() {
+    // Of the results of control ops, by the node of the op: all parts come behind it, so they are complete when the walk reaches it.
+    let mut results: BTreeMap<NodeId, Vec<Option<Tensor<'g>>>> = BTreeMap::new();
+    for i in (0..=last.index()).rev() {
         let id = NodeId::new(i);
-        let (Some(cotangent), Some(node), true) =
-            (cotangents.get(&id).copied(), builder.node(id), needed[i])
-        else {
+        let (Some(node), true) = (builder.node(id), needed[i]) else {
+            continue;
+        };
+        let on_behalf = |body: &mut dyn FnMut()| {
+            builder.on_behalf(&node.provenance, Origin::Vjp(id), body);
+        };
+        if let (Op::Part(part), Some(cotangent)) = (&node.op, cotangents.get(&id)) {
+            for operand in &node.operands {
+                let all = results.entry(*operand).or_default();
+                all.resize(all.len().max(part.index + 1), None);
+                let mut sum = *cotangent;
+                if let Some(before) = all[part.index] {
+                    on_behalf(&mut || sum = before + *cotangent);
+                }
+                all[part.index] = Some(sum);
+            }
+            continue;
+        }
+        let bundle = results.remove(&id).unwrap_or_default();
+        let first = bundle.iter().flatten().next().copied();
+        let Some(cotangent) = cotangents.get(&id).copied().or(first) else {
             continue;
         };
         let cx = Vjp {
             operands: node.operands.iter().map(|o| builder.tensor(*o)).collect(),
+            wanted: node.operands.iter().map(|o| needed[o.index()]).collect(),
             result: builder.tensor(id),
             cotangent,
+            cotangents: bundle,
         };
-        let flowing = builder.on_behalf(&node.provenance, Origin::Vjp(id), || {
-            node.op.rules().vjp(&cx)
-        });
+        let mut flowing = Vec::new();
+        on_behalf(&mut || flowing = node.op.rules().vjp(&cx));
         for (operand, flow) in node.operands.iter().zip(flowing) {
             let (Some(flow), true) = (flow, needed[operand.index()]) else {
                 continue;
             };
-            let sum = match cotangents.get(operand) {
-                Some(before) => {
-                    builder.on_behalf(&node.provenance, Origin::Vjp(id), || *before + flow)
-                }
-                None => flow,
-            };
+            let mut sum = flow;
+            if let Some(before) = cotangents.get(operand) {
+                on_behalf(&mut || sum = *before + flow);
+            }
             cotangents.insert(*operand, sum);
         }
     }

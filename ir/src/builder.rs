@@ -15,27 +15,39 @@ use crate::provenance::{Location, Origin, Provenance};
 use crate::types::{Shape, TensorType};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
+mod control;
 mod indexing;
+mod nested;
 mod operators;
 mod placement;
 mod structured;
 mod tensor;
 mod window;
 
+use control::Surround;
+pub use control::{Iteration, ScanOptions, Scanned, Yield};
 pub(crate) use indexing::along_axis;
 pub use placement::{LocationGuard, ScopeGuard};
 pub use tensor::{Operand, Tensor};
 pub use window::{ConvOptions, Layout, Padding, PoolOptions, UnknownLayout};
 
-/// Builds one graph.
+/// Builds one graph, or the body of a control op of an outer one.
 pub struct Builder {
-    inner: RefCell<Inner>,
+    inner: Rc<RefCell<Inner>>,
+    /// The builder of the graph that this one's graph is a region of.
+    outer: Option<Box<Builder>>,
 }
 
 struct Inner {
     graph: Graph,
+    /// Which values of the outer graph this one captures: the outer node, and the source here.
+    captures: Vec<(NodeId, NodeId)>,
+    /// Nodes of builders around a branch that are repeated in it: by the owner's depth and the node there, the node here.
+    sunk: BTreeMap<(usize, NodeId), NodeId>,
+    surround: Surround,
     diagnostics: Vec<Diagnostic>,
     scopes: Vec<String>,
     /// How many things each scope has numbered.
@@ -49,14 +61,8 @@ impl Builder {
     /// An empty graph called `name`.
     pub fn new(name: &str) -> Self {
         Self {
-            inner: RefCell::new(Inner {
-                graph: Graph::empty(name),
-                diagnostics: Vec::new(),
-                scopes: Vec::new(),
-                ordinals: BTreeMap::new(),
-                location: None,
-                origin: Origin::User,
-            }),
+            inner: Rc::new(RefCell::new(Inner::new(name))),
+            outer: None,
         }
     }
 
@@ -110,6 +116,9 @@ impl Builder {
     /// Names a result.
     #[track_caller]
     pub fn output(&self, name: &str, value: Tensor<'_>) {
+        if self.refuses_in_body("outputs; what a body computes it yields") {
+            return;
+        }
         let Some(node) = value.id else { return };
         let taken = self
             .inner
@@ -137,6 +146,9 @@ impl Builder {
     /// `target := value` when the step ends. The target must be a param or state, updated once, and the types must be equal.
     #[track_caller]
     pub fn update(&self, target: Tensor<'_>, value: Tensor<'_>) {
+        if self.refuses_in_body("updates; carry the value, and update behind the loop") {
+            return;
+        }
         let (Some(to), Some(from)) = (target.id, value.id) else {
             return;
         };
@@ -177,8 +189,11 @@ impl Builder {
         }
     }
 
-    /// The trainable tensors, in the order of declaration.
+    /// The trainable tensors of the whole graph, in the order of declaration.
     pub fn params(&self) -> Vec<Tensor<'_>> {
+        if let Some(outer) = &self.outer {
+            return outer.params();
+        }
         let inner = self.inner.borrow();
         let params = inner
             .graph
@@ -195,7 +210,8 @@ impl Builder {
 
     /// The finished graph, or every mistake that was made.
     pub fn finish(self) -> Result<Graph, Diagnostics> {
-        let inner = self.inner.into_inner();
+        let name = self.inner.borrow().graph.name.clone();
+        let inner = self.inner.replace(Inner::new(&name));
         if inner.diagnostics.is_empty() {
             Ok(inner.graph)
         } else {
@@ -222,15 +238,16 @@ impl Builder {
             builder: self,
             id: None,
         };
-        let ids: Option<Vec<NodeId>> = operands.iter().map(|t| t.id).collect();
-        let Some(ids) = ids else { return poisoned };
-        if operands.iter().any(|t| !std::ptr::eq(t.builder, self)) {
-            self.report(
-                Refusal::new(Kind::Signature, "an operand belongs to another builder"),
-                Vec::new(),
-            );
+        if operands.iter().any(|t| t.id.is_none()) {
             return poisoned;
         }
+        let home = self.innermost(operands);
+        if !home.is(self) {
+            return home.push(op, operands);
+        }
+        let own = self.import_all(operands);
+        let ids: Option<Vec<NodeId>> = own.iter().map(|t| t.id).collect();
+        let Some(ids) = ids else { return poisoned };
         let op = op.into();
         let inferred = {
             let inner = self.inner.borrow();
@@ -308,6 +325,12 @@ impl Builder {
 
     #[track_caller]
     fn slot(&self, name: &str, role: Role, ty: TensorType) -> Tensor<'_> {
+        if let Some(outer) = &self.outer {
+            // A source belongs to the whole graph; the body captures it, and it is named by the scopes that are open here.
+            let _scopes = outer.scopes_of(self);
+            let _line = outer.charged_to(self.provenance().location);
+            return self.import(outer.slot(name, role, ty));
+        }
         let name = {
             let inner = self.inner.borrow();
             let mut path = inner.scopes.clone();
@@ -409,6 +432,20 @@ fn holds(dtype: DType, value: f64) -> bool {
 }
 
 impl Inner {
+    fn new(name: &str) -> Self {
+        Self {
+            graph: Graph::empty(name),
+            captures: Vec::new(),
+            sunk: BTreeMap::new(),
+            surround: Surround::Graph,
+            diagnostics: Vec::new(),
+            scopes: Vec::new(),
+            ordinals: BTreeMap::new(),
+            location: None,
+            origin: Origin::User,
+        }
+    }
+
     /// Ids come from this graph alone, so the lookup succeeds; a foreign id reads as a scalar and fails the shape rule.
     fn ty(&self, id: NodeId) -> TensorType {
         self.graph

@@ -8,6 +8,7 @@ use crate::graph::{Graph, Role, Slot};
 use crate::ids::NodeId;
 use crate::ops::Op;
 use crate::types::TensorType;
+use std::collections::BTreeMap;
 
 /// What one step computes.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,14 +79,43 @@ pub fn eval(
     })
 }
 
+/// What a region yields on values of its inputs, in order.
+pub(crate) fn run(
+    graph: &Graph,
+    inputs: Vec<Array>,
+    bindings: &Bindings,
+) -> Result<Vec<Array>, EvalError> {
+    let mut values: Vec<Option<Array>> = vec![None; graph.len()];
+    for (slot, input) in graph.slots().iter().zip(inputs) {
+        if let Some(value) = values.get_mut(slot.node.index()) {
+            *value = Some(input);
+        }
+    }
+    compute(graph, &mut values, bindings)?;
+    let read = |id: NodeId| {
+        let value = values.get(id.index()).and_then(Clone::clone);
+        value.ok_or_else(|| EvalError::Invalid(format!("{id} has no value")))
+    };
+    graph.outputs().iter().map(|o| read(o.node)).collect()
+}
+
 fn compute(
     graph: &Graph,
     values: &mut [Option<Array>],
     bindings: &Bindings,
 ) -> Result<(), EvalError> {
+    // Of control ops, all results.
+    let mut results: BTreeMap<NodeId, Vec<Array>> = BTreeMap::new();
     for (id, node) in graph.nodes() {
         if values[id.index()].is_some() {
             continue;
+        }
+        if let (Op::Part(part), [of]) = (&node.op, node.operands.as_slice()) {
+            let part = results.get(of).and_then(|all| all.get(part.index));
+            if let Some(part) = part {
+                values[id.index()] = Some(part.clone());
+                continue;
+            }
         }
         let operand = |o: &NodeId| -> Option<(&TensorType, &Array)> {
             let value = values.get(o.index()).and_then(Option::as_ref)?;
@@ -94,7 +124,17 @@ fn compute(
         let operands: Option<Vec<(&TensorType, &Array)>> =
             node.operands.iter().map(operand).collect();
         let value = match operands {
-            Some(operands) => node.op.eval(&operands, &node.ty, bindings),
+            Some(operands) => match node.op.as_control() {
+                None => node.op.eval(&operands, &node.ty, bindings),
+                Some(control) => node.op.fits(&operands, &node.ty, bindings).and_then(|_| {
+                    let arrays: Vec<&Array> = operands.iter().map(|(_, array)| *array).collect();
+                    let all = control.eval_all(&arrays, bindings)?;
+                    let none = || EvalError::Invalid("there is no result".into());
+                    let first = all.first().ok_or_else(none)?.clone();
+                    results.insert(id, all);
+                    Ok(first)
+                }),
+            },
             None => Err(EvalError::Invalid("an operand has no value".into())),
         };
         let value = value.map_err(|source| EvalError::Node {

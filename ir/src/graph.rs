@@ -130,9 +130,24 @@ impl Graph {
         NodeId::new(self.nodes.len() - 1)
     }
 
+    /// Puts another op in the place of a node's: one of which the old one's results are a part.
+    pub(crate) fn replace_op(&mut self, id: NodeId, op: Op) {
+        if let Some(node) = self.nodes.get_mut(id.index()) {
+            node.op = op;
+        }
+    }
+
     /// Declares a source.
     pub fn push_slot(&mut self, slot: Slot) {
         self.slots.push(slot);
+    }
+
+    /// Moves the slot of a source to a position among all slots.
+    pub(crate) fn move_slot(&mut self, node: NodeId, position: usize) {
+        if let Some(at) = self.slots.iter().position(|slot| slot.node == node) {
+            let slot = self.slots.remove(at);
+            self.slots.insert(position.min(self.slots.len()), slot);
+        }
     }
 
     /// Declares a result.

@@ -44,8 +44,8 @@ pub use array::{Array, EvalError, Values};
 pub use attributes::{AttributeError, Attributes, Value};
 pub use autodiff::grad;
 pub use builder::{
-    Builder, ConvOptions, Layout, LocationGuard, Operand, Padding, PoolOptions, ScopeGuard, Tensor,
-    UnknownLayout,
+    Builder, ConvOptions, Iteration, Layout, LocationGuard, Operand, Padding, PoolOptions,
+    ScanOptions, Scanned, ScopeGuard, Tensor, UnknownLayout, Yield,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Kind, Refusal};
 pub use dim::{BindError, Bindings, Dim, DimParseError, Equation, Symbol, solve};

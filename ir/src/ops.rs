@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 mod accumulate;
 mod constant;
 mod contraction;
+mod control;
 mod indexing;
 mod movement;
 mod random;
@@ -30,6 +31,8 @@ pub use constant::{Constant, ConstantValue, Dense, DimSize, Element, Iota, Liter
 pub use contraction::{
     Conv, ConvAxes, ConvGroups, DataAxes, DataRole, Dot, KernelAxes, KernelRole, LabelError,
 };
+pub use control::{Cond, Control, Part, Pruned, Region, Save, Scan, While};
+pub(crate) use control::{DEEPEST as DEEPEST_REGION, first as first_result};
 pub use indexing::{
     Argsort, DynamicSlice, DynamicUpdateSlice, Gather, OutOfRange, Scatter, ScatterKind, Sort,
 };
@@ -61,6 +64,10 @@ pub struct Vjp<'g> {
     pub result: Tensor<'g>,
     /// The cotangent of the result, of the result's type.
     pub cotangent: Tensor<'g>,
+    /// Of a control op, the cotangent of each result, `None` or missing where none flows; `cotangent` is the first of them and means nothing.
+    pub cotangents: Vec<Option<Tensor<'g>>>,
+    /// Which operands' cotangents are asked for; those of the others may be left out.
+    pub wanted: Vec<bool>,
 }
 
 /// The rules of one op. No method has a default.
@@ -171,6 +178,10 @@ op_list!(
     GatherWindow,
     ScatterWindow,
     Cumulative,
+    Scan,
+    While,
+    Cond,
+    Part,
     DynamicSlice,
     DynamicUpdateSlice,
     Sort,
@@ -188,6 +199,24 @@ impl Op {
         ty: &TensorType,
         bindings: &Bindings,
     ) -> Result<Array, EvalError> {
+        let shape = self.fits(operands, ty, bindings)?;
+        let cx = EvalCx {
+            ty,
+            shape: &shape,
+            count: Array::room(ty.dtype, &shape)?,
+            bindings,
+        };
+        let arrays: Vec<&Array> = operands.iter().map(|(_, array)| *array).collect();
+        self.rules().eval(&arrays, &cx)
+    }
+
+    /// The extents of the result, where operands and type are those that the shape rule accepts.
+    pub(crate) fn fits(
+        &self,
+        operands: &[(&TensorType, &Array)],
+        ty: &TensorType,
+        bindings: &Bindings,
+    ) -> Result<Vec<usize>, EvalError> {
         let rules = self.rules();
         let types: Vec<&TensorType> = operands.iter().map(|(ty, _)| *ty).collect();
         let inferred = rules
@@ -208,14 +237,8 @@ impl Op {
             }
         }
         let shape = sizes(&ty.shape, bindings)?;
-        let cx = EvalCx {
-            ty,
-            shape: &shape,
-            count: Array::room(ty.dtype, &shape)?,
-            bindings,
-        };
-        let arrays: Vec<&Array> = operands.iter().map(|(_, array)| *array).collect();
-        rules.eval(&arrays, &cx)
+        Array::room(ty.dtype, &shape)?;
+        Ok(shape)
     }
 }
 

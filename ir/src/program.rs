@@ -18,7 +18,7 @@ mod place;
 mod text;
 mod verify;
 
-pub use control::{Branch, Copy, Loop, Part, Slice, While};
+pub use control::{Bodies, Branch, Copy, Loop, Part, Slice, While, root_of, slices_of};
 pub use convolution::{Convolution, Summation, View, WindowAxis};
 pub use place::{ALIGNMENT, Placement, place};
 pub use verify::{ProgramError, ProgramErrors, Rule};
@@ -103,8 +103,10 @@ pub enum Home {
     Constant(Arc<[u8]>),
     /// The arena: shared with every buffer whose live range does not meet this one.
     Arena(LiveRange),
-    /// One copy for each thread; its content does not outlive a launch.
+    /// One copy for each thread; its content does not outlive a launch or, in a parallel [`Loop`], an iteration.
     Scratch,
+    /// Another buffer: it is one entry of that, another one in each iteration of a loop.
+    Slice(Slice),
 }
 
 /// The steps, by position in [`Program::steps`], from the first write of a buffer to its last use, both included.
@@ -135,6 +137,14 @@ pub enum Step {
     Convolution(Convolution),
     /// Refuses the step where a condition does not hold. All guards come before the first write to a resident.
     Guard(Guard),
+    /// Runs the steps behind it so many times.
+    Loop(Loop),
+    /// Runs the steps behind it while a condition holds that some of them set.
+    While(While),
+    /// Runs some of the steps behind it or others.
+    Branch(Branch),
+    /// Copies elements as they are.
+    Copy(Copy),
 }
 
 /// A call of a kernel.
@@ -195,6 +205,8 @@ pub struct Product {
     pub dtype: DType,
     /// The type in which sums are held.
     pub accumulate: DType,
+    /// The order of the terms.
+    pub summation: ProductSummation,
     /// The extents of the batch axes, outermost first.
     pub batch: Vec<Dim>,
     /// Rows of the left side and the result.
@@ -211,6 +223,16 @@ pub struct Product {
     pub dst: Matrix,
     /// What runs on the rows of each panel. Its `total` is the number of rows of the whole batch.
     pub epilogue: Option<Launch>,
+}
+
+/// In which order the terms of a product's element are summed. The runtime defines both to the bit (`kiln_runtime::product`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ProductSummation {
+    /// In ascending order, in one chain.
+    Chain,
+    /// In partial sums along the contracted axis: for f32 and f64, summed in themselves, where a vector is multiplied with a matrix that
+    /// lies along that axis.
+    Lanes,
 }
 
 /// A condition that a fallible op set.
@@ -296,7 +318,7 @@ impl Access {
 }
 
 impl Step {
-    /// Every buffer that the step touches, once for each mention.
+    /// Every buffer that the step itself touches, once for each mention; what the steps of its body touch is theirs.
     pub fn buffers(&self) -> Vec<BufferId> {
         match self {
             Step::Kernel(parts) => parts.iter().flat_map(|l| &l.arguments).copied().collect(),
@@ -311,6 +333,10 @@ impl Step {
                 all
             }
             Step::Guard(guard) => vec![guard.condition],
+            Step::Loop(_) => Vec::new(),
+            Step::While(w) => vec![w.condition],
+            Step::Branch(branch) => vec![branch.condition],
+            Step::Copy(copy) => vec![copy.from.buffer, copy.to.buffer],
         }
     }
 
@@ -320,7 +346,9 @@ impl Step {
             Step::Kernel(parts) => parts,
             Step::Product(product) => product.epilogue.as_slice(),
             Step::Convolution(convolution) => convolution.epilogue.as_slice(),
-            Step::Guard(_) => &[],
+            Step::Guard(_) | Step::Loop(_) | Step::While(_) | Step::Branch(_) | Step::Copy(_) => {
+                &[]
+            }
         }
     }
 
@@ -330,11 +358,13 @@ impl Step {
             Step::Kernel(parts) => parts,
             Step::Product(product) => product.epilogue.as_mut_slice(),
             Step::Convolution(convolution) => convolution.epilogue.as_mut_slice(),
-            Step::Guard(_) => &mut [],
+            Step::Guard(_) | Step::Loop(_) | Step::While(_) | Step::Branch(_) | Step::Copy(_) => {
+                &mut []
+            }
         }
     }
 
-    /// What the step does with its buffers, in phases: an epilogue reads what its product wrote, but within a phase the order of
+    /// What the step itself does with its buffers, in phases: an epilogue reads what its product wrote, but within a phase the order of
     /// accesses is the kernel's business.
     pub fn phases(&self) -> Vec<Vec<(BufferId, Access)>> {
         match self {
@@ -358,6 +388,13 @@ impl Step {
                 std::iter::once(views).chain(epilogue).collect()
             }
             Step::Guard(guard) => vec![vec![(guard.condition, Access::Read)]],
+            Step::Loop(_) => Vec::new(),
+            Step::While(w) => vec![vec![(w.condition, Access::Read)]],
+            Step::Branch(branch) => vec![vec![(branch.condition, Access::Read)]],
+            Step::Copy(copy) => vec![vec![
+                (copy.from.buffer, Access::Read),
+                (copy.to.buffer, Access::Write),
+            ]],
         }
     }
 }

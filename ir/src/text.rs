@@ -11,7 +11,8 @@
 //! return    = "return" [name ":"] operand, ...
 //! update    = "update" "%" name ":=" operand
 //! type      = dtype "[" dim, ... "]"
-//! value     = word | "[" dim, ... "]" | "[" axis, ... "]x[" axis, ... "]" | "\"" text "\"" | "@" resource
+//! region    = "^(" "%" name ":" type, ... ")" "{" body "yield" operand, ... "}"
+//! value     = region | word | "[" dim, ... "]" | "[" axis, ... "]x[" axis, ... "]" | "\"" text "\"" | "@" resource
 //! resources = "resources" "{" one entry a line: "@" word "=" "0x" hexadecimal digits  "}"
 //! name      = letters, digits, "_", "/" and ".", not beginning with a digit  |  "\"" any text "\""
 //! ```
@@ -30,8 +31,8 @@
 //!
 //! **Versions.** A text of an older version parses for ever; a newer one is refused by name.
 //!
-//! Bodies are printed and parsed by functions of their own (`body` in `print.rs` and in `parse/body.rs`), which take the names that are in
-//! scope and an indentation: a region of a control op is one more call.
+//! A region of a control op is the value of an attribute. Its lines stand one level deeper, and its names are its own: it sees nothing but what
+//! it takes. A graph whose region has a name, or names what it yields, prints without these.
 
 use crate::graph::Graph;
 use std::fmt;

@@ -9,6 +9,8 @@
 //!   attributes, prints to text that reads back (bounded nesting, degree and number of terms; symbols are identifiers).
 //! - **Rule**: the type of a node is the one that its op's shape rule gives for the types of its operands. The rule also checks the number
 //!   of operands and the attributes, that a literal is a number of its type, and that dense data fills its shape.
+//! - **Parts**: a `part` is of a control op and has the type of that result; nothing else uses a control op, which has several results.
+//!   The rule of a control op verifies its regions, whose symbols count as its own; regions are at most 16 deep.
 //! - **Sources**: the node of a slot is a source, and every source is the node of exactly one slot.
 //! - **Names**: no two slots have one name, and no two outputs.
 //! - **Initialisers**: `uniform` and `normal` have finite numbers, in order and not negative in deviation.
@@ -25,7 +27,7 @@ use crate::attributes::Value;
 use crate::dim::{Dim, Symbol};
 use crate::graph::{Graph, Node, Role};
 use crate::ids::NodeId;
-use crate::ops::Op;
+use crate::ops::{self, DEEPEST_REGION, Op};
 use crate::provenance::Location;
 use crate::text::Labels;
 use crate::types::TensorType;
@@ -40,6 +42,7 @@ pub enum Invariant {
     Operands,
     Types,
     Rule,
+    Parts,
     Sources,
     Names,
     Initialisers,
@@ -108,33 +111,39 @@ impl std::error::Error for Violations {}
 
 /// Checks every invariant of `graph`.
 pub fn verify(graph: &Graph) -> Result<(), Violations> {
+    verify_as(graph, true)
+}
+
+/// Checks the graph of a region: every invariant but that of its symbols, which have their numbers from the graph around it.
+pub(crate) fn verify_region(graph: &Graph) -> Result<(), Violations> {
+    verify_as(graph, false)
+}
+
+fn verify_as(graph: &Graph, whole: bool) -> Result<(), Violations> {
     let mut check = Check {
         graph,
+        results: BTreeMap::new(),
         found: Vec::new(),
     };
     check.size();
+    if whole {
+        check.depth();
+        if !check.found.is_empty() {
+            return Err(check.described());
+        }
+    }
     check.slots();
     check.nodes();
+    check.parts();
     check.outputs();
     check.updates();
-    check.symbols();
+    if whole {
+        check.symbols();
+    }
     if check.found.is_empty() {
         return Ok(());
     }
-    let mut found = check.found;
-    found.sort_by_key(|(place, _, _)| *place);
-    let labels = Labels::of(graph);
-    let described = found.into_iter().map(|(place, invariant, message)| {
-        let (subject, location) = describe(graph, &labels, place);
-        Violation {
-            invariant,
-            place,
-            subject,
-            message,
-            location,
-        }
-    });
-    Err(Violations(described.collect()))
+    Err(check.described())
 }
 
 fn describe(graph: &Graph, labels: &Labels, place: Place) -> (String, Option<Location>) {
@@ -160,12 +169,83 @@ fn describe(graph: &Graph, labels: &Labels, place: Place) -> (String, Option<Loc
 
 struct Check<'g> {
     graph: &'g Graph,
+    /// The types of the results of each control op that fits its operands. To find them verifies its regions, so it is done once: the
+    /// work would grow with the depth as a power otherwise.
+    results: BTreeMap<NodeId, Vec<TensorType>>,
     found: Vec<(Place, Invariant, String)>,
 }
 
 impl Check<'_> {
     fn report(&mut self, place: Place, invariant: Invariant, message: impl Into<String>) {
         self.found.push((place, invariant, message.into()));
+    }
+
+    fn described(self) -> Violations {
+        let mut found = self.found;
+        found.sort_by_key(|(place, _, _)| *place);
+        let labels = Labels::of(self.graph);
+        let described = found.into_iter().map(|(place, invariant, message)| {
+            let (subject, location) = describe(self.graph, &labels, place);
+            Violation {
+                invariant,
+                place,
+                subject,
+                message,
+                location,
+            }
+        });
+        Violations(described.collect())
+    }
+
+    /// Before anything else, because every other check descends.
+    fn depth(&mut self) {
+        if is_deeper(self.graph, DEEPEST_REGION) {
+            let message = format!("its regions are more than {DEEPEST_REGION} deep");
+            self.report(Place::Graph, Invariant::Size, message);
+        }
+    }
+
+    fn parts(&mut self) {
+        let graph = self.graph;
+        let control = |id: &NodeId| graph.node(*id).filter(|n| n.op.as_control().is_some());
+        for (id, node) in graph.nodes() {
+            let place = Place::Node(id);
+            let Op::Part(part) = &node.op else {
+                if node.operands.iter().any(|o| control(o).is_some()) {
+                    let message = "it uses a control op as a whole; a `part` of it is one value";
+                    self.report(place, Invariant::Parts, message);
+                }
+                continue;
+            };
+            let of = node.operands.first().copied();
+            let Some(of) = of.filter(|of| control(of).is_some()) else {
+                let message = "its operand is no control op";
+                self.report(place, Invariant::Parts, message);
+                continue;
+            };
+            // A control op that does not fit its operands has its own message.
+            let Some(results) = self.results.get(&of) else {
+                continue;
+            };
+            let message = match results.get(part.index) {
+                Some(ty) if *ty == node.ty => continue,
+                Some(ty) => format!("result {} is {ty}, not {}", part.index, node.ty),
+                None => format!("there is no result {} of {}", part.index, results.len()),
+            };
+            self.report(place, Invariant::Parts, message);
+        }
+        for (i, output) in graph.outputs().iter().enumerate() {
+            if control(&output.node).is_some() {
+                let message = "a control op has several results; a `part` of it is one value";
+                self.report(Place::Output(i), Invariant::Parts, message);
+            }
+        }
+        for (i, update) in graph.updates().iter().enumerate() {
+            if control(&update.value).is_some() {
+                let message = "a control op has several results; a `part` of it is one value";
+                self.report(Place::Update(i), Invariant::Parts, message);
+            }
+        }
     }
 
     fn size(&mut self) {
@@ -250,14 +330,23 @@ impl Check<'_> {
                 }
             }
             if let (Some(types), true) = (types, bounded[id.index()]) {
-                self.rule(place, node, &types);
+                self.rule(id, node, &types);
             }
         }
     }
 
-    fn rule(&mut self, place: Place, node: &Node, types: &[&TensorType]) {
+    fn rule(&mut self, id: NodeId, node: &Node, types: &[&TensorType]) {
         let rules = node.op.rules();
-        let message = match rules.infer(types) {
+        let inferred = match node.op.as_control() {
+            None => rules.infer(types),
+            // What its `infer` would give, and the others beside it.
+            Some(control) => control.results(types).and_then(|results| {
+                let first = ops::first_result(results.clone());
+                self.results.insert(id, results);
+                first
+            }),
+        };
+        let message = match inferred {
             Ok(ty) if ty == node.ty => return,
             Ok(ty) => format!("the type is {}, but `{}` gives {ty}", node.ty, rules.name()),
             Err(refusal) => match refusal.help {
@@ -265,7 +354,7 @@ impl Check<'_> {
                 None => refusal.message,
             },
         };
-        self.report(place, Invariant::Rule, message);
+        self.report(Place::Node(id), Invariant::Rule, message);
     }
 
     fn outputs(&mut self) {
@@ -337,12 +426,32 @@ impl Check<'_> {
     }
 }
 
-/// The dims among a node's attributes.
+/// The dims among a node's attributes, those within its regions included.
 fn attribute_dims(node: &Node) -> Vec<Dim> {
     let attributes = node.op.rules().attributes();
     let dims = attributes.iter().flat_map(|(_, value)| match value {
         Value::Dims(dims) => dims.clone(),
+        Value::Region(region) => {
+            let inside = region.nodes().flat_map(|(_, node)| {
+                let own = node.ty.shape.iter().cloned();
+                own.chain(attribute_dims(node)).collect::<Vec<Dim>>()
+            });
+            inside.collect()
+        }
         Value::Word(_) | Value::Axes(..) | Value::Text(_) | Value::Data(_) => Vec::new(),
     });
     dims.collect()
+}
+
+/// Whether regions lie within regions more than `limit` times.
+fn is_deeper(graph: &Graph, limit: usize) -> bool {
+    let regions = |node: &Node| {
+        let control = node.op.as_control();
+        control.map_or(Vec::new(), |c| c.regions().into_iter().cloned().collect())
+    };
+    let mut nodes = graph.nodes();
+    nodes.any(|(_, node)| {
+        let mut inside = regions(node).into_iter();
+        inside.any(|region| limit == 0 || is_deeper(&region, limit - 1))
+    })
 }

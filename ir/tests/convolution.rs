@@ -101,7 +101,7 @@ fn refused(change: impl Fn(&mut Convolution), expected: &[(Rule, &str)]) {
     let mut program = program();
     match &mut program.steps[0] {
         Step::Convolution(convolution) => change(convolution),
-        Step::Kernel(_) | Step::Product(_) | Step::Guard(_) => panic!("a convolution"),
+        other => panic!("a convolution, not {other:?}"),
     }
     let errors = program.verify().expect_err("a violation");
     let found: Vec<(Rule, String)> = errors

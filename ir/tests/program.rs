@@ -1,8 +1,8 @@
 //! Programs as data: the printed form, the two serde forms, and one violation of each rule of the verifier.
 
 use kiln_ir::program::{
-    Access, Buffer, Guard, Home, Launch, LiveRange, Matrix, Port, Product, Program, Resident, Rule,
-    Step,
+    Access, Buffer, Guard, Home, Launch, LiveRange, Matrix, Port, Product, ProductSummation,
+    Program, Resident, Rule, Step,
 };
 use kiln_ir::{BufferId, DType, Dim, Init, KernelId, Role, TensorType};
 
@@ -82,6 +82,7 @@ fn linear() -> Program {
                 name: "x . w".into(),
                 dtype: f32,
                 accumulate: DType::F64,
+                summation: ProductSummation::Chain,
                 batch: Vec::new(),
                 m: b(),
                 n: Dim::from(3),
@@ -168,16 +169,14 @@ fn a_good_program_verifies() {
 fn as_product(program: &mut Program) -> &mut Product {
     match &mut program.steps[0] {
         Step::Product(product) => product,
-        Step::Kernel(_) | Step::Convolution(_) | Step::Guard(_) => panic!("step 0 is a product"),
+        other => panic!("step 0 is a product, not {other:?}"),
     }
 }
 
 fn as_kernel(program: &mut Program, step: usize) -> &mut Launch {
     match &mut program.steps[step] {
         Step::Kernel(parts) => &mut parts[0],
-        Step::Product(_) | Step::Convolution(_) | Step::Guard(_) => {
-            panic!("step {step} is a kernel")
-        }
+        other => panic!("step {step} is a kernel, not {other:?}"),
     }
 }
 
@@ -401,6 +400,13 @@ fn launches_and_products_are_well_formed() {
                 "epilogue of step 0: it writes $1 (w), an operand",
             ),
         ],
+    );
+    refused(
+        |p| as_product(p).summation = ProductSummation::Lanes,
+        &[(
+            Rule::Product,
+            "step 0: partial sums are for f32 or f64, summed in itself, with one row or one column, but it is f32[b, 3] summed in f64",
+        )],
     );
     refused(
         |p| {

@@ -125,6 +125,66 @@ impl<'g> Context<'g> {
         layer: &L,
         x: Tensor<'g>,
     ) -> Tensor<'g> {
+        self.scoped(location, name, layer.kind(), |inner| layer.apply(inner, x))
+    }
+
+    /// Applies a layer of several tensors in the scope `name`, as [`Context::layer`] does one of a single tensor: an attention and its
+    /// memory, a block and its masks. `kind` is what the summary calls it. In a [sharing](Context::sharing) context the scope is that of a
+    /// layer applied before, so tied weights are found here.
+    ///
+    /// ```
+    /// use kiln_ir::{Builder, DType};
+    /// use kiln_nn::{Context, Embedding};
+    ///
+    /// let embedding = Embedding::new(65, 32);
+    /// let g = Builder::new("tied");
+    /// let cx = Context::training(&g);
+    /// let x = cx.layer("tokens", &embedding, g.input("x", DType::I32, (g.dim("b"), 8)));
+    /// let logits = cx.sharing().within("tokens", "head", |cx| embedding.logits(cx, x));
+    /// assert_eq!(logits.ty().unwrap().to_string(), "f32[b, 8, 65]");
+    /// assert_eq!(g.params().len(), 1);
+    /// ```
+    #[track_caller]
+    pub fn within(
+        &self,
+        name: &str,
+        kind: &str,
+        apply: impl FnOnce(&Self) -> Tensor<'g>,
+    ) -> Tensor<'g> {
+        self.scoped(Location::caller(), name, kind, apply)
+    }
+
+    /// A layer inside the layer of this context, charged to the line that applied the outer one.
+    #[track_caller]
+    pub(crate) fn member<L: Layer + ?Sized>(
+        &self,
+        name: &str,
+        layer: &L,
+        x: Tensor<'g>,
+    ) -> Tensor<'g> {
+        let line = self.location.clone().unwrap_or_else(Location::caller);
+        self.layer_from(line, name, layer, x)
+    }
+
+    /// [`Context::within`] inside the layer of this context, charged to the line that applied the outer one.
+    #[track_caller]
+    pub(crate) fn member_within(
+        &self,
+        name: &str,
+        kind: &str,
+        apply: impl FnOnce(&Self) -> Tensor<'g>,
+    ) -> Tensor<'g> {
+        let line = self.location.clone().unwrap_or_else(Location::caller);
+        self.scoped(line, name, kind, apply)
+    }
+
+    fn scoped(
+        &self,
+        location: Location,
+        name: &str,
+        kind: &str,
+        apply: impl FnOnce(&Self) -> Tensor<'g>,
+    ) -> Tensor<'g> {
         let _scope = self.builder.scope(name);
         let inner = Self {
             location: Some(location),
@@ -132,17 +192,17 @@ impl<'g> Context<'g> {
             ..self.clone()
         };
         let Some(trace) = self.trace else {
-            return layer.apply(&inner, x);
+            return apply(&inner);
         };
         // The row is written after the layer, but above the rows of the layers inside it.
         let place = trace.rows.borrow().len();
         let before = self.builder.params().len();
-        let y = layer.apply(&inner, x);
+        let y = apply(&inner);
         if let Some(output) = y.ty() {
             let added = self.builder.params().into_iter().skip(before);
             let row = Row {
                 path: self.builder.scope_path(),
-                kind: layer.kind().to_owned(),
+                kind: kind.to_owned(),
                 depth: trace.depth,
                 output,
                 parameters: crate::summary::parameters(added),

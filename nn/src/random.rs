@@ -6,8 +6,10 @@
 //! - The key is the state `rng/key/SCOPE/ORDINAL: u32[2]`, one for each draw. Its initialiser is uniform on `[0, 2^32)`; a session draws
 //!   states from its seed and their names, which makes the key a function of just what it should depend on. Nothing in the step
 //!   computes it, and checkpoints carry it like any other state.
-//! - The counter is the state `rng/counter: u32[2]` = (step, 0), one for the whole graph, made by the first draw. Each step adds one to
-//!   the first word; after 2^32 steps the draws begin again. The second word is for the iterations of a scan.
+//! - The counter is (step, iteration). The step is the first word of the state `rng/counter: u32[2]`, one for the whole graph, made by the
+//!   first draw; each step adds one to it, and after 2^32 steps the draws begin again. The second word is 0 in the state; in the body of a
+//!   scan it is the number of the iteration (`Builder::iteration`), so each iteration draws anew. That number belongs to the entry, not to
+//!   the order of computation: a gradient that computes the iteration again draws the same bits.
 //!
 //! This is the only place in the crate that makes these states.
 
@@ -19,7 +21,8 @@ const COUNTER: &str = "rng/counter";
 
 /// u32 words of `shape`, all equally likely, new in each step and independent of any other draw.
 ///
-/// The draw belongs to the open scope of the builder; the first one in a scope has ordinal 0, the next 1, and so on.
+/// The draw belongs to the open scope of the builder; the first one in a scope has ordinal 0, the next 1, and so on. In the body of a scan
+/// the words are new in each iteration too; in that of a `while`, whose iterations have no numbers, a draw is a mistake.
 ///
 /// ```
 /// use kiln_ir::{Builder, DType};
@@ -53,24 +56,30 @@ pub fn random_bits<'g>(builder: &'g Builder, shape: impl Into<Shape>) -> Tensor<
         let key = builder.state(&name, DType::U32, [2], words);
         (key, counter(builder))
     };
+    let counter = match builder.iteration() {
+        // The words are [0, 1] times the number, beside [step, 0].
+        Some(iteration) => counter + words_of(builder) * iteration.convert(DType::U32),
+        None => counter,
+    };
     builder.rng_bits(key, counter, shape)
 }
 
-/// The counter of the graph, made and advanced by the first who asks.
+/// The counter of the graph, made and advanced by the first who asks. It belongs to the graph around all bodies, which have no updates.
 #[track_caller]
 fn counter(builder: &Builder) -> Tensor<'_> {
-    if let Some(counter) = builder.find(COUNTER) {
-        return counter;
+    if builder.find(COUNTER).is_none() {
+        let whole = builder.outermost();
+        let _root = whole.root_scope();
+        let counter = whole.state(COUNTER, DType::U32, [2], Init::zeros());
+        // 1 - [0, 1] is [1, 0]: the step goes on.
+        whole.update(counter, counter + (1.0 - words_of(whole)));
     }
-    let counter = builder.state(COUNTER, DType::U32, [2], Init::zeros());
-    let index = builder.push(
-        Iota {
-            ty: TensorType::new(DType::U32, [2]),
-            axis: 0,
-        },
-        &[],
-    );
-    // 1 - index is [1, 0]: the step goes on, the scan iteration stays.
-    builder.update(counter, counter + (1.0 - index));
-    counter
+    builder.find(COUNTER).unwrap_or_else(|| builder.poison())
+}
+
+/// The numbers of the two words: `[0, 1]`.
+#[track_caller]
+fn words_of(builder: &Builder) -> Tensor<'_> {
+    let ty = TensorType::new(DType::U32, [2]);
+    builder.push(Iota { ty, axis: 0 }, &[])
 }

@@ -5,7 +5,9 @@ mod common;
 use common::{Loop, close, floats};
 use kiln_ir::philox::Stream;
 use kiln_ir::{Array, Builder, DType, Init, Layout, grad};
-use kiln_nn::{BatchNorm, Context, GroupNorm, InstanceNorm, Layer, Mode, Sequential};
+use kiln_nn::{
+    BatchNorm, Context, GroupNorm, InstanceNorm, Layer, LayerNorm, Mode, RmsNorm, Sequential,
+};
 
 const SHAPE: [usize; 4] = [3, 2, 2, 4];
 
@@ -35,7 +37,11 @@ fn moments(values: &[f64]) -> (f64, f64) {
 /// Each element normalised with those of which `class(example, feature)` is equal.
 fn normalised(x: &Array, epsilon: f64, class: impl Fn(usize, usize) -> usize) -> Vec<f64> {
     let values = x.floats().unwrap();
-    let of = |i: usize| class(i / 16, i % 4);
+    // `usize::MAX` stands for the position itself.
+    let of = |i: usize| match class(i / 16, i % 4) {
+        usize::MAX => i / 4,
+        class => class,
+    };
     let one = |i: usize| {
         let same: Vec<f64> = (0..values.len())
             .filter(|j| of(*j) == of(i))
@@ -52,7 +58,7 @@ fn batches_groups_and_instances_are_normalised() {
     // A mean that is large beside the deviation.
     let x = normal("x", &SHAPE, 1e3);
     type Class = fn(usize, usize) -> usize;
-    let cases: [(&dyn Layer, Class); 4] = [
+    let cases: [(&dyn Layer, Class); 5] = [
         (&BatchNorm::new(), |_, feature| feature),
         (&GroupNorm::new(2), |example, feature| {
             2 * example + feature / 2
@@ -61,6 +67,7 @@ fn batches_groups_and_instances_are_normalised() {
         (&InstanceNorm::new(), |example, feature| {
             4 * example + feature
         }),
+        (&LayerNorm::new().epsilon(1e-3), |_, _| usize::MAX),
     ];
     for (layer, class) in cases {
         let mut run = built(layer, Mode::Training);
@@ -75,6 +82,28 @@ fn batches_groups_and_instances_are_normalised() {
             .collect();
         close(y.floats().unwrap(), &scaled, 1e-9);
     }
+}
+
+/// Equation 4 of Zhang and Sennrich, row by row; and a layer norm without its bias.
+#[test]
+fn rows_are_divided_by_their_root_mean_square() {
+    let x = normal("x", &SHAPE, 0.5);
+    let mut run = built(&RmsNorm::new().epsilon(0.25), Mode::Training);
+    assert_eq!(run.names(), ["l/gain"]);
+    run.set("l/gain", floats(DType::F64, &[4], &[1.0, 2.0, 3.0, 4.0]));
+    let y = run.step(&[("x", x.clone())]).remove("y").unwrap();
+    let rows = x.floats().unwrap().chunks(4);
+    let expected: Vec<f64> = rows
+        .flat_map(|row| {
+            let squares: f64 = row.iter().map(|x| x * x).sum();
+            let root = (squares / 4.0 + 0.25).sqrt();
+            let scaled = row.iter().zip([1.0, 2.0, 3.0, 4.0]);
+            scaled.map(|(x, gain)| gain * x / root).collect::<Vec<_>>()
+        })
+        .collect();
+    close(y.floats().unwrap(), &expected, 1e-12);
+    let run = built(&LayerNorm::new().without_bias(), Mode::Training);
+    assert_eq!(run.names(), ["l/gain"]);
 }
 
 #[test]
@@ -147,6 +176,8 @@ fn gradients_of_first_and_second_order_are_those_of_differences() {
         &BatchNorm::new() as &dyn Layer,
         &GroupNorm::new(2),
         &InstanceNorm::new(),
+        &LayerNorm::new(),
+        &RmsNorm::new(),
     ] {
         let g = Builder::new("m");
         let x = g.param_of("x", DType::F64, SHAPE.map(|d| d as i64), Init::normal(1.0));

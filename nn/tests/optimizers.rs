@@ -4,7 +4,7 @@ mod common;
 
 use common::{Loop, close, floats};
 use kiln_ir::{Builder, DType, Graph, Init};
-use kiln_nn::{Adam, Optimizer, Sgd};
+use kiln_nn::{Adam, AdamW, ClipByGlobalNorm, Optimizer, Sgd};
 
 /// The loss `sum (w - c)^2 / 2 + sum w`, with gradient `w - c + 1`, of one param in a scope.
 fn graph(dtype: DType, optimizer: &impl Optimizer) -> Graph {
@@ -122,4 +122,70 @@ fn two_optimizers_train_two_parts_of_one_graph() {
             "right/v/b"
         ]
     );
+}
+
+/// Algorithm 2 of Loshchilov and Hutter: the decay is the learning rate's, and the moments do not see it.
+#[test]
+fn adamw_decays_weights_apart_from_their_gradients() {
+    for decay_vectors in [false, true] {
+        let g = Builder::new("descent");
+        let w = g.param_of("w", DType::F64, (1, 2), Init::Constant(0.5));
+        let b = g.param_of("b", DType::F64, [2], Init::Constant(0.5));
+        let loss = (w * 3.0).sum() + b.sum();
+        let optimizer = AdamW::new(0.05)
+            .weight_decay(0.4)
+            .betas(0.8, 0.99)
+            .epsilon(1e-6);
+        let optimizer = if decay_vectors {
+            optimizer.decay_vectors()
+        } else {
+            optimizer
+        };
+        optimizer.minimize(loss);
+        let mut run = Loop::new(g.finish().unwrap(), 1);
+        assert_eq!(run.names()[..2], ["adamw/learning_rate", "adamw/m/b"]);
+        for (name, gradient, decays) in [("w", 3.0, true), ("b", 1.0, decay_vectors)] {
+            let mut run = run.clone();
+            let (mut x, mut m, mut v) = (0.5_f64, 0.0_f64, 0.0_f64);
+            for t in 1..=20 {
+                run.step(&[]);
+                m = 0.8 * m + 0.2 * gradient;
+                v = 0.99 * v + 0.01 * gradient * gradient;
+                let (m_hat, v_hat) = (m / (1.0 - 0.8_f64.powi(t)), v / (1.0 - 0.99_f64.powi(t)));
+                if decays {
+                    x -= 0.05 * 0.4 * x;
+                }
+                x -= 0.05 * m_hat / (v_hat.sqrt() + 1e-6);
+                close(&run.floats(name), &[x; 2], 1e-12);
+            }
+        }
+        // The rate set between steps is that of the decay too.
+        run.set("adamw/learning_rate", floats(DType::F64, &[], &[0.0]));
+        run.step(&[]);
+        assert_eq!(run.floats("w"), [0.5; 2]);
+    }
+}
+
+#[test]
+fn clipped_gradients_keep_their_direction_and_have_the_norm_of_the_limit() {
+    for (limit, norm) in [(1.0, 1.0), (5.0, 5.0), (13.0, 13.0), (20.0, 13.0)] {
+        let g = Builder::new("descent");
+        let a = g.param_of("a", DType::F64, (1, 1), Init::zeros());
+        let b = g.param("b", [2], Init::zeros());
+        // Gradients of 5 and of (12, 0): a norm of 13.
+        let weights = g.input("weights", DType::F32, [2]);
+        let both = (b * weights).sum().convert(DType::F64) + (a * 5.0).sum();
+        ClipByGlobalNorm::new(limit, Sgd::new(1.0)).minimize(both);
+        let mut run = Loop::new(g.finish().unwrap(), 1);
+        run.step(&[("weights", floats(DType::F32, &[2], &[12.0, 0.0]))]);
+        close(&run.floats("a"), &[-5.0 * norm / 13.0], 1e-6);
+        close(&run.floats("b"), &[-12.0 * norm / 13.0, 0.0], 1e-6);
+    }
+    // No gradient at all is nothing to divide by.
+    let g = Builder::new("descent");
+    let a = g.param_of("a", DType::F64, [2], Init::ones());
+    ClipByGlobalNorm::new(1.0, Sgd::new(1.0)).minimize((a * 0.0).sum());
+    let mut run = Loop::new(g.finish().unwrap(), 1);
+    run.step(&[]);
+    assert_eq!(run.floats("a"), [1.0; 2]);
 }

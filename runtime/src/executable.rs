@@ -127,7 +127,12 @@ impl Executable {
                         accumulate: c.accumulate,
                     }),
                 },
-                Step::Kernel(_) | Step::Guard(_) => Ok(None),
+                Step::Kernel(_)
+                | Step::Guard(_)
+                | Step::Loop(_)
+                | Step::While(_)
+                | Step::Branch(_)
+                | Step::Copy(_) => Ok(None),
             })
             .collect::<Result<_, _>>()?;
         let constants = load_constants(&program)?;

@@ -5,7 +5,7 @@
 
 pub(crate) mod convolution;
 
-use crate::product::{Form, Method, ProductType, Strides};
+use crate::product::{Form, Method, ProductSummation, ProductType, Strides};
 use kiln_ir::program::{Matrix, Product};
 use kiln_ir::{BindError, Bindings, Dim};
 
@@ -16,6 +16,7 @@ pub(crate) struct Evaluated {
     pub(crate) m: usize,
     pub(crate) n: usize,
     pub(crate) k: usize,
+    pub(crate) summation: ProductSummation,
     pub(crate) lhs: View,
     pub(crate) rhs: View,
     pub(crate) dst: View,
@@ -48,6 +49,7 @@ pub(crate) fn evaluate(product: &Product, bindings: &Bindings) -> Result<Evaluat
         rhs: matrix(&product.rhs, k, n)?,
         dst: matrix(&product.dst, m, n)?,
         batch,
+        summation: product.summation,
     })
 }
 
@@ -87,6 +89,7 @@ impl Evaluated {
     pub(crate) fn method(&self, dtype: ProductType, threads: usize) -> Option<Method> {
         let form = Form {
             dtype,
+            summation: self.summation,
             m: self.m,
             n: self.n,
             k: self.k,

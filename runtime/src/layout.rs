@@ -1,8 +1,12 @@
 //! Where every buffer of a program lies under a binding: which block, and at which offset.
 //!
 //! The arena and scratch are placed by [`kiln_ir::program::place`]; params with state, outputs and constants follow one another in the
-//! order of the program, each aligned. What matrix products and convolutions pack lies behind the program's own scratch, the same room for all of them.
+//! order of the program, each aligned. Behind the arena's buffers lie operands that are packed for the time of a loop. What matrix products and convolutions pack lies behind the program's own scratch, the same room for all of them.
 //! This file knows offsets and no addresses.
+
+mod hoist;
+
+pub(crate) use hoist::Hoist;
 
 use crate::convolution;
 use crate::form::{self, evaluate};
@@ -26,6 +30,8 @@ pub(crate) enum Location {
     Arena(usize),
     /// In the scratch of the thread that asks.
     Scratch(usize),
+    /// Wherever the loop that moves the slice says.
+    Slice,
 }
 
 /// All places under one binding.
@@ -38,6 +44,10 @@ pub(crate) struct Layout {
     pub(crate) methods: Vec<Option<Method>>,
     /// The same for steps that are convolutions.
     pub(crate) convolutions: Vec<Option<convolution::Method>>,
+    /// Where products find their right side packed, by step.
+    pub(crate) hoists: Vec<Option<Hoist>>,
+    /// Where that begins in the arena.
+    pub(crate) hoisted: usize,
     /// Where the scratch of products and convolutions begins.
     pub(crate) product_scratch: usize,
     /// How large the blocks are.
@@ -65,9 +75,12 @@ pub(crate) fn lay_out(
     threads: usize,
 ) -> Result<Layout, BindError> {
     let placement = place(&program.buffers, bindings)?;
-    let methods = methods(program, bindings, threads)?;
+    let threads_of = threads_of(program, threads);
+    let mut methods = methods(program, bindings, &threads_of)?;
+    let (hoists, packed_in_loops) = hoist::hoists(program, bindings, &mut methods)?;
+    let hoisted = placement.arena.next_multiple_of(ALIGNMENT);
     let product_scratch = placement.scratch.next_multiple_of(ALIGNMENT);
-    let convolutions = convolutions(program, bindings, threads)?;
+    let convolutions = convolutions(program, bindings, &threads_of)?;
     let of_products = methods.iter().flatten().map(Method::scratch);
     let of_convolutions = convolutions.iter().flatten().map(|m| m.scratch());
     let packed = of_products.chain(of_convolutions).max();
@@ -76,7 +89,10 @@ pub(crate) fn lay_out(
         Some(0) | None => placement.scratch,
     };
     let mut report = MemoryReport {
-        arena: placement.arena,
+        arena: match packed_in_loops {
+            0 => placement.arena,
+            bytes => hoisted.saturating_add(bytes),
+        },
         live_peak: placement.live_peak,
         scratch,
         threads,
@@ -89,6 +105,7 @@ pub(crate) fn lay_out(
         .zip(&placement.offsets)
         .map(|(buffer, offset)| match (&buffer.home, offset) {
             (Home::Arena(_), Some(offset)) => Location::Arena(*offset),
+            (Home::Slice(_), _) => Location::Slice,
             (_, offset) => Location::Scratch(offset.unwrap_or(0)),
         })
         .collect();
@@ -125,45 +142,71 @@ pub(crate) fn lay_out(
         bytes,
         methods,
         convolutions,
+        hoists,
+        hoisted,
         product_scratch,
         report,
     })
 }
 
-/// How the products among the steps are computed.
+/// How many threads share each step out: one in a parallel loop, whose iterations run whole on a thread.
+fn threads_of(program: &Program, threads: usize) -> Vec<usize> {
+    let mut found = vec![threads; program.steps.len()];
+    for (position, step) in program.steps.iter().enumerate() {
+        if matches!(step, Step::Loop(l) if l.parallel) {
+            let body = found.get_mut(step.bodies(position).all());
+            body.unwrap_or_default().fill(1);
+        }
+    }
+    found
+}
+
+/// How the products among the steps are computed, each by so many threads.
 fn methods(
     program: &Program,
     bindings: &Bindings,
-    threads: usize,
+    threads: &[usize],
 ) -> Result<Vec<Option<Method>>, BindError> {
-    let method = |step: &Step| match step {
+    let method = |(step, threads): (&Step, &usize)| match step {
         Step::Product(product) => {
             let evaluated = evaluate(product, bindings)?;
             let dtype = ProductType::of(product.dtype, product.accumulate);
-            Ok(dtype.and_then(|dtype| evaluated.method(dtype, threads)))
+            Ok(dtype.and_then(|dtype| evaluated.method(dtype, *threads)))
         }
-        Step::Kernel(_) | Step::Convolution(_) | Step::Guard(_) => Ok(None),
+        Step::Kernel(_)
+        | Step::Convolution(_)
+        | Step::Guard(_)
+        | Step::Loop(_)
+        | Step::While(_)
+        | Step::Branch(_)
+        | Step::Copy(_) => Ok(None),
     };
-    program.steps.iter().map(method).collect()
+    program.steps.iter().zip(threads).map(method).collect()
 }
 
 /// How the convolutions among the steps are computed.
 fn convolutions(
     program: &Program,
     bindings: &Bindings,
-    threads: usize,
+    threads: &[usize],
 ) -> Result<Vec<Option<convolution::Method>>, BindError> {
-    let method = |step: &Step| match step {
+    let method = |(step, threads): (&Step, &usize)| match step {
         Step::Convolution(c) => match ProductType::of(c.dtype, c.accumulate) {
             Some(dtype) => {
                 let evaluated = form::convolution::evaluate(c, dtype, bindings)?;
-                Ok(evaluated.method(threads))
+                Ok(evaluated.method(*threads))
             }
             None => Ok(None),
         },
-        Step::Kernel(_) | Step::Product(_) | Step::Guard(_) => Ok(None),
+        Step::Kernel(_)
+        | Step::Product(_)
+        | Step::Guard(_)
+        | Step::Loop(_)
+        | Step::While(_)
+        | Step::Branch(_)
+        | Step::Copy(_) => Ok(None),
     };
-    program.steps.iter().map(method).collect()
+    program.steps.iter().zip(threads).map(method).collect()
 }
 
 /// Where params and state lie, in the order of the program, and how much there is of each.
@@ -254,7 +297,8 @@ impl Layout {
             | Location::Constant(offset)
             | Location::Arena(offset)
             | Location::Scratch(offset) => offset,
-            Location::Input(_) => 0,
+            // No output is a slice.
+            Location::Input(_) | Location::Slice => 0,
         };
         Ok(Span {
             offset,

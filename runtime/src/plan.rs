@@ -3,27 +3,28 @@
 //! Everything that could leave its buffer is checked here, once: sizes by the layout, strided matrices in checked arithmetic. What a
 //! step has left to do is to put the addresses of its feeds into the table.
 
+mod control;
 mod convolution;
+mod error;
+mod product;
 
+pub(crate) use control::{CopyCall, LoopCall, Move, Parallel};
 pub use convolution::ConvolutionProblem;
 pub(crate) use convolution::{ConvolutionCall, Start};
+pub use error::PlanError;
+pub(crate) use product::{ProductCall, Strided};
 
 use crate::executable::Loaded;
 use crate::feed::Feed;
-use crate::form::{Evaluated, View, evaluate};
 use crate::layout::{Layout, Location, Span, lay_out};
-use crate::product::Method;
 use crate::profile::Cost;
 use crate::report::MemoryReport;
 use crate::share::{Extent, share_out};
 use crate::store::{Address, Spot, Store};
-use kiln_ir::program::{KernelFn, Launch, Matrix, Port, Product, Requirement, Step};
+use control::Mention;
+use kiln_ir::program::{Home, KernelFn, Launch, Port, Requirement, Step};
 use kiln_ir::{BindError, Bindings, BufferId, DType, Dim};
 use std::ops::Range;
-
-mod error;
-
-pub use error::PlanError;
 
 /// A program under one binding.
 pub(crate) struct Plan {
@@ -40,16 +41,22 @@ pub(crate) struct Plan {
     pub(crate) pieces: Vec<Piece>,
     /// The shares of all launches: positions in `pieces`.
     pub(crate) shares: Vec<Range<usize>>,
-    /// The parameters of all launches, and the buffers of products and guards.
+    /// The parameters of all launches, and the buffers of all other steps. Loops move those that are slices.
     pub(crate) addresses: Vec<Address>,
     /// The sizes of all launches.
     pub(crate) sizes: Vec<i64>,
+    /// What all loops move.
+    pub(crate) moves: Vec<Move>,
+    /// The positions in `addresses` that all moves write.
+    pub(crate) targets: Vec<usize>,
     /// When it was used last, on the session's own clock of steps.
     pub(crate) used: u64,
     /// What each address is the address of.
     spots: Vec<Spot>,
     /// The positions in `addresses` that take the address of a feed, with the input.
     feeds: Vec<(usize, usize)>,
+    /// The positions in `addresses` that take the address of a slice whose loop is not resolved yet; none when the plan is made.
+    mentions: Vec<Mention>,
     /// The generation of the store that `addresses` are of; `None` before the first.
     generation: Option<u64>,
 }
@@ -61,12 +68,30 @@ pub(crate) struct Expected {
     pub(crate) bytes: usize,
 }
 
-/// A step as numbers. Positions are those of `addresses`, `sizes` and `shares` of the plan.
+/// A step as numbers. Positions are those of `addresses`, `sizes` and `shares` of the plan. A body follows its step, and its end is a
+/// position in `steps`, which lacks the steps that have nothing to do.
 pub(crate) enum Resolved {
     Kernel(Shares),
     Product(Box<ProductCall>),
     Convolution(Box<ConvolutionCall>),
-    Guard { condition: usize, step: usize },
+    Guard {
+        condition: usize,
+        step: usize,
+    },
+    Copy(CopyCall),
+    Loop(Box<LoopCall>),
+    /// The steps up to `test` run and, while they set the condition, those up to `end` and the test again.
+    While {
+        condition: usize,
+        test: usize,
+        end: usize,
+    },
+    /// The steps up to `otherwise` run, or else those from there up to `end`.
+    Branch {
+        condition: usize,
+        otherwise: usize,
+        end: usize,
+    },
 }
 
 /// What a kernel is called with, but for the range.
@@ -89,33 +114,6 @@ pub(crate) struct Piece {
 
 /// A launch: positions in the plan's shares, one for each thread that has something to do.
 pub(crate) type Shares = Range<usize>;
-
-/// A product under a binding.
-pub(crate) struct ProductCall {
-    pub(crate) method: Method,
-    /// The size of an element in bytes.
-    pub(crate) size: usize,
-    /// Rows of a matrix.
-    pub(crate) m: usize,
-    pub(crate) lhs: Strided,
-    pub(crate) rhs: Strided,
-    pub(crate) dst: Strided,
-    /// The extents of the batch axes, outermost first.
-    pub(crate) batch: Vec<usize>,
-    /// Where the packing space of thread 0 is in the plan's addresses; those of the other threads follow.
-    pub(crate) scratch: usize,
-    pub(crate) epilogue: Option<(Call, Shares)>,
-}
-
-/// Where the matrices of a batch begin, in elements.
-pub(crate) struct Strided {
-    /// The buffer, a position in the plan's addresses.
-    pub(crate) address: usize,
-    pub(crate) offset: isize,
-    pub(crate) row_stride: isize,
-    pub(crate) col_stride: isize,
-    pub(crate) batch_strides: Vec<isize>,
-}
 
 impl Plan {
     /// Resolves a verified program.
@@ -165,9 +163,12 @@ impl Plan {
             shares: Vec::new(),
             addresses: Vec::new(),
             sizes: Vec::new(),
+            moves: Vec::new(),
+            targets: Vec::new(),
             used: 0,
             spots: Vec::new(),
             feeds: Vec::new(),
+            mentions: Vec::new(),
             generation: None,
         };
         let cx = Context {
@@ -176,27 +177,7 @@ impl Plan {
             layout: &layout,
             threads,
         };
-        for (position, step) in program.steps.iter().enumerate() {
-            let resolved = match step {
-                Step::Kernel(parts) => {
-                    let calls = parts.iter().map(|launch| cx.call(&mut plan, launch));
-                    let calls = calls.collect::<Result<Vec<_>, _>>()?;
-                    Some(Resolved::Kernel(cx.shares(&mut plan, &calls)))
-                }
-                Step::Product(product) => cx.product(&mut plan, product, position)?,
-                Step::Convolution(convolution) => {
-                    cx.convolution(&mut plan, convolution, position)?
-                }
-                Step::Guard(guard) => Some(Resolved::Guard {
-                    condition: cx.spot(&mut plan, guard.condition, 0),
-                    step: position,
-                }),
-            };
-            if let Some(resolved) = resolved {
-                plan.steps.push(resolved);
-                plan.costs.push(cx.cost(step, position)?);
-            }
-        }
+        cx.steps(&mut plan, 0..program.steps.len())?;
         plan.addresses = vec![Address::NONE; plan.spots.len()];
         Ok(plan)
     }
@@ -248,14 +229,54 @@ impl Expected {
 }
 
 /// What resolving looks at.
+#[derive(Clone, Copy)]
 struct Context<'a> {
     loaded: &'a Loaded,
     bindings: &'a Bindings,
     layout: &'a Layout,
+    /// Those that share a step out: one in a parallel loop.
     threads: usize,
 }
 
 impl Context<'_> {
+    /// Resolves steps, each with its bodies.
+    fn steps(&self, plan: &mut Plan, range: Range<usize>) -> Result<(), PlanError> {
+        let mut position = range.start;
+        while position < range.end {
+            let step = &self.loaded.program.steps[position];
+            self.step(plan, step, position)?;
+            position = step.bodies(position).all().end;
+        }
+        Ok(())
+    }
+
+    fn step(&self, plan: &mut Plan, step: &Step, position: usize) -> Result<(), PlanError> {
+        self.check_apart(step, position)?;
+        let bodies = step.bodies(position);
+        let resolved = match step {
+            Step::Kernel(parts) => {
+                let calls = parts.iter().map(|launch| self.call(plan, launch));
+                let calls = calls.collect::<Result<Vec<_>, _>>()?;
+                Some(Resolved::Kernel(self.shares(plan, &calls)))
+            }
+            Step::Product(product) => self.product(plan, product, position)?,
+            Step::Convolution(convolution) => self.convolution(plan, convolution, position)?,
+            Step::Guard(guard) => Some(Resolved::Guard {
+                condition: self.spot(plan, guard.condition, 0),
+                step: position,
+            }),
+            Step::Copy(copy) => self.copy(plan, copy, position)?,
+            Step::Loop(l) => return self.repeat(plan, l, bodies.first, position),
+            Step::While(w) => return self.repeat_while(plan, w, bodies, position),
+            Step::Branch(branch) => return self.branch(plan, branch, bodies, position),
+        };
+        if let Some(resolved) = resolved {
+            plan.steps.push(resolved);
+            plan.costs.push(self.cost(step, position)?);
+        }
+        Ok(())
+    }
+
     fn cost(&self, step: &Step, position: usize) -> Result<Cost, BindError> {
         let accesses = step.phases().into_iter().flatten();
         let outside =
@@ -293,8 +314,23 @@ impl Context<'_> {
     fn spot(&self, plan: &mut Plan, buffer: BufferId, thread: usize) -> usize {
         let location = self.layout.location(buffer);
         let position = plan.spots.len();
-        if let Location::Input(input) = location {
-            plan.feeds.push((position, input));
+        match location {
+            Location::Input(input) => plan.feeds.push((position, input)),
+            Location::Slice => {
+                if let Home::Slice(slice) = &self.loaded.program.buffers[buffer.index()].home {
+                    let at = slice.at;
+                    plan.mentions.push(Mention {
+                        at,
+                        buffer,
+                        position,
+                    });
+                }
+            }
+            Location::Resident(_)
+            | Location::Output(_)
+            | Location::Constant(_)
+            | Location::Arena(_)
+            | Location::Scratch(_) => {}
         }
         plan.spots.push(Spot { location, thread });
         position
@@ -353,151 +389,5 @@ impl Context<'_> {
             plan.shares.push(begin..plan.pieces.len());
         }
         first..plan.shares.len()
-    }
-
-    /// `None` where the product has no element and its epilogue no row.
-    fn product(
-        &self,
-        plan: &mut Plan,
-        product: &Product,
-        step: usize,
-    ) -> Result<Option<Resolved>, PlanError> {
-        let too_large = || PlanError::TooLarge {
-            product: product.name.clone(),
-            step,
-        };
-        let evaluated = evaluate(product, self.bindings)?;
-        let matrices = evaluated.matrices();
-        let Some(rows) = matrices.and_then(|count| count.checked_mul(evaluated.m)) else {
-            return Err(too_large());
-        };
-        let Some(dtype) = self.loaded.products.get(step).copied().flatten() else {
-            return Ok(None);
-        };
-        if rows == 0 {
-            return Ok(None);
-        }
-        let Evaluated { batch, m, n, k, .. } = evaluated;
-        let mut strided = |role, matrix: &Matrix, view: View, rows, cols| {
-            let extents: Vec<usize> = batch.iter().copied().chain([rows, cols]).collect();
-            let elements = self.layout.bytes[matrix.buffer.index()] / dtype.size();
-            // Where another extent is 0 no element of an operand is read, so wherever it lies is well.
-            let reach = if n == 0 || extents.contains(&0) {
-                None
-            } else {
-                Some(reach(&view, &extents).ok_or_else(too_large)?)
-            };
-            let position = self.spot(plan, matrix.buffer, 0);
-            match reach {
-                None => Ok(Strided::unread(position, batch.len())),
-                Some((first, last)) if first < 0 || last >= elements as i128 => {
-                    Err(PlanError::OutOfBounds {
-                        product: product.name.clone(),
-                        step,
-                        role,
-                        first,
-                        last,
-                        elements,
-                    })
-                }
-                Some(_) => Ok(Strided {
-                    address: position,
-                    offset: view.offset,
-                    row_stride: view.strides[batch.len()],
-                    col_stride: view.strides[batch.len() + 1],
-                    batch_strides: view.strides[..batch.len()].to_vec(),
-                }),
-            }
-        };
-        let lhs = strided("lhs", &product.lhs, evaluated.lhs, m, k)?;
-        let rhs = strided("rhs", &product.rhs, evaluated.rhs, k, n)?;
-        let dst = strided("dst", &product.dst, evaluated.dst, m, n)?;
-        if n > 0 && !is_row_major(&dst, &batch, m, n) {
-            return Err(PlanError::Gaps {
-                product: product.name.clone(),
-                step,
-            });
-        }
-        let method = self.layout.methods.get(step).and_then(Option::as_ref);
-        let method = method.ok_or_else(too_large)?.clone();
-        let scratch = plan.spots.len();
-        for thread in 0..self.threads {
-            let location = Location::Scratch(self.layout.product_scratch);
-            plan.spots.push(Spot { location, thread });
-        }
-        let epilogue = self.epilogue(plan, product.epilogue.as_ref())?;
-        Ok(Some(Resolved::Product(Box::new(ProductCall {
-            method,
-            size: dtype.size(),
-            m,
-            lhs,
-            rhs,
-            dst,
-            batch,
-            scratch,
-            epilogue,
-        }))))
-    }
-}
-
-impl Strided {
-    /// A matrix without elements.
-    fn unread(address: usize, batch: usize) -> Strided {
-        Strided {
-            address,
-            offset: 0,
-            row_stride: 0,
-            col_stride: 0,
-            batch_strides: vec![0; batch],
-        }
-    }
-}
-
-/// The least and the greatest element that a view of extents above 0 touches; `None` where the numbers pass 128 bits.
-fn reach(view: &View, extents: &[usize]) -> Option<(i128, i128)> {
-    let (mut first, mut last) = (view.offset as i128, view.offset as i128);
-    for (extent, stride) in extents.iter().zip(&view.strides) {
-        let walk = (*extent as i128 - 1).checked_mul(*stride as i128)?;
-        first = first.checked_add(walk.min(0))?;
-        last = last.checked_add(walk.max(0))?;
-    }
-    Some((first, last))
-}
-
-/// Whether a result that lies inside its buffer is row-major without gaps.
-fn is_row_major(dst: &Strided, batch: &[usize], m: usize, n: usize) -> bool {
-    let extents = batch.iter().copied().chain([m, n]);
-    let strides = dst.batch_strides.iter().copied();
-    let axes: Vec<(usize, isize)> = extents
-        .zip(strides.chain([dst.row_stride, dst.col_stride]))
-        .collect();
-    let mut expected = 1usize;
-    for (extent, stride) in axes.into_iter().rev() {
-        if extent != 1 && usize::try_from(stride) != Ok(expected) {
-            return false;
-        }
-        expected = expected.saturating_mul(extent);
-    }
-    true
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reach_counts_both_directions_and_does_not_overflow() {
-        let view = |offset, strides: &[isize]| View {
-            offset,
-            strides: strides.to_vec(),
-        };
-        assert_eq!(reach(&view(0, &[4, 1]), &[3, 4]), Some((0, 11)));
-        assert_eq!(reach(&view(11, &[-4, -1]), &[3, 4]), Some((0, 11)));
-        assert_eq!(reach(&view(2, &[0, -1]), &[100, 3]), Some((0, 2)));
-        let huge = isize::MAX;
-        assert_eq!(
-            reach(&view(huge, &[huge, huge, huge]), &[usize::MAX; 3]),
-            None
-        );
     }
 }

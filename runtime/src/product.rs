@@ -4,7 +4,14 @@
 //! a block an element's sum is one chain of fused multiply-adds, `sum = fma(lhs, rhs, sum)`, in ascending order from 0; the sums of the
 //! blocks are then added in ascending order to that of the first. So the bits of a result depend on nothing but the operands: not on
 //! threads, panels, tiles or strides, nor on the instruction set (what has no fused multiply-add uses `mul_add`). Without anything to
-//! contract all elements are 0. Other types are defined where they are computed, in `plain`.
+//! contract all elements are 0.
+//!
+//! That is [`ProductSummation::Chain`]. In [`ProductSummation::Lanes`], for a vector times a matrix that lies along the contracted axis, an
+//! element has [`PARTIALS`] sums, and term `k` goes to sum `k` modulo their number; each is a chain as above over its own terms, in blocks
+//! of [`DEPTH`] of them. Zeros times zeros fill the contracted axis up to a multiple of their number. Then the upper half of the sums is
+//! added to the lower one, sum by sum, until one is left. Who writes a program chooses; nothing here does.
+//!
+//! Other types are defined where they are computed, in `plain`.
 //!
 //! A [`Method`] is how products of one [`Form`] (type, extents, strides) are computed by so many threads; it is made once for a binding.
 //! It cuts the result into units, each computed by one call on one thread, and says how much scratch a thread needs; a call allocates
@@ -13,6 +20,7 @@
 use kiln_ir::DType;
 use std::ops::Range;
 
+mod apart;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -21,6 +29,7 @@ mod blocked;
 mod chain;
 mod choose;
 mod fold;
+mod lanes;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 pub(crate) mod pack;
@@ -29,10 +38,13 @@ pub(crate) mod portable;
 pub(crate) mod simd;
 
 pub use blocked::DEPTH;
+pub use kiln_ir::program::ProductSummation;
+pub use lanes::PARTIALS;
 
 use blocked::{Blocked, Packing, Work};
 use chain::ChainFn;
 use choose::{Choice, choose};
+use lanes::LanesFn;
 use plain::{F32InF64, plain};
 use simd::Simd;
 
@@ -124,6 +136,8 @@ pub struct Strides {
 pub struct Form {
     /// The types of elements and sums.
     pub dtype: ProductType,
+    /// The order of the terms of f32 and f64.
+    pub summation: ProductSummation,
     /// Rows of `lhs` and `dst`.
     pub m: usize,
     /// Columns of `rhs` and `dst`.
@@ -183,6 +197,8 @@ enum Walk {
     Plain,
     /// One element after the other.
     Chain(ChainFn),
+    /// In partial sums.
+    Lanes(LanesFn),
     /// In blocks.
     Blocked(Box<InBlocks>),
 }
@@ -194,6 +210,12 @@ struct InBlocks {
     swapped: bool,
     multiply: unsafe fn(&Blocked, &Work),
     pack_whole: unsafe fn(&Blocked, *const u8, *mut u8),
+    /// The lanes of a strip of full width.
+    strip: usize,
+    /// The bytes of all lanes when they are packed whole; `None` where they cannot be counted.
+    packed: Option<usize>,
+    /// Whether whoever calls has packed the lanes, by [`Method::pack`].
+    apart: bool,
 }
 
 /// The instruction sets that there are micro-kernels for.
@@ -242,6 +264,9 @@ impl Method {
         };
         let single = matches!(form.dtype, ProductType::F32);
         let floating = single || matches!(form.dtype, ProductType::F64);
+        if floating && form.summation == ProductSummation::Lanes {
+            return Method::in_lanes(isa, form, batch, threads);
+        }
         if !floating || size <= 1 || size.saturating_mul(form.k) <= TINY {
             let walk = match (floating, single) {
                 (true, true) => Walk::Chain(chain::f32(isa)),
@@ -268,6 +293,34 @@ impl Method {
             (Isa::Portable, true) => in_blocks!(portable::PortableF32, form, batch, threads),
             (Isa::Portable, false) => in_blocks!(portable::PortableF64, form, batch, threads),
         }
+    }
+
+    /// A row is cut in its columns, and anything else in rows.
+    fn in_lanes(isa: Isa, form: Form, batch: usize, threads: usize) -> Option<Method> {
+        let single = matches!(form.dtype, ProductType::F32);
+        let walk = Walk::Lanes(match (isa, single) {
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512, true) => avx512::Avx512F32::lanes,
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512, false) => avx512::Avx512F64::lanes,
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx2, true) => avx2::Avx2F32::lanes,
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx2, false) => avx2::Avx2F64::lanes,
+            #[cfg(target_arch = "aarch64")]
+            (Isa::Neon, true) => neon::NeonF32::lanes,
+            #[cfg(target_arch = "aarch64")]
+            (Isa::Neon, false) => neon::NeonF64::lanes,
+            (Isa::Portable, true) => portable::PortableF32::lanes,
+            (Isa::Portable, false) => portable::PortableF64::lanes,
+        });
+        let shares = threads.div_ceil(batch.max(1));
+        let (panels, parts) = match form.m {
+            1 => (1, shares.min(form.n.div_ceil(64)).max(1)),
+            m => (shares.min(m), 1),
+        };
+        let panel = form.m.div_ceil(panels.max(1)).max(1);
+        Method::cut(form, batch, threads, panel, parts, 0, walk)
     }
 
     fn cut(
@@ -340,7 +393,8 @@ impl Method {
     /// Computes `rows` and `cols` of a result. What it held there before is not read.
     ///
     /// `packed` is the right side whose packed form the scratch holds: null before the first call. While the scratch is left alone and
-    /// calls follow one another with the same right side, it is packed once.
+    /// calls follow one another with the same right side, it is packed once. Of a method [with its right side apart](Method::apart) it is
+    /// where [`Method::pack`] put it.
     ///
     /// # Safety
     /// Where rows and columns are not empty:
@@ -366,17 +420,25 @@ impl Method {
             Walk::Plain => unsafe { self.plain(&rows, &cols, at) },
             // SAFETY: as above; the function is the one of this machine.
             Walk::Chain(chain) => unsafe { chain(&self.form, &rows, &cols, at) },
+            // SAFETY: as above.
+            Walk::Lanes(lanes) => unsafe { lanes(&self.form, &rows, &cols, at) },
             Walk::Blocked(walk) => {
                 let (rows_at, lanes_at) = if walk.swapped {
                     (at.rhs, at.lhs)
                 } else {
                     (at.lhs, at.rhs)
                 };
-                if walk.blocked.packing == Packing::Whole && *packed != lanes_at {
-                    // SAFETY: whole lanes are the right side, all of which is readable; the scratch has room for them.
-                    unsafe { (walk.pack_whole)(&walk.blocked, lanes_at, scratch) }
-                    *packed = lanes_at;
-                }
+                let whole = scratch.wrapping_add(walk.blocked.room.whole);
+                let whole = if walk.apart {
+                    *packed
+                } else {
+                    if walk.blocked.packing == Packing::Whole && *packed != lanes_at {
+                        // SAFETY: whole lanes are the right side, all of which is readable; the scratch has room for them.
+                        unsafe { (walk.pack_whole)(&walk.blocked, lanes_at, whole) }
+                        *packed = lanes_at;
+                    }
+                    whole.cast_const()
+                };
                 let (rows, lanes) = if walk.swapped {
                     (cols, rows)
                 } else {
@@ -389,6 +451,7 @@ impl Method {
                     rows,
                     lanes,
                     scratch,
+                    whole,
                 };
                 // SAFETY: the caller promises the matrices and the scratch; a unit has no more rows than the method was made for, and the
                 // function is the one of this machine.
@@ -464,11 +527,23 @@ fn blocks<S: Simd>(
     } = choose::<S>(&form, batch, threads);
     blocked.room = blocked.room::<S>()?;
     let scratch = blocked.room.end;
+    let strip = blocked.vectors * S::LANES;
+    let packed = blocked
+        .lanes
+        .checked_next_multiple_of(S::LANES)
+        .and_then(|lanes| {
+            lanes
+                .checked_mul(blocked.depth)?
+                .checked_mul(size_of::<S::Element>())
+        });
     let walk = Walk::Blocked(Box::new(InBlocks {
         multiply: if blocked.folds { fold } else { multiply },
         blocked,
         swapped,
         pack_whole,
+        strip,
+        packed,
+        apart: false,
     }));
     Method::cut(form, batch, threads, panel, parts, scratch, walk)
 }

@@ -2,7 +2,8 @@
 //!
 //! A session that was told to record takes the time of each launch on the calling thread, joins included. What a launch moves and
 //! computes is known from the plan: the bytes of its buffers, once for each that it reads and each that it writes, and the multiply-adds
-//! of its product. Nothing of this is in the way of a session that does not record.
+//! of its product. A step in a loop is a launch for each iteration; loops and branches are none, but for a parallel loop, which is one
+//! launch with all that its iterations do. Nothing of this is in the way of a session that does not record.
 
 use crate::machine::Machine;
 use kiln_ir::program::{Launch, Program, Step};
@@ -122,6 +123,10 @@ fn label(program: &Program, step: &Step) -> String {
             )
         }
         Step::Guard(guard) => format!("guard {}", guard.condition),
+        Step::Loop(l) => format!("{} [{} times]", l.name, l.trip),
+        Step::While(w) => format!("while {}", w.name),
+        Step::Branch(branch) => format!("branch {}", branch.name),
+        Step::Copy(copy) => format!("copy {}", copy.name),
     }
 }
 

@@ -352,11 +352,18 @@ fn refused(program: &Program, step: usize) -> StepError {
             message: guard.message.clone(),
             location: guard.location.clone(),
         },
-        Some(Step::Kernel(_) | Step::Product(_) | Step::Convolution(_)) | None => {
-            StepError::Guard {
-                message: "a guard did not hold".into(),
-                location: format!("step {step}"),
-            }
-        }
+        Some(
+            Step::Kernel(_)
+            | Step::Product(_)
+            | Step::Convolution(_)
+            | Step::Loop(_)
+            | Step::While(_)
+            | Step::Branch(_)
+            | Step::Copy(_),
+        )
+        | None => StepError::Guard {
+            message: "a guard did not hold".into(),
+            location: format!("step {step}"),
+        },
     }
 }

@@ -91,13 +91,13 @@ impl Store {
         Ok(())
     }
 
-    /// The address of a spot that is not an input. It lies within its block if the store has room for the spot's layout.
+    /// The address of a spot that is neither an input nor a slice. It lies within its block if the store has room for the spot's layout.
     pub(crate) fn address(&mut self, spot: Spot, constants: &AlignedBytes) -> Address {
         let at = |block: &mut AlignedBytes, offset: usize| {
             Address(block.as_mut_ptr().wrapping_add(offset))
         };
         match spot.location {
-            Location::Input(_) => Address::NONE,
+            Location::Input(_) | Location::Slice => Address::NONE,
             Location::Resident(offset) => at(&mut self.residents, offset),
             Location::Output(offset) => at(&mut self.outputs, offset),
             // No verified step writes a constant.

@@ -169,4 +169,20 @@ fn a_step_allocates_nothing_after_the_first_of_its_binding() {
         let alternating = allocations(|| [1, 9, 9, 1].into_iter().for_each(&mut step));
         assert_eq!(alternating, 0, "{threads} threads");
     }
+    // Loops, with products and with threads of their own; 24 iterations are above the threshold of sharing.
+    let (x, w) = (noise(24 * 16 * 32, "x"), noise(32 * 32, "w"));
+    for threads in [1, 2] {
+        for program in [control::recurrent(16, 32), control::parallel(16, 32)] {
+            let executable = load(program, &control::CONTROL).unwrap();
+            let mut session = executable.session_with(&options(1, threads)).unwrap();
+            let mut step = |t: usize| {
+                let (of_x, of_w) = ([t, 16, 32], [32, 32]);
+                let feeds = [Feed::new(&x[..t * 16 * 32], &of_x), Feed::new(&w, &of_w)];
+                session.step(&feeds).unwrap();
+            };
+            [2, 24, 0].into_iter().for_each(&mut step);
+            let looping = allocations(|| [24, 2, 0, 2, 24].into_iter().for_each(&mut step));
+            assert_eq!(looping, 0, "{threads} threads");
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! Both give the means of their scalar outputs over the examples. A session that evaluates gets its params from the one that learns by
 //! [`hand_over`]. An epoch allocates its few means, and nothing for a batch.
 
-use crate::data::{DataError, Loader};
+use crate::data::{Batches, DataError};
 use crate::means::Means;
 use kiln_ir::{Class, DType};
 use kiln_runtime::{ReadError, Session, SetError, StepError, TensorView};
@@ -36,7 +36,7 @@ pub enum EpochError {
     Read(#[from] ReadError),
 }
 
-/// Feeds the batches of epoch `number` to `session`, and gives the mean of each floating scalar output, weighted by the examples of the
+/// Feeds epoch `number` of `batches` to `session`, and gives the mean of each floating scalar output, weighted by the examples of the
 /// batches. The outputs of a step are taken to be means over its batch, as those of [`Task`](crate::graphs::Task) are.
 ///
 /// Each input of the graph is fed the column of its name; further columns are left alone. `observe` sees the means after each batch.
@@ -60,13 +60,13 @@ pub enum EpochError {
 /// ```
 pub fn epoch(
     session: &mut Session,
-    loader: &mut Loader<'_>,
+    batches: &mut impl Batches,
     number: u64,
     mut observe: impl FnMut(&Means),
 ) -> Result<Means, EpochError> {
     let program = session.program();
     let inputs = program.inputs.iter().map(|port| port.name.as_str());
-    loader.pick(inputs).map_err(|source| EpochError::Data {
+    batches.pick(inputs).map_err(|source| EpochError::Data {
         graph: program.name.clone(),
         source,
     })?;
@@ -78,14 +78,14 @@ pub fn epoch(
     let names = measured.iter().map(|index| &program.outputs[*index].name);
     let mut means = Means::new(names);
     let mut values = vec![0.0; measured.len()];
-    loader.start_epoch(number);
-    let mut batches = 0;
-    while let Some(batch) = loader.next_batch() {
+    batches.start_epoch(number);
+    let mut done = 0;
+    while let Some(batch) = batches.next_batch() {
         let outputs = session
             .step(batch.columns())
             .map_err(|source| EpochError::Step {
                 epoch: number,
-                batch: batches,
+                batch: done,
                 source: Box::new(source),
             })?;
         for (value, index) in values.iter_mut().zip(&measured) {
@@ -93,7 +93,7 @@ pub fn epoch(
         }
         means.add(batch.len(), values.iter().copied());
         observe(&means);
-        batches += 1;
+        done += 1;
     }
     Ok(means)
 }

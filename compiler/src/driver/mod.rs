@@ -5,7 +5,7 @@
 
 use crate::error::{CompileError, PassFailure, PassFault};
 use crate::options::Options;
-use crate::passes::{self, Numerics, Pass, PassCx, Pipeline};
+use crate::passes::{self, Numerics, Pass, PassCx, PassError, Pipeline};
 use crate::stage::Stage;
 use kiln_ir::Graph;
 use std::time::{Duration, Instant};
@@ -106,13 +106,25 @@ fn check_input(graph: &Graph) -> Result<(), CompileError> {
     })
 }
 
+/// Runs a pass on a graph, and on the regions of what it returns.
+fn run_deep(pass: &dyn Pass, graph: &Graph, cx: &PassCx<'_>) -> Result<Graph, PassError> {
+    let after = pass.run(graph, cx)?;
+    if after
+        .nodes()
+        .all(|(_, node)| node.op.as_control().is_none())
+    {
+        return Ok(after);
+    }
+    passes::map_regions(&after, &mut |region| run_deep(pass, region, cx))
+}
+
 fn run_checked(
     pass: &dyn Pass,
     graph: &Graph,
     options: &Options,
 ) -> Result<(Graph, Timing), CompileError> {
     let start = Instant::now();
-    let result = pass.run(graph, &PassCx { options });
+    let result = run_deep(pass, graph, &PassCx { options });
     let time = start.elapsed();
     let checked = result.map_err(PassFault::from).and_then(|after| {
         signature::unchanged(graph, &after).map_err(PassFault::Signature)?;

@@ -91,6 +91,10 @@ pub(super) fn is_cheap(op: &Op) -> bool {
         | Op::GatherWindow(_)
         | Op::ScatterWindow(_)
         | Op::Cumulative(_)
+        | Op::Scan(_)
+        | Op::While(_)
+        | Op::Cond(_)
+        | Op::Part(_)
         | Op::DynamicUpdateSlice(_)
         | Op::Sort(_)
         | Op::Argsort(_) => false,

@@ -131,6 +131,14 @@ impl<'g> Former<'g> {
             self.stored[id.index()] = true;
             return self.begin(id, Level::Point, Space::map(&node.ty.shape), None);
         }
+        if matches!(node.op, Op::Part(_)) {
+            // It belongs to the group of its control op, which the walk has not reached yet.
+            self.stored[id.index()] = true;
+            return;
+        }
+        if node.op.as_control().is_some() {
+            return self.assign_control(id);
+        }
         let candidates = self.consumer_groups(id);
         if self.fuse && self.scalars[id.index()] && !candidates.is_empty() {
             let copied = self.copy_scalar(id, node, &candidates);
@@ -180,6 +188,24 @@ impl<'g> Former<'g> {
             None => (Space::map(&node.ty.shape), Level::Point),
         };
         self.begin(id, level, space, None);
+    }
+
+    /// A control op is a group of its own, whose roots are those of its results that are read.
+    fn assign_control(&mut self, id: NodeId) {
+        let users = self.users[id.index()].iter();
+        let mut parts: Vec<NodeId> = users.map(|user| user.consumer).collect();
+        parts.sort_unstable();
+        parts.dedup();
+        self.begin(id, Level::Point, Space::map(&[]), None);
+        let group = GroupId(self.groups.len() as u32 - 1);
+        let begun = &mut self.groups[group.index()];
+        begun
+            .members
+            .extend(parts.iter().map(|p| (*p, Level::Point)));
+        begun.roots.clone_from(&parts);
+        for part in parts {
+            self.membership[part.index()].push(group);
+        }
     }
 
     /// A product or convolution begins a group, or becomes the head of the group of a consumer.

@@ -26,6 +26,7 @@ pub(crate) use form::form;
 pub(crate) use nodes::{has_own_loops, is_given, product_axes, single_axis_index};
 pub use print::Printed;
 pub(crate) use relation::{ProductOperand, Strided, product_operand, strided};
+pub(crate) use uses::row_major;
 
 /// A group of a graph.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -168,6 +169,10 @@ impl Group {
             .iter()
             .filter_map(|(n, _)| op(*n))
             .find(|op| has_own_loops(op));
+        let control = |n: &NodeId| op(*n).is_some_and(|op| op.as_control().is_some());
+        if self.members.iter().any(|(n, _)| control(n)) {
+            return "control";
+        }
         let folds = self
             .members
             .iter()

@@ -58,12 +58,12 @@ impl Former<'_> {
         }
     }
 
-    /// Whether a group is an op with loops of its own, which nothing else fits into.
+    /// Whether a group is an op with loops of its own, which nothing else fits into: of its kernel, or of the program.
     pub(super) fn stands_alone(&self, group: GroupId) -> bool {
         let members = self.groups[group.index()].members.iter();
         members
             .filter_map(|(n, _)| self.graph.node(*n))
-            .any(|n| has_own_loops(&n.op))
+            .any(|n| has_own_loops(&n.op) || n.op.as_control().is_some())
     }
 
     pub(super) fn is_fold(&self, id: NodeId) -> bool {

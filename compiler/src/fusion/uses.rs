@@ -8,15 +8,25 @@ use crate::access::counters;
 use crate::kernel::Index;
 use crate::likely::likely;
 use kiln_ir::ops::Op;
-use kiln_ir::{Dim, Node, NodeId};
+use kiln_ir::{Dim, Graph, Node, NodeId};
 
 /// The elements from which on the base of a scatter is written by a launch of its own.
 const LARGE_BASE: i64 = 1 << 16;
 
 impl<'g> Former<'g> {
-    /// What a product cannot read as a strided matrix, or a convolution as a strided view, is written out first.
+    /// What a product cannot read as a strided matrix, or a convolution as a strided view, is written out first, and so is what a control
+    /// op takes.
     pub(super) fn anchor_product_operands(&mut self) {
         for (id, node) in self.graph.nodes() {
+            if node.op.as_control().is_some() {
+                self.stored[id.index()] = true;
+                for operand in &node.operands {
+                    let base = row_major(self.graph, *operand);
+                    self.anchored[base.index()] = true;
+                    self.stored[base.index()] = true;
+                }
+                continue;
+            }
             if let Op::Scatter(_) | Op::DynamicUpdateSlice(_) = node.op {
                 self.anchor_base(node.operands[0]);
             }
@@ -147,7 +157,11 @@ impl<'g> Former<'g> {
             | Op::DynamicSlice(_)
             | Op::DynamicUpdateSlice(_)
             | Op::Sort(_)
-            | Op::Argsort(_) => memory(read(counters(from.len()), from)),
+            | Op::Argsort(_)
+            | Op::Part(_) => memory(read(counters(from.len()), from)),
+            Op::Scan(_) | Op::While(_) | Op::Cond(_) => {
+                Some((row_major(self.graph, operand), Relation::Memory))
+            }
             // A view that is stored as such: its operand is what the movement reaches.
             Op::Broadcast(_)
             | Op::Reshape(_)
@@ -168,4 +182,15 @@ impl<'g> Former<'g> {
             Op::Source(_) | Op::Constant(_) | Op::Iota(_) | Op::DimSize(_) => memory(None),
         }
     }
+}
+
+/// The node whose elements, in row-major order, are those of `id`: the one behind reshapes.
+pub(crate) fn row_major(graph: &Graph, mut id: NodeId) -> NodeId {
+    while let Some(node) = graph.node(id) {
+        match (&node.op, node.operands.as_slice()) {
+            (Op::Reshape(_), [operand]) => id = *operand,
+            _ => break,
+        }
+    }
+    id
 }

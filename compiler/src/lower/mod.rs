@@ -5,7 +5,7 @@
 //! computed. Neither knows of buffers: parameters of a kernel name nodes, and the planner gives them memory. `strips.rs` then cuts lanes
 //! loops with transcendental functions into phases, before the planner asks what a kernel may do in place.
 
-use crate::fusion::{Group, Groups, is_given};
+use crate::fusion::{Group, Groups, is_given, row_major};
 use crate::kernel::{Kernel, SERIAL_BLOCK};
 use kiln_ir::ops::Op;
 use kiln_ir::{DType, Dim, Graph, NodeId};
@@ -71,6 +71,38 @@ pub(crate) struct LoweredGroup {
     pub(crate) product: Option<Contraction>,
     /// The kernel, or the product's epilogue.
     pub(crate) kernel: Option<LoweredKernel>,
+    /// The control op, which is all that its group computes.
+    pub(crate) control: Option<ControlShape>,
+}
+
+/// A control op over memory, but for the buffers and for what its regions become.
+#[derive(Clone, Debug)]
+pub(crate) struct ControlShape {
+    /// Its node.
+    pub(crate) node: NodeId,
+    /// The tensors in memory that its operands are.
+    pub(crate) operands: Vec<NodeId>,
+    /// For each of its results that is read, the position and the node.
+    pub(crate) parts: Vec<(usize, NodeId)>,
+}
+
+/// The control op of a group, if it computes one.
+fn control(graph: &Graph, group: &Group) -> Option<ControlShape> {
+    let mut members = group.members.iter().map(|(id, _)| *id);
+    let node = members.find(|id| {
+        let node = graph.node(*id);
+        node.is_some_and(|n| n.op.as_control().is_some())
+    })?;
+    let operands = graph.node(node)?.operands.iter();
+    let part = |id: &NodeId| match graph.node(*id).map(|n| &n.op) {
+        Some(Op::Part(part)) => Some((part.index, *id)),
+        Some(_) | None => None,
+    };
+    Some(ControlShape {
+        node,
+        operands: operands.map(|o| row_major(graph, *o)).collect(),
+        parts: group.roots.iter().filter_map(part).collect(),
+    })
 }
 
 /// A group that the compiler cannot express.
@@ -110,6 +142,13 @@ pub(crate) fn lower(
 }
 
 fn lower_group(graph: &Graph, stored: &[bool], group: &Group) -> Result<LoweredGroup, LowerError> {
+    if let Some(control) = control(graph, group) {
+        return Ok(LoweredGroup {
+            product: None,
+            kernel: None,
+            control: Some(control),
+        });
+    }
     let product = match group.product {
         Some(id) if graph.node(id).is_some_and(|n| matches!(n.op, Op::Conv(_))) => {
             Some(convolution::convolution(graph, stored, id)?)
@@ -138,7 +177,11 @@ fn lower_group(graph: &Graph, stored: &[bool], group: &Group) -> Result<LoweredG
     } else {
         None
     };
-    Ok(LoweredGroup { product, kernel })
+    Ok(LoweredGroup {
+        product,
+        kernel,
+        control: None,
+    })
 }
 
 /// The kernel of an op that has loops of its own.

@@ -15,6 +15,7 @@ use crate::kernel::{
 use kiln_ir::Dim;
 
 mod names;
+mod split;
 mod walk;
 
 use names::Names;
@@ -42,6 +43,13 @@ enum Place {
 
 /// Puts the values of a group into loops.
 pub(super) fn nest(points: Points, space: &Space, epilogue: bool) -> LoweredKernel {
+    // Without a border to keep, the innermost axis may be cut where its lanes do not step evenly.
+    let is_map =
+        matches!(space, Space::Rows { columns, fixed, .. } if !*fixed || columns.is_empty());
+    let cut = (is_map && !epilogue)
+        .then(|| split::split(&points))
+        .flatten();
+    let points = cut.unwrap_or(points);
     let walk = choose(&points, space, epilogue);
     let mut points = flattened(points, &walk);
     let extents = Extents {

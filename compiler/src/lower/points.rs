@@ -329,6 +329,10 @@ impl<'g> Evaluator<'g> {
             | Op::Dot(_)
             | Op::Conv(_)
             | Op::Cumulative(_)
+            | Op::Scan(_)
+            | Op::While(_)
+            | Op::Cond(_)
+            | Op::Part(_)
             | Op::DynamicUpdateSlice(_)
             | Op::Sort(_)
             | Op::Argsort(_) => {

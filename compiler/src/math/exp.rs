@@ -13,11 +13,15 @@ const LN2_LOW: f32 = 1.904_654_3e-9;
 /// The magic number whose sum with n, shifted left by 23, is 2^n.
 pub(crate) const MAGIC_SCALE: f32 = MAGIC + 127.0;
 
-/// `exp(x)` for x in [-104, 88.8]; NaN stays NaN.
+/// Below it the nearest float to e^x is 0: it is a little less than -150 ln 2, and 2^-150 is half of the smallest float.
+const VANISHES: f32 = -103.972_1;
+
+/// `exp(x)` for x in [-104, 88.8], or down to -inf on a machine with a scaler; NaN stays NaN.
 ///
 /// The exponent is shifted by -1, or by 63 where the result may be subnormal, and the last product
 /// takes the shift back: so 2^n is always one normal factor, and the only rounding of a subnormal
-/// result is the last one. One instruction that multiplies by 2^n rounds in the same place.
+/// result is the last one. One instruction that multiplies by 2^n rounds in the same place. Some processors leave it to microcode where
+/// its result is tiny, at 150 cycles, and a softmax of masked scores consists of such: there it is given 0 to multiply.
 #[inline(always)]
 fn exp_wide<M: Machine32>(m: &mut M, x: M::F) -> M::F {
     if let Some(scaled) = m.scaler() {
@@ -27,6 +31,10 @@ fn exp_wide<M: Machine32>(m: &mut M, x: M::F) -> M::F {
         let low = m.float(LN2_LOW);
         let r = m.fma(n, low, a);
         let p = polynomial(m, r);
+        let border = m.float(VANISHES);
+        let vanishes = m.lt(x, border);
+        let zero = m.float(0.0);
+        let p = m.select(vanishes, zero, p);
         return scaled(m, p, n);
     }
     let border = m.float(-64.0);
@@ -122,7 +130,10 @@ fn reduce_high<M: Machine32>(m: &mut M, x: M::F, magic: M::F) -> (M::F, M::F, M:
 #[inline(always)]
 pub fn exp_f32<M: Machine32>(m: &mut M, x: M::F) -> M::F {
     let x = at_most(m, x, 88.8);
-    let x = at_least(m, x, -104.0);
+    let x = match m.scaler() {
+        Some(_) => x,
+        None => at_least(m, x, -104.0),
+    };
     exp_wide(m, x)
 }
 

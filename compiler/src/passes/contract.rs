@@ -6,7 +6,7 @@
 use super::canonicalize::MOVEMENT;
 use super::rewrite::{Rewriter, Rule, apply_rules};
 use super::{Numerics, Pass, PassCx, PassError};
-use kiln_ir::ops::{Dot, Op};
+use kiln_ir::ops::{Dot, Op, Transpose};
 use kiln_ir::{Graph, Node, NodeId};
 
 /// Folds transposes around `dot` into its axes.
@@ -39,6 +39,10 @@ const CONTRACTION: &[Rule] = &[
     Rule {
         name: "transpose-of-dot",
         apply: transpose_of_dot,
+    },
+    Rule {
+        name: "innermost-from-the-right",
+        apply: innermost_from_the_right,
     },
 ];
 
@@ -116,4 +120,40 @@ fn transpose_of_dot(rw: &mut Rewriter<'_>, node: &Node) -> Option<NodeId> {
         dot.contract = (dot.contract.1, dot.contract.0);
     }
     rw.make(dot, &operands)
+}
+
+/// A transpose that brings an axis of the left side innermost, and mixes axes otherwise, is one of the product with swapped sides: what is
+/// innermost then lies so in memory, and the transpose moves rows instead of elements.
+fn innermost_from_the_right(rw: &mut Rewriter<'_>, node: &Node) -> Option<NodeId> {
+    let (Op::Transpose(transpose), [x]) = (&node.op, node.operands.as_slice()) else {
+        return None;
+    };
+    if !rw.is_read_once(*x) {
+        return None;
+    }
+    let product = rw.node(*x)?;
+    let (Op::Dot(dot), [lhs, rhs]) = (&product.op, product.operands.as_slice()) else {
+        return None;
+    };
+    let (lhs, rhs, rank) = (*lhs, *rhs, product.ty.rank());
+    let batches = dot.batch.0.len();
+    let left = rw.ty(lhs)?.rank() - batches - dot.contract.0.len();
+    let right = rank - batches - left;
+    let is_left = |axis: usize| (batches..batches + left).contains(&axis);
+    if right == 0 || !transpose.order.last().is_some_and(|axis| is_left(*axis)) {
+        return None;
+    }
+    let moved = |axis: &usize| match *axis {
+        batch if batch < batches => batch,
+        axis if is_left(axis) => axis + right,
+        axis => axis - left,
+    };
+    let order = transpose.order.iter().map(moved).collect();
+    let swapped = Dot {
+        batch: (dot.batch.1.clone(), dot.batch.0.clone()),
+        contract: (dot.contract.1.clone(), dot.contract.0.clone()),
+        ..dot.clone()
+    };
+    let swapped = rw.make(swapped, &[rhs, lhs])?;
+    rw.make(Transpose { order }, &[swapped])
 }

@@ -14,10 +14,12 @@ mod contract;
 mod cse;
 mod dce;
 mod fold;
+mod hoist;
 mod layout;
 mod legalize;
 mod literal;
 mod matrices;
+mod regions;
 mod rewrite;
 mod strength;
 
@@ -26,9 +28,11 @@ pub use contract::AbsorbTransposes;
 pub use cse::Cse;
 pub use dce::{Dce, live_part};
 pub use fold::Fold;
+pub use hoist::Hoist;
 pub use layout::Layout;
 pub use legalize::Legalize;
 pub use matrices::OrderMatrices;
+pub(crate) use regions::map_regions;
 pub use strength::ReduceStrength;
 
 /// What a pass does to numbers.
@@ -83,6 +87,7 @@ impl Pipeline {
         Self {
             mandatory: vec![
                 Box::new(Legalize),
+                Box::new(Hoist),
                 Box::new(ReduceStrength),
                 Box::new(Layout),
                 Box::new(AbsorbTransposes),

@@ -1,9 +1,9 @@
 //! Steps over buffers, with live ranges.
 
-use super::Planned;
 use super::buffers::Homes;
 use super::extents::share_kernels;
 use super::schedule::{Item, Schedule};
+use super::{Bodies, Planned, live};
 use crate::fusion::{ProductOperand, Strided};
 use crate::kernel::{
     Access, Expr, Index, Kernel, Loop, LoopId, LoopKind, Param, ParamId, Stmt, ValueId,
@@ -12,16 +12,18 @@ use crate::lower::{
     Contraction, ConvolutionShape, LoweredGroup, LoweredKernel, ParamSource, ProductShape,
 };
 use kiln_ir::program::{
-    Buffer, Convolution, Home, Launch, LiveRange, Matrix, Port, Product, Program, Requirement,
-    Resident, Step, View,
+    Convolution, Home, Launch, LiveRange, Matrix, Port, Product, Program, Requirement, Resident,
+    Step, View,
 };
 use kiln_ir::{BufferId, DType, Dim, Graph, KernelId, NodeId, Role, Update};
 use std::collections::BTreeMap;
 
-struct Assembler<'g> {
-    graph: &'g Graph,
-    homes: Homes,
-    kernels: Vec<Kernel>,
+pub(super) struct Assembler<'g> {
+    pub(super) graph: &'g Graph,
+    pub(super) bodies: &'g Bodies,
+    pub(super) homes: Homes,
+    pub(super) kernels: Vec<Kernel>,
+    pub(super) steps: Vec<Step>,
     /// Scratch rows that launches share: type, elements, and which of a launch's rows it is.
     scratch: Vec<(DType, Dim, usize, BufferId)>,
     /// The blocks of reductions that one launch folds on the side and another finishes. They have a buffer of their own and never share
@@ -32,25 +34,27 @@ struct Assembler<'g> {
 pub(super) fn assemble(
     graph: &Graph,
     groups: &[LoweredGroup],
+    bodies: &Bodies,
     schedule: &Schedule,
     homes: Homes,
     requirements: Vec<Requirement>,
 ) -> Planned {
     let mut assembler = Assembler {
         graph,
+        bodies,
         homes,
         kernels: Vec::new(),
+        steps: Vec::new(),
         scratch: Vec::new(),
         blocks: BTreeMap::new(),
     };
-    let mut steps: Vec<Step> = schedule
-        .items
-        .iter()
-        .flat_map(|item| assembler.steps(groups, item))
-        .collect();
+    for item in &schedule.items {
+        assembler.item(groups, item);
+    }
+    let mut steps = std::mem::take(&mut assembler.steps);
     share_kernels(&mut assembler.kernels, &mut steps);
     let mut buffers = assembler.homes.buffers;
-    set_live_ranges(&mut buffers, &steps);
+    live::set_ranges(&mut buffers, &steps);
     let of = &assembler.homes.of;
     let at = |node: NodeId| of[node.index()].unwrap_or(BufferId::new(usize::MAX));
     let port = |name: &str, node: NodeId| {
@@ -92,61 +96,42 @@ pub(super) fn assemble(
     }
 }
 
-fn set_live_ranges(buffers: &mut [Buffer], steps: &[Step]) {
-    let mut ranges: Vec<Option<LiveRange>> = vec![None; buffers.len()];
-    for (position, step) in steps.iter().enumerate() {
-        for id in step.buffers() {
-            let Some(range) = ranges.get_mut(id.index()) else {
-                continue;
-            };
-            range
-                .get_or_insert(LiveRange {
-                    first: position,
-                    last: position,
-                })
-                .last = position;
-        }
-    }
-    for (buffer, range) in buffers.iter_mut().zip(ranges) {
-        if let (Home::Arena(live), Some(range)) = (&mut buffer.home, range) {
-            *live = range;
-        }
-    }
-}
-
 impl Assembler<'_> {
-    fn steps(&mut self, groups: &[LoweredGroup], item: &Item) -> Vec<Step> {
+    /// Appends the steps of an item.
+    fn item(&mut self, groups: &[LoweredGroup], item: &Item) {
         match item {
             Item::Groups(together) => {
-                let mut steps = Vec::new();
                 let mut parts = Vec::new();
                 for group in together {
                     let group = &groups[*group];
+                    if let Some(control) = &group.control {
+                        self.control(control);
+                    }
                     let launch = group.kernel.as_ref().map(|k| self.launch(k));
                     match &group.product {
                         Some(Contraction::Product(product)) => {
-                            steps.push(Step::Product(self.product(product, launch)));
+                            let product = self.product(product, launch);
+                            self.steps.push(Step::Product(product));
                         }
                         Some(Contraction::Convolution(convolution)) => {
                             let convolution = self.convolution(convolution, launch);
-                            steps.push(Step::Convolution(convolution));
+                            self.steps.push(Step::Convolution(convolution));
                         }
                         None => parts.extend(launch),
                     }
                 }
                 if !parts.is_empty() {
-                    steps.push(Step::Kernel(parts));
+                    self.steps.push(Step::Kernel(parts));
                 }
-                steps
             }
             Item::Guard(condition, guard) => {
                 let mut guard = guard.clone();
                 guard.condition = self.at(*condition);
-                vec![Step::Guard(guard)]
+                self.steps.push(Step::Guard(guard));
             }
             Item::Writes(updates) => {
-                let parts = updates.iter().filter_map(|u| self.write(u));
-                vec![Step::Kernel(parts.collect())]
+                let parts = updates.iter().filter_map(|u| self.write(u)).collect();
+                self.steps.push(Step::Kernel(parts));
             }
         }
     }
@@ -167,7 +152,7 @@ impl Assembler<'_> {
     }
 
     /// Every node that a step names has a buffer; an id out of range would be refused by the program's verifier.
-    fn at(&self, node: NodeId) -> BufferId {
+    pub(super) fn at(&self, node: NodeId) -> BufferId {
         self.homes.of[node.index()].unwrap_or(BufferId::new(usize::MAX))
     }
 
@@ -199,7 +184,7 @@ impl Assembler<'_> {
         }
     }
 
-    fn scratch_row(&mut self, dtype: DType, elements: &Dim, row: usize) -> BufferId {
+    pub(super) fn scratch_row(&mut self, dtype: DType, elements: &Dim, row: usize) -> BufferId {
         let known = self
             .scratch
             .iter()
@@ -247,6 +232,7 @@ impl Assembler<'_> {
             name: self.name(shape.node, "dot"),
             dtype: shape.dtype,
             accumulate: shape.accumulate,
+            summation: shape.summation,
             batch: shape.batch.clone(),
             m: shape.m.clone(),
             n: shape.n.clone(),
@@ -291,7 +277,7 @@ impl Assembler<'_> {
         }
     }
 
-    fn name(&self, node: NodeId, op: &str) -> String {
+    pub(super) fn name(&self, node: NodeId, op: &str) -> String {
         match self.graph.node(node) {
             Some(n) if !n.provenance.scope.is_empty() => format!("{}:{op}", n.provenance.scope),
             Some(_) | None => op.into(),

@@ -208,6 +208,11 @@ fn place_group(
             None => Some(fresh(graph, product.node(), homes)),
         };
     }
+    for (_, part) in group.control.iter().flat_map(|control| &control.parts) {
+        if homes.of[part.index()].is_none() {
+            homes.of[part.index()] = Some(fresh(graph, *part, homes));
+        }
+    }
     let mut taken: Vec<BufferId> = Vec::new();
     for root in written {
         if homes.of[root.index()].is_some() {

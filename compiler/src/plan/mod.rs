@@ -8,19 +8,23 @@
 use crate::kernel::Kernel;
 use crate::lower::LoweredGroup;
 use crate::options::Options;
-use kiln_ir::Graph;
 use kiln_ir::program::{Program, Requirement};
+use kiln_ir::{Graph, NodeId};
+use std::collections::BTreeMap;
 
 mod alias;
 mod assemble;
 mod buffers;
+mod control;
 mod extents;
+mod live;
 mod needs;
 mod order;
 mod requirements;
 mod schedule;
 mod sinks;
 
+pub(crate) use control::without_kept;
 pub(crate) use requirements::requirements;
 pub(crate) use sinks::separate_sinks;
 
@@ -31,16 +35,23 @@ pub(crate) struct Planned {
     pub(crate) kernels: Vec<Kernel>,
 }
 
+/// What the regions of control ops have become, by the node of the op.
+pub(crate) type Bodies = BTreeMap<NodeId, Vec<Planned>>;
+
 /// Plans the groups of a graph whose sinks are separate (see [`separate_sinks`]). What sizes must meet comes from the graph as the user
 /// gave it (see [`requirements()`]), so that no pass can lose it.
+///
+/// `bodies` holds what the regions of each control op have become, by its node: programs of their own, of the regions as [`without_kept()`]
+/// leaves them. Their steps become steps of this program.
 pub(crate) fn plan(
     graph: &Graph,
     groups: &[LoweredGroup],
+    bodies: &Bodies,
     requirements: Vec<Requirement>,
     options: &Options,
 ) -> Planned {
     let needs = needs::Needs::new(graph, groups);
     let schedule = schedule::schedule(graph, groups, &needs, options);
     let homes = buffers::assign(graph, groups, &needs, &schedule);
-    assemble::assemble(graph, groups, &schedule, homes, requirements)
+    assemble::assemble(graph, groups, bodies, &schedule, homes, requirements)
 }

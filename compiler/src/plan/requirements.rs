@@ -11,6 +11,18 @@ use kiln_ir::{Dim, Graph, Node};
 /// The conditions of every node, each number once.
 pub(crate) fn requirements(graph: &Graph) -> Vec<Requirement> {
     let mut found: Vec<Requirement> = Vec::new();
+    collect(graph, &mut found);
+    found
+}
+
+/// Those of the graph's own nodes, and of the regions within.
+fn collect(graph: &Graph, found: &mut Vec<Requirement>) {
+    for (_, node) in graph.nodes() {
+        let regions = node.op.as_control().map(|control| control.regions());
+        for region in regions.into_iter().flatten() {
+            collect(region, found);
+        }
+    }
     let mut require = |node: &Node, value: Dim, what: String| {
         if value.is_sum_of_sizes() || found.iter().any(|r| r.value == value) {
             return;
@@ -80,6 +92,9 @@ pub(crate) fn requirements(graph: &Graph) -> Vec<Requirement> {
             let what = format!("the extent {extent} of axis {axis} is negative");
             require(node, extent.clone(), what);
         }
+        if let Op::Scan(scan) = &node.op {
+            let what = format!("{} iterations are not a number of them", scan.trip);
+            require(node, scan.trip.clone(), what);
+        }
     }
-    found
 }

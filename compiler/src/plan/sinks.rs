@@ -6,15 +6,24 @@
 
 use kiln_ir::ops::{Op, Reduce, ReduceKind, StopGradient};
 use kiln_ir::{Graph, Node, NodeId, Output, Slot, TensorType, Update};
+use std::collections::BTreeMap;
 
 /// The same graph with separate sinks. An update of a slot with its own value is dropped.
 pub(crate) fn separate_sinks(graph: &Graph) -> Graph {
     let mut separated = Graph::empty(&graph.name);
     let mut moved: Vec<NodeId> = Vec::with_capacity(graph.len());
+    // Each result of a control op has one node.
+    let mut parts: BTreeMap<(NodeId, usize), NodeId> = BTreeMap::new();
     for (_, node) in graph.nodes() {
         let mut node = node.clone();
         for operand in &mut node.operands {
             *operand = moved[operand.index()];
+        }
+        if let (Op::Part(part), [of]) = (&node.op, node.operands.as_slice()) {
+            let place = (*of, part.index);
+            let id = parts.entry(place).or_insert_with(|| separated.push(node));
+            moved.push(*id);
+            continue;
         }
         if let (Op::Require(_), [_, condition]) = (&node.op, node.operands.as_mut_slice()) {
             *condition = conjunction(&mut separated, *condition);

@@ -60,10 +60,11 @@ impl Builder {
         self.inner.borrow().scopes.join("/")
     }
 
-    /// The number of earlier calls in the open scope: 0, 1, 2, ... It does not depend on what happens in other scopes.
+    /// The number of earlier calls in the open scope: 0, 1, 2, ... It does not depend on what happens in other scopes. A body counts on
+    /// where the graph around it stands.
     pub fn next_ordinal(&self) -> u64 {
         let path = self.scope_path();
-        let mut inner = self.inner.borrow_mut();
+        let mut inner = self.outermost().inner.borrow_mut();
         let next = inner.ordinals.entry(path).or_insert(0);
         *next += 1;
         *next - 1
@@ -80,6 +81,9 @@ impl Builder {
 
     /// The input, param or state with the full name `name`, scopes included.
     pub fn find(&self, name: &str) -> Option<Tensor<'_>> {
+        if let Some(outer) = &self.outer {
+            return outer.find(name).map(|found| self.import(found));
+        }
         let inner = self.inner.borrow();
         let slot = inner.graph.slots().iter().find(|s| s.name == name)?;
         Some(Tensor {
@@ -98,7 +102,8 @@ impl Builder {
     /// Records a mistake at the caller's line and returns the tensor that stands for it. `operands` are described below the message.
     #[track_caller]
     pub fn refuse<'g>(&'g self, refusal: Refusal, operands: &[Tensor<'g>]) -> Tensor<'g> {
-        let ids: Vec<NodeId> = operands.iter().filter_map(|t| t.id).collect();
+        let own = operands.iter().filter(|t| t.builder.is(self));
+        let ids: Vec<NodeId> = own.filter_map(|t| t.id).collect();
         let notes = self.describe(&ids);
         self.report(refusal, notes);
         self.poison()

@@ -35,6 +35,8 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     pub fn fma(self, factor: impl Operand<'g>, summand: impl Operand<'g>) -> Self {
         let operands = [self, factor.against(self), summand.against(self)];
+        let home = self.builder.innermost(&operands);
+        let operands = operands.map(|t| home.import(t));
         let types: Option<Vec<Shape>> = operands.iter().map(|t| Some(t.ty()?.shape)).collect();
         let shape = types.and_then(|shapes| {
             shapes
@@ -43,10 +45,8 @@ impl<'g> Tensor<'g> {
                 .try_fold(shapes.first()?.clone(), |all, s| broadcast_shapes(&all, s))
         });
         match shape {
-            Some(shape) => self
-                .builder
-                .push(Fma, &operands.map(|t| t.broadcast_to(&shape))),
-            None => self.builder.push(Fma, &operands),
+            Some(shape) => home.push(Fma, &operands.map(|t| t.broadcast_to(&shape))),
+            None => home.push(Fma, &operands),
         }
     }
 

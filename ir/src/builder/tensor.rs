@@ -36,7 +36,7 @@ macro_rules! binary_methods {
         #[track_caller]
         pub fn $name(self, other: impl Operand<'g>) -> Self {
             let (lhs, rhs) = self.aligned(other);
-            self.builder.push($op, &[lhs, rhs])
+            lhs.builder.push($op, &[lhs, rhs])
         }
     )+};
 }
@@ -198,8 +198,9 @@ impl<'g> Tensor<'g> {
     pub fn where_(self, condition: Tensor<'g>, other: impl Operand<'g>) -> Self {
         let (yes, no) = self.aligned(other);
         let Some(ty) = yes.ty() else { return yes };
-        let condition = condition.broadcast_to(ty.shape);
-        self.builder.push(Select, &[condition, yes, no])
+        let home = yes.builder.innermost(&[condition, yes]);
+        let condition = home.import(condition).broadcast_to(ty.shape);
+        home.push(Select, &[condition, yes, no])
     }
 
     /// The values converted to `dtype`: float to int saturates and NaN gives 0.
@@ -375,12 +376,15 @@ impl<'g> Tensor<'g> {
     #[track_caller]
     pub(super) fn aligned(self, other: impl Operand<'g>) -> (Self, Self) {
         let other = other.against(self);
-        let (Some(l), Some(r)) = (self.ty(), other.ty()) else {
-            return (self, other);
+        // In a body, what comes from outside is broadcast inside, so that the small tensor is what is captured.
+        let home = self.builder.innermost(&[self, other]);
+        let (lhs, rhs) = (home.import(self), home.import(other));
+        let (Some(l), Some(r)) = (lhs.ty(), rhs.ty()) else {
+            return (lhs, rhs);
         };
         match broadcast_shapes(&l.shape, &r.shape) {
-            Some(shape) => (self.broadcast_to(&shape), other.broadcast_to(&shape)),
-            None => (self, other),
+            Some(shape) => (lhs.broadcast_to(&shape), rhs.broadcast_to(&shape)),
+            None => (lhs, rhs),
         }
     }
 }

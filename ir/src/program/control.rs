@@ -6,9 +6,11 @@
 //! is one entry of another buffer, another entry in each iteration. So a body is compiled as any other
 //! steps are: it does not know that it is in a loop.
 
+use super::{Buffer, Home, Step};
 use crate::dim::Dim;
 use crate::ids::BufferId;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// Runs the next `steps` steps `trip` times.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,7 +22,8 @@ pub struct Loop {
     /// How many of the following steps are the body, those of steps within it included. At least one.
     pub steps: usize,
     /// Iterations do not depend on one another: each runs whole on one thread, and threads share the iterations out. Every temporary of
-    /// the body is then scratch, which keeps its content to the end of the iteration.
+    /// the body is then scratch, which keeps its content to the end of the iteration and which any step of the body may touch. What else
+    /// the body writes are slices of this loop, one entry for each iteration; there are no guards in it.
     pub parallel: bool,
 }
 
@@ -29,7 +32,7 @@ pub struct Loop {
 pub struct While {
     /// What is repeated, for people.
     pub name: String,
-    /// A buffer of one `bool`, which the steps of the test write.
+    /// A buffer of one `bool`, which the steps of the test write. It is alive throughout.
     pub condition: BufferId,
     /// How many of the following steps are the test. At least one.
     pub test: usize,
@@ -63,7 +66,8 @@ pub struct Copy {
     pub elements: Dim,
 }
 
-/// The entry of a buffer that a copy begins at: element `entry * elements` of the buffer, with the number of elements of the copy.
+/// The entry of a buffer that a copy begins at: element `entry * elements` of the buffer, with the number of elements of the copy. Whether
+/// the part lies inside the buffer is decided when sizes are bound.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Part {
     /// The buffer.
@@ -91,4 +95,68 @@ pub struct Slice {
     pub first: Dim,
     /// From an iteration to the next: 1 or -1.
     pub step: i64,
+}
+
+/// The two bodies of a step, as positions in [`Program::steps`](super::Program::steps).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bodies {
+    /// The body of a loop, the test of a `while`, what a branch runs where its condition holds.
+    pub first: Range<usize>,
+    /// The body of a `while`, what a branch runs where its condition does not hold; empty for a loop.
+    pub second: Range<usize>,
+}
+
+impl Step {
+    /// Which steps behind it the step at `position` runs; none for steps that are no control steps. Nothing is promised of a program that
+    /// was not verified.
+    pub fn bodies(&self, position: usize) -> Bodies {
+        let (first, second) = match self {
+            Step::Loop(l) => (l.steps, 0),
+            Step::While(w) => (w.test, w.steps),
+            Step::Branch(b) => (b.then, b.otherwise),
+            Step::Kernel(_)
+            | Step::Product(_)
+            | Step::Convolution(_)
+            | Step::Guard(_)
+            | Step::Copy(_) => (0, 0),
+        };
+        let start = position.saturating_add(1);
+        let middle = start.saturating_add(first);
+        Bodies {
+            first: start..middle,
+            second: middle..middle.saturating_add(second),
+        }
+    }
+}
+
+impl Bodies {
+    /// All steps that the step runs.
+    pub fn all(&self) -> Range<usize> {
+        self.first.start..self.second.end
+    }
+}
+
+/// The slices that lead from a buffer to the memory that it lies in, innermost first; none for a buffer that is no slice. The walk ends at
+/// slices that are not of an outer loop's, which no verified program has.
+pub fn slices_of(buffers: &[Buffer], id: BufferId) -> impl Iterator<Item = &Slice> {
+    let slice = |id: BufferId| match buffers.get(id.index()).map(|b| &b.home) {
+        Some(Home::Slice(slice)) => Some(slice),
+        Some(
+            Home::Input
+            | Home::Resident
+            | Home::Output
+            | Home::Constant(_)
+            | Home::Arena(_)
+            | Home::Scratch,
+        )
+        | None => None,
+    };
+    std::iter::successors(slice(id), move |inner| {
+        slice(inner.of).filter(|outer| outer.at < inner.at)
+    })
+}
+
+/// The buffer that has the memory of `id`: itself, or what it is a slice of a slice of.
+pub fn root_of(buffers: &[Buffer], id: BufferId) -> BufferId {
+    slices_of(buffers, id).last().map_or(id, |slice| slice.of)
 }

@@ -173,10 +173,10 @@ impl fmt::Display for Convolution {
         }
         f.write_str("\n")?;
         for axis in axes {
-            writeln!(f, "       axis {axis}")?;
+            writeln!(f, "     axis {axis}")?;
         }
         for (role, view) in [("dst", dst), ("lhs", lhs), ("rhs", rhs)] {
-            writeln!(f, "       {role} {view}")?;
+            writeln!(f, "     {role} {view}")?;
         }
         Ok(())
     }

@@ -86,7 +86,8 @@ pub fn place(buffers: &[Buffer], bindings: &Bindings) -> Result<Placement, BindE
                 scratch = scratch.saturating_add(size);
             }
             Home::Arena(live) => tenants.push(Tenant { id, size, live }),
-            Home::Input | Home::Resident | Home::Output | Home::Constant(_) => {}
+            // A slice lies in the memory of what it is a slice of.
+            Home::Input | Home::Resident | Home::Output | Home::Constant(_) | Home::Slice(_) => {}
         }
     }
     let live_peak = live_peak(&tenants);

@@ -3,12 +3,18 @@
 //! It is what the `Program` dump and snapshots show. It is not parsed back (serde is the form for files), so the bytes of constants are
 //! counted and not printed.
 
-use super::{Access, Guard, Home, Launch, Matrix, Product, Program, Requirement, Step};
+use super::{
+    Access, Guard, Home, Launch, Matrix, Part, Product, ProductSummation, Program, Requirement,
+    Slice, Step,
+};
 use crate::dim::{Dim, Symbol};
 use crate::graph::Role;
 use crate::ids::KernelId;
 use std::collections::BTreeSet;
 use std::fmt;
+
+/// A step in so many bodies is indented like one in more.
+const MOST_INDENTS: usize = 16;
 
 impl Program {
     /// The symbols that occur in the program, each once, in order of name.
@@ -25,6 +31,10 @@ impl Program {
         }
         for buffer in &self.buffers {
             visit(&buffer.elements);
+            if let Home::Slice(slice) = &buffer.home {
+                visit(&slice.entries);
+                visit(&slice.first);
+            }
         }
         self.requirements.iter().for_each(|r| visit(&r.value));
         for step in &self.steps {
@@ -51,7 +61,13 @@ impl Program {
                         epilogue.visit_dims(visit);
                     }
                 }
-                Step::Guard(_) => {}
+                Step::Loop(l) => visit(&l.trip),
+                Step::Copy(copy) => {
+                    [&copy.from.entry, &copy.to.entry, &copy.elements]
+                        .into_iter()
+                        .for_each(&mut *visit);
+                }
+                Step::Guard(_) | Step::While(_) | Step::Branch(_) => {}
             }
         }
     }
@@ -106,27 +122,95 @@ impl fmt::Display for Program {
             writeln!(f, "{} {:?}", buffer.home, buffer.name)?;
         }
         f.write_str("steps:\n")?;
+        // The ends of the bodies that the next step lies in.
+        let mut ends: Vec<usize> = Vec::new();
         for (position, step) in self.steps.iter().enumerate() {
-            write!(f, "  {position}: ")?;
-            match step {
-                Step::Kernel(parts) => {
-                    for (i, part) in parts.iter().enumerate() {
-                        f.write_str(if i == 0 { "kernel " } else { "       with " })?;
-                        self.write_launch(f, part)?;
-                    }
-                    if parts.is_empty() {
-                        f.write_str("kernel\n")?;
-                    }
+            ends.retain(|end| *end > position);
+            let text = Shown(self, step).to_string();
+            let indent = 2 + 2 * ends.len().min(MOST_INDENTS);
+            for (i, line) in text.lines().enumerate() {
+                f.write_str(&" ".repeat(indent))?;
+                if i == 0 {
+                    write!(f, "{position}: ")?;
                 }
-                Step::Product(product) => self.write_product(f, product)?,
-                Step::Convolution(convolution) => {
-                    write!(f, "{convolution}")?;
-                    self.write_epilogue(f, convolution.epilogue.as_ref())?;
-                }
-                Step::Guard(guard) => write_guard(f, guard)?,
+                writeln!(f, "{line}")?;
             }
+            ends.push(step.bodies(position).all().end);
         }
         f.write_str("}\n")
+    }
+}
+
+/// A step without its position and indent, on lines of its own.
+struct Shown<'p>(&'p Program, &'p Step);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shown(program, step) = self;
+        match step {
+            Step::Kernel(parts) => {
+                for (i, part) in parts.iter().enumerate() {
+                    f.write_str(if i == 0 { "kernel " } else { "     with " })?;
+                    program.write_launch(f, part)?;
+                }
+                if parts.is_empty() {
+                    f.write_str("kernel\n")?;
+                }
+                Ok(())
+            }
+            Step::Product(product) => program.write_product(f, product),
+            Step::Convolution(convolution) => {
+                write!(f, "{convolution}")?;
+                program.write_epilogue(f, convolution.epilogue.as_ref())
+            }
+            Step::Guard(guard) => write_guard(f, guard),
+            Step::Loop(l) => {
+                let kind = if l.parallel { "parallel loop" } else { "loop" };
+                writeln!(f, "{kind} {:?} over {}: {} steps", l.name, l.trip, l.steps)
+            }
+            Step::While(w) => writeln!(
+                f,
+                "while {:?} {}: {} steps set it, then {} steps",
+                w.name, w.condition, w.test, w.steps
+            ),
+            Step::Branch(b) => writeln!(
+                f,
+                "branch {:?} {}: {} steps, else {} steps",
+                b.name, b.condition, b.then, b.otherwise
+            ),
+            Step::Copy(copy) => writeln!(
+                f,
+                "copy {:?} {} to {}, {} elements",
+                copy.name, copy.from, copy.to, copy.elements
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}]", self.buffer, self.entry)
+    }
+}
+
+impl fmt::Display for Slice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Slice {
+            of,
+            at,
+            entries,
+            first,
+            step,
+        } = self;
+        let step = match step {
+            1 => "+ i".to_owned(),
+            -1 => "- i".to_owned(),
+            other => format!("+ {other} * i"),
+        };
+        write!(
+            f,
+            "{of}[({first} {step}) mod {entries}] of the loop at step {at}"
+        )
     }
 }
 
@@ -155,6 +239,7 @@ impl Program {
             name,
             dtype,
             accumulate,
+            summation,
             batch,
             m,
             n,
@@ -172,9 +257,13 @@ impl Program {
         if accumulate != dtype {
             write!(f, " summed in {accumulate}")?;
         }
+        match summation {
+            ProductSummation::Chain => {}
+            ProductSummation::Lanes => f.write_str(" in partial sums")?,
+        }
         f.write_str("\n")?;
         for (role, matrix) in [("dst", dst), ("lhs", lhs), ("rhs", rhs)] {
-            writeln!(f, "       {role} {matrix}")?;
+            writeln!(f, "     {role} {matrix}")?;
         }
         self.write_epilogue(f, epilogue.as_ref())
     }
@@ -183,7 +272,7 @@ impl Program {
         let Some(epilogue) = epilogue else {
             return Ok(());
         };
-        f.write_str("       epilogue ")?;
+        f.write_str("     epilogue ")?;
         self.write_launch(f, epilogue)
     }
 }
@@ -217,6 +306,7 @@ impl fmt::Display for Home {
             Home::Constant(bytes) => write!(f, "constant of {} bytes", bytes.len()),
             Home::Arena(live) => write!(f, "arena, live {}..={}", live.first, live.last),
             Home::Scratch => f.write_str("scratch"),
+            Home::Slice(slice) => write!(f, "slice {slice}"),
         }
     }
 }

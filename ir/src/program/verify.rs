@@ -4,7 +4,7 @@
 //! writing what is not its own, or leaving a session half updated. Whether strided matrices stay inside their buffers depends on the
 //! binding, so the runtime checks it there; what happens inside a kernel is the promise of [`Code`](super::Code).
 
-use super::{Buffer, Home, Launch, Matrix, Port, Product, Program, Step};
+use super::{Buffer, Home, Launch, Port, Program, Step};
 use crate::dim::Dim;
 use crate::dtype::DType;
 use crate::graph::Role;
@@ -13,11 +13,15 @@ use crate::types::TensorType;
 use std::collections::BTreeMap;
 use std::fmt;
 
+mod control;
 mod convolution;
 mod order;
+mod product;
 
+use control::{copy, live_through_loops, nested, parallel_loops, slices};
 use convolution::convolution;
 use order::{guards_first, uses};
+use product::product;
 
 /// The invariants of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,13 +38,16 @@ pub enum Rule {
     ResidentRole,
     /// A constant has a fixed number of elements and exactly their bytes; a `bool` of it is 0 or 1.
     ConstantBytes,
-    /// No step writes an input or a constant.
+    /// No step writes an input or a constant, and none within a loop writes a resident.
     ReadOnly,
-    /// A live range lies within the steps and covers every use of its buffer.
+    /// A live range lies within the steps and covers every use of its buffer. Where it meets the body of a loop, it lies within the body
+    /// or covers the loop and the whole body; that of a buffer with slices covers their loop.
     LiveRange,
-    /// What lies in the arena or in an output is written before it is read, and every output is written.
+    /// What lies in the arena or in an output is written before it is read, and every output is written. What only a step writes that may
+    /// not run is not written; a slice that is written counts as all of its buffer, since a loop writes every entry or none is read.
     Written,
-    /// Scratch is touched by kernels only, and no kernel merely reads it, since its content does not outlive a launch.
+    /// Outside of parallel loops, scratch is touched by kernels only, and no kernel merely reads it, since its content does not outlive a
+    /// launch.
     Scratch,
     /// A guard's condition is one `bool`, and no resident is written before the last guard.
     Guard,
@@ -57,6 +64,18 @@ pub enum Rule {
     Convolution,
     /// An epilogue counts the rows of the whole batch one by one, and writes neither operand, which other panels still read.
     Epilogue,
+    /// A body lies within the program and within the body around it, and has at least one step; a branch has one on either side.
+    Body,
+    /// The condition of a `while` or a branch is one `bool`.
+    Condition,
+    /// A slice has the element type of what it is a slice of, which is neither scratch nor moved by the same loop, and as many elements as
+    /// an entry; it moves by one entry, and only steps of its loop's body touch it.
+    Slice,
+    /// Both parts of a copy have one element type.
+    Copy,
+    /// A parallel loop writes nothing but scratch and slices of its own, which are another entry in each iteration and of whose buffer the
+    /// body touches nothing else; and there is no guard in it.
+    Parallel,
 }
 
 impl fmt::Display for Rule {
@@ -78,6 +97,11 @@ impl fmt::Display for Rule {
             Rule::Product => "product",
             Rule::Convolution => "convolution",
             Rule::Epilogue => "epilogue",
+            Rule::Body => "body",
+            Rule::Condition => "condition",
+            Rule::Slice => "slice",
+            Rule::Copy => "copy",
+            Rule::Parallel => "parallel",
         })
     }
 }
@@ -123,32 +147,31 @@ impl Program {
         let mut errors = Errors::default();
         signature(self, &mut errors);
         buffers(self, &mut errors);
+        let nested = nested(self, &mut errors);
+        slices(self, &nested, &mut errors);
         for (position, step) in self.steps.iter().enumerate() {
             let place = format!("step {position}");
             match step {
                 Step::Kernel(calls) => parts(self, calls, &place, &mut errors),
                 Step::Product(p) => product(self, p, &place, &mut errors),
                 Step::Convolution(c) => convolution(self, c, &place, &mut errors),
-                Step::Guard(guard) => {
-                    let one_bool =
-                        |b: &Buffer| b.dtype == DType::Bool && b.elements.constant() == Some(1);
-                    match self.buffer(guard.condition) {
-                        None => missing(guard.condition, &place, &mut errors),
-                        Some(b) if !one_bool(b) => errors.add(
-                            Rule::Guard,
-                            &place,
-                            format!(
-                                "the condition {} is {}[{}], and not one bool",
-                                guard.condition, b.dtype, b.elements
-                            ),
-                        ),
-                        Some(_) => {}
-                    }
+                Step::Guard(g) => condition(self, g.condition, Rule::Guard, &place, &mut errors),
+                Step::While(w) => {
+                    condition(self, w.condition, Rule::Condition, &place, &mut errors);
                 }
+                Step::Branch(b) => {
+                    condition(self, b.condition, Rule::Condition, &place, &mut errors);
+                }
+                Step::Copy(c) => copy(self, c, &place, &mut errors),
+                Step::Loop(_) => {}
             }
-            not_scratch(self, step, &place, &mut errors);
+            if !nested.is_in_parallel(self, position) {
+                scratch(self, step, &place, &mut errors);
+            }
         }
-        uses(self, &mut errors);
+        live_through_loops(self, &nested, &mut errors);
+        parallel_loops(self, &nested, &mut errors);
+        uses(self, &nested, &mut errors);
         guards_first(self, &mut errors);
         if errors.0.is_empty() {
             Ok(())
@@ -178,6 +201,22 @@ impl Errors {
     }
 }
 
+/// Whether a condition is one `bool`.
+fn condition(program: &Program, id: BufferId, rule: Rule, place: &str, errors: &mut Errors) {
+    match program.buffer(id) {
+        None => missing(id, place, errors),
+        Some(b) if b.dtype != DType::Bool || b.elements.constant() != Some(1) => errors.add(
+            rule,
+            place,
+            format!(
+                "the condition {id} is {}[{}], and not one bool",
+                b.dtype, b.elements
+            ),
+        ),
+        Some(_) => {}
+    }
+}
+
 fn missing(id: BufferId, place: &str, errors: &mut Errors) {
     errors.add(Rule::Exists, place, format!("there is no buffer {id}"));
 }
@@ -195,7 +234,7 @@ fn kind(home: &Home) -> Option<Kind> {
         Home::Input => Some(Kind::Input),
         Home::Resident => Some(Kind::Resident),
         Home::Output => Some(Kind::Output),
-        Home::Constant(_) | Home::Arena(_) | Home::Scratch => None,
+        Home::Constant(_) | Home::Arena(_) | Home::Scratch | Home::Slice(_) => None,
     }
 }
 
@@ -311,7 +350,7 @@ fn buffers(program: &Program, errors: &mut Errors) {
                     errors.add(Rule::LiveRange, &place, message);
                 }
             }
-            Home::Input | Home::Resident | Home::Output | Home::Scratch => {}
+            Home::Input | Home::Resident | Home::Output | Home::Scratch | Home::Slice(_) => {}
         }
     }
 }
@@ -368,114 +407,32 @@ fn launch(program: &Program, launch: &Launch, place: &str, errors: &mut Errors) 
     if launch.grain == 0 {
         errors.add(Rule::Launch, place, "the grain is 0");
     }
-    for (id, access) in launch.accesses() {
-        let scratch = program
-            .buffer(id)
-            .is_some_and(|b| matches!(b.home, Home::Scratch));
-        if scratch && !access.writes() {
+}
+
+/// Scratch belongs to one thread within one launch, so matrices, copies and conditions cannot lie there.
+fn scratch(program: &Program, step: &Step, place: &str, errors: &mut Errors) {
+    let is_scratch = |id: &BufferId| {
+        program
+            .buffer(*id)
+            .is_some_and(|b| matches!(b.home, Home::Scratch))
+    };
+    for (id, access) in step.calls().iter().flat_map(Launch::accesses) {
+        if is_scratch(&id) && !access.writes() {
             let message = format!("the kernel only reads scratch, {}", program.describe(id));
             errors.add(Rule::Scratch, place, message);
         }
     }
-}
-
-fn product(program: &Program, product: &Product, place: &str, errors: &mut Errors) {
-    let matrices = [
-        ("lhs", &product.lhs),
-        ("rhs", &product.rhs),
-        ("dst", &product.dst),
-    ];
-    for (role, matrix) in matrices {
-        let Some(buffer) = program.buffer(matrix.buffer) else {
-            missing(matrix.buffer, place, errors);
-            continue;
-        };
-        if buffer.dtype != product.dtype {
-            let message = format!(
-                "{role} {} is {}, but the product is {}",
-                matrix.buffer, buffer.dtype, product.dtype
-            );
-            errors.add(Rule::Product, place, message);
-        }
-        if matrix.batch_strides.len() != product.batch.len() {
-            let message = format!(
-                "{role} has {} batch strides for {} batch axes",
-                matrix.batch_strides.len(),
-                product.batch.len()
-            );
-            errors.add(Rule::Product, place, message);
-        }
-    }
-    let operands = [product.lhs.buffer, product.rhs.buffer];
-    if operands.contains(&product.dst.buffer) {
-        let message = format!("dst {} is an operand too", product.dst.buffer);
-        errors.add(Rule::Product, place, message);
-    }
-    if !is_row_major(&product.dst, product) {
-        let message = format!("dst {} is not row-major without gaps", product.dst);
-        errors.add(Rule::Product, place, message);
-    }
-    let Some(epilogue) = &product.epilogue else {
-        return;
-    };
-    let place = format!("epilogue of {place}");
-    launch(program, epilogue, &place, errors);
-    let rows = product.batch.iter().fold(product.m.clone(), |n, d| &n * d);
-    if epilogue.total != rows {
-        let message = format!("it counts {} of {rows} rows", epilogue.total);
-        errors.add(Rule::Epilogue, &place, message);
-    }
-    if epilogue.grain > 1 {
-        let message = format!(
-            "its grain is {}, but panels begin at any row",
-            epilogue.grain
-        );
-        errors.add(Rule::Epilogue, &place, message);
-    }
-    for (id, access) in epilogue.accesses() {
-        if access.writes() && operands.contains(&id) {
-            let message = format!("it writes {}, an operand", program.describe(id));
-            errors.add(Rule::Epilogue, &place, message);
-        }
-    }
-}
-
-/// Whether the strides of a result are those of `[batch.., m, n]`; the stride of an axis of extent 1 does not matter.
-fn is_row_major(dst: &Matrix, product: &Product) -> bool {
-    let extents = product.batch.iter().chain([&product.m, &product.n]);
-    let strides = dst
-        .batch_strides
-        .iter()
-        .chain([&dst.row_stride, &dst.column_stride]);
-    let axes: Vec<(&Dim, &Dim)> = extents.zip(strides).collect();
-    let mut expected = Dim::from(1);
-    for (extent, stride) in axes.into_iter().rev() {
-        if extent.constant() != Some(1) && *stride != expected {
-            return false;
-        }
-        expected = &expected * extent;
-    }
-    true
-}
-
-/// Scratch belongs to one thread within one launch, so matrices and conditions cannot lie there.
-fn not_scratch(program: &Program, step: &Step, place: &str, errors: &mut Errors) {
     let outside_kernels = match step {
-        Step::Kernel(_) => Vec::new(),
+        Step::Kernel(_) | Step::Loop(_) => Vec::new(),
         Step::Product(p) => vec![p.lhs.buffer, p.rhs.buffer, p.dst.buffer],
         Step::Convolution(c) => vec![c.lhs.buffer, c.rhs.buffer, c.dst.buffer],
-        Step::Guard(guard) => vec![guard.condition],
+        Step::Guard(_) | Step::While(_) | Step::Branch(_) | Step::Copy(_) => step.buffers(),
     };
-    for id in outside_kernels {
-        if program
-            .buffer(id)
-            .is_some_and(|b| matches!(b.home, Home::Scratch))
-        {
-            let message = format!(
-                "{} is scratch, which only kernels have",
-                program.describe(id)
-            );
-            errors.add(Rule::Scratch, place, message);
-        }
+    for id in outside_kernels.into_iter().filter(is_scratch) {
+        let message = format!(
+            "{} is scratch, which only kernels have",
+            program.describe(id)
+        );
+        errors.add(Rule::Scratch, place, message);
     }
 }

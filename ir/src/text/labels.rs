@@ -5,7 +5,7 @@
 use super::cursor::Name;
 use crate::graph::{Graph, Node, Output, Slot, Update};
 use crate::ids::NodeId;
-use crate::ops::{Literal, Op};
+use crate::ops::{Literal, Op, Region};
 use crate::provenance::Origin;
 use crate::types::TensorType;
 use std::fmt;
@@ -27,6 +27,9 @@ enum Label {
     /// The constant stands inside the node that uses it.
     Inline(String),
 }
+
+/// What the graph of a region is called where it is read from text, which does not name it.
+pub(in crate::text) const REGION_NAME: &str = "body";
 
 /// The splat literal of a node, and its type.
 fn as_splat(node: &Node) -> Option<(Literal, &TensorType)> {
@@ -152,6 +155,11 @@ impl Graph {
         let mut graph = Graph::empty(&self.name);
         for node in order.iter().filter_map(|id| self.node(*id)) {
             let mut node = node.clone();
+            if let Some(control) = node.op.as_control() {
+                let regions = control.regions().into_iter();
+                let regions = regions.map(|region| canonical_region(region));
+                node.op = control.with_regions(regions.collect());
+            }
             node.operands.iter_mut().for_each(|o| *o = moved(*o));
             if let Origin::Vjp(of) = node.provenance.origin {
                 node.provenance.origin = Origin::Vjp(moved(of));
@@ -178,4 +186,23 @@ impl Graph {
         }
         graph
     }
+}
+
+/// A region as the text has it: its values yielded by position, and without a name.
+fn canonical_region(region: &Graph) -> Region {
+    let graph = region.canonical();
+    let mut new = Graph::empty(REGION_NAME);
+    for (_, node) in graph.nodes() {
+        new.push(node.clone());
+    }
+    for slot in graph.slots() {
+        new.push_slot(slot.clone());
+    }
+    for (position, output) in graph.outputs().iter().enumerate() {
+        new.push_output(Output {
+            name: position.to_string(),
+            node: output.node,
+        });
+    }
+    Region::new(new)
 }

@@ -27,6 +27,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Graph, ParseErrors> {
         troubles: Vec::new(),
         symbols: Symbols::default(),
         resources: Resources::new(),
+        depth: 0,
     };
     let parsed = parser.file();
     let mut troubles = parser.troubles;
@@ -99,6 +100,8 @@ struct Parser<'t> {
     troubles: Vec<Trouble>,
     symbols: Symbols,
     resources: Resources<'t>,
+    /// How many regions are around what is read.
+    depth: usize,
 }
 
 impl<'t> Parser<'t> {

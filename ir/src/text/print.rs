@@ -128,14 +128,14 @@ impl Printer<'_> {
             if let Some(node) = graph.node(*id) {
                 write!(self.out, "{:1$}", "", 2 * depth)?;
                 write!(self.out, "{}: {} = ", labels.get(*id), node.ty)?;
-                self.node(node, labels)?;
+                self.node(node, labels, depth)?;
                 self.out.write_str("\n")?;
             }
         }
         Ok(())
     }
 
-    fn node(&mut self, node: &Node, labels: &Labels) -> fmt::Result {
+    fn node(&mut self, node: &Node, labels: &Labels, depth: usize) -> fmt::Result {
         let rules = node.op.rules();
         self.out.write_str(rules.name())?;
         for (i, operand) in node.operands.iter().enumerate() {
@@ -148,6 +148,7 @@ impl Printer<'_> {
             write!(self.out, "{separator}{name} = ")?;
             match value {
                 Value::Data(data) => write!(self.out, "@r{}", self.resources.number(data.clone()))?,
+                Value::Region(region) => self.region(region, depth)?,
                 Value::Word(_) | Value::Dims(_) | Value::Axes(..) | Value::Text(_) => {
                     write!(self.out, "{value}")?;
                 }
@@ -160,6 +161,24 @@ impl Printer<'_> {
             self.place(&node.provenance)?;
         }
         Ok(())
+    }
+
+    /// What a region takes, computes and yields; its lines stand one level deeper than the node.
+    fn region(&mut self, region: &Graph, depth: usize) -> fmt::Result {
+        let labels = Labels::of(region);
+        self.out.write_str("^(")?;
+        for (i, slot) in region.slots().iter().enumerate() {
+            let separator = if i == 0 { "" } else { ", " };
+            write!(self.out, "{separator}{}", slot_text(region, slot))?;
+        }
+        self.out.write_str(") {\n")?;
+        self.body(region, &labels, depth + 1)?;
+        write!(self.out, "{:1$}yield", "", 2 * (depth + 1))?;
+        for (i, output) in region.outputs().iter().enumerate() {
+            let separator = if i == 0 { " " } else { ", " };
+            write!(self.out, "{separator}{}", labels.get(output.node))?;
+        }
+        write!(self.out, "\n{:1$}}}", "", 2 * depth)
     }
 
     fn place(&mut self, provenance: &Provenance) -> fmt::Result {

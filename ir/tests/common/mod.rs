@@ -6,7 +6,7 @@
 // Each test binary uses a part, and includes the file as a private module.
 #![allow(dead_code, unreachable_pub)]
 
-use kiln_ir::ops::{Iota, ReduceKind, Unary};
+use kiln_ir::ops::{Iota, ReduceKind, Region, Unary};
 use kiln_ir::philox::Stream;
 use kiln_ir::{
     Builder, DType, Dim, Graph, Init, Location, Node, Origin, Provenance, Shape, Tensor, TensorType,
@@ -252,7 +252,7 @@ impl FloatOps for Unary {
     ];
 }
 
-/// The same graph with one provenance for all nodes.
+/// The same graph with one provenance for all nodes, those of its regions too.
 pub fn without_provenance(graph: &Graph) -> Graph {
     let nowhere = Provenance {
         location: Location {
@@ -263,9 +263,15 @@ pub fn without_provenance(graph: &Graph) -> Graph {
         scope: "".into(),
         origin: Origin::User,
     };
-    with_nodes(graph, |_, node| Node {
-        provenance: nowhere.clone(),
-        ..node.clone()
+    with_nodes(graph, |_, node| {
+        let mut node = node.clone();
+        if let Some(control) = node.op.as_control() {
+            let regions = control.regions().into_iter();
+            let regions = regions.map(|region| Region::new(without_provenance(region)));
+            node.op = control.with_regions(regions.collect());
+        }
+        node.provenance = nowhere.clone();
+        node
     })
 }
 

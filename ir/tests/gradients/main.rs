@@ -3,6 +3,7 @@
 //! The families' files list cases; here they run, and a table walks all ops, so that one without a case fails.
 
 mod check;
+mod control;
 mod indexing;
 mod movement;
 mod reduction;
@@ -48,12 +49,19 @@ const NOT_DIFFERENTIABLE: &[&str] = &[
     "argmax_window",
     "argmin_window",
     "rng_bits",
+    "while",
+    "part",
 ];
 
 fn check_all(cases: Vec<Case>) {
     for case in cases {
         case.check();
     }
+}
+
+#[test]
+fn control_ops() {
+    check_all(control::cases());
 }
 
 #[test]
@@ -89,6 +97,7 @@ fn windows() {
 #[test]
 fn every_op_is_checked_or_listed() {
     let families = [
+        control::cases(),
         scalar::cases(),
         movement::cases(),
         reduction::cases(),

@@ -20,9 +20,9 @@ use std::sync::Arc;
 /// ```
 #[derive(Clone)]
 pub struct Dense {
-    units: i64,
-    weight: Arc<dyn Initialiser + Send + Sync>,
-    bias: Option<Arc<dyn Initialiser + Send + Sync>>,
+    pub(super) units: i64,
+    pub(super) weight: Arc<dyn Initialiser + Send + Sync>,
+    pub(super) bias: Option<Arc<dyn Initialiser + Send + Sync>>,
 }
 
 impl Dense {

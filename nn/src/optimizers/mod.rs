@@ -5,9 +5,11 @@
 //! rate is such a state too, `adam/learning_rate`, and may be set between steps without compiling again.
 
 mod adam;
+mod clip;
 mod sgd;
 
-pub use adam::Adam;
+pub use adam::{Adam, AdamW};
+pub use clip::ClipByGlobalNorm;
 pub use sgd::Sgd;
 
 use kiln_ir::{Builder, DType, Init, Kind, Location, Refusal, ScopeGuard, Tensor, grad};

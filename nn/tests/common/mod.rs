@@ -7,6 +7,7 @@ use kiln_ir::{Array, DType, Graph, NodeId, Role, Values, eval};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A graph with the present values of its params and states.
+#[derive(Clone)]
 pub(crate) struct Loop {
     graph: Graph,
     values: BTreeMap<String, Array>,
@@ -90,6 +91,32 @@ pub(crate) fn close(found: &[f64], expected: &[f64], tolerance: f64) {
             "[{i}]: {f} instead of {e}"
         );
     }
+}
+
+/// Compares the output `gradient` with central differences of the scalar output `value` by the param or state `slot`.
+#[track_caller]
+pub(crate) fn differences(
+    run: &Loop,
+    feeds: &[(&str, Array)],
+    value: &str,
+    slot: &str,
+    gradient: &str,
+    tolerance: f64,
+) {
+    let start = run.array(slot).clone();
+    let found = run.clone().step(feeds);
+    let at = |i: usize, by: f64| {
+        let mut run = run.clone();
+        let mut moved = start.floats().unwrap().to_vec();
+        moved[i] += by;
+        run.set(slot, floats(DType::F64, start.shape(), &moved));
+        run.step(feeds)[value].floats().unwrap()[0]
+    };
+    let count = start.floats().unwrap().len();
+    let differences: Vec<f64> = (0..count)
+        .map(|i| (at(i, 1e-5) - at(i, -1e-5)) / 2e-5)
+        .collect();
+    close(found[gradient].floats().unwrap(), &differences, tolerance);
 }
 
 /// The names of the ops that `output` needs and `without` does not, sources and constants left out.

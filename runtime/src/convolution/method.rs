@@ -4,7 +4,8 @@ use super::plain::{self, PlainFn};
 use super::{Form, Operands, ProductType, RowOrder, Summation, depthwise, direct, lines, sets};
 use crate::pool::split;
 use crate::product::{
-    Form as ProductForm, Isa, Matrices, Method as ProductMethod, Strides, plain::F32InF64,
+    Form as ProductForm, Isa, Matrices, Method as ProductMethod, ProductSummation, Strides,
+    plain::F32InF64,
 };
 use std::ops::Range;
 
@@ -315,6 +316,8 @@ fn product(form: &Form, threads: usize) -> Option<Way> {
     };
     let form_of_matrix = ProductForm {
         dtype: form.dtype,
+        // A convolution's own definition has one chain.
+        summation: ProductSummation::Chain,
         m: rows,
         n: form.features_out,
         k: form.features_in,

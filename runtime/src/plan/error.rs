@@ -71,4 +71,54 @@ pub enum PlanError {
         /// The step.
         step: usize,
     },
+    /// A part of a copy leaves its buffer.
+    #[error(
+        "the copy {copy:?} at step {step} reaches outside of the buffer that it {verb}: elements {first} to {last} of {elements}; the \
+         program is not valid"
+    )]
+    CopyOutOfBounds {
+        /// What is copied.
+        copy: String,
+        /// The step.
+        step: usize,
+        /// "reads" or "writes".
+        verb: &'static str,
+        /// The first element.
+        first: i128,
+        /// The last element.
+        last: i128,
+        /// The number of elements of the buffer.
+        elements: usize,
+    },
+    /// A loop runs over entries that a buffer does not have.
+    #[error(
+        "the loop at step {step} runs {trip} times over {slice:?}, {entries} entries of {bytes} bytes in a buffer of {whole} bytes; the \
+         program is not valid"
+    )]
+    Entries {
+        /// The loop.
+        step: usize,
+        /// The number of iterations.
+        trip: usize,
+        /// The slice.
+        slice: String,
+        /// How many entries there are to be.
+        entries: usize,
+        /// The bytes of one.
+        bytes: usize,
+        /// The bytes of what the slice is of.
+        whole: usize,
+    },
+    /// A step writes an entry of a buffer that it may touch under another name.
+    #[error(
+        "step {step} touches {one:?} and {other:?}, which share memory in some iteration, and writes one of them; the program is not valid"
+    )]
+    Overlap {
+        /// The step.
+        step: usize,
+        /// One of the two.
+        one: String,
+        /// The other.
+        other: String,
+    },
 }

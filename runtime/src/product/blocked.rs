@@ -10,7 +10,7 @@
 //! are packed once for all of them.
 
 use super::pack::{cut, pack_lanes, pack_rows, spread};
-use super::simd::{Simd, Tile};
+use super::simd::{Simd, Then, Tile};
 use std::ops::Range;
 
 /// The length of a block of the contracted axis. It is part of the definition of a product's bits.
@@ -19,6 +19,9 @@ use std::ops::Range;
 /// good as 256, 320 and 400 or better wherever the operands lie. A strip of 32 lanes of f32 takes up 64 KiB then and is read from L2, at a
 /// tenth of what L2 gives.
 pub const DEPTH: usize = 512;
+
+/// Where the first block is cut if it is: a strip of 32 lanes of f32 takes up 32 KiB up to there and stays in L1.
+pub(super) const SHALLOW: usize = 256;
 
 /// Bytes at the start of the scratch for tiles whose lanes do not follow one another in the result: the largest tile of any instruction
 /// set (28 vectors of 64 bytes), and a square of vectors.
@@ -57,6 +60,9 @@ pub(super) struct Blocked {
     pub(super) most_rows: usize,
     /// Whether there is one row and its lanes are folded, as `fold` does it.
     pub(super) folds: bool,
+    /// Whether the first block is cut at [`SHALLOW`], which takes up its chains again from the result: for rows that are read in place,
+    /// with lower tiles, which would read a longer strip from L2 too often.
+    pub(super) shallow: bool,
     /// Whether a tile's rows are finished before the next tile's are begun, all lanes and depths of them: for rows that are read in place
     /// past lanes that stay in cache.
     pub(super) by_tile: bool,
@@ -90,6 +96,8 @@ pub(super) struct Work {
     pub(super) lanes: Range<usize>,
     /// As many bytes as [`Blocked::room`] says, aligned to 64.
     pub(super) scratch: *mut u8,
+    /// All lanes as [`pack_whole`] left them, where they are packed whole.
+    pub(super) whole: *const u8,
 }
 
 /// Where things lie in the scratch, in bytes from its start; tiles on their way to the result come first.
@@ -97,7 +105,8 @@ pub(super) struct Work {
 pub(super) struct Room {
     strip: usize,
     rows: usize,
-    whole: usize,
+    /// Lanes that are packed whole, the last of all.
+    pub(super) whole: usize,
     /// All of it, a multiple of 64.
     pub(super) end: usize,
 }
@@ -143,11 +152,16 @@ impl Blocked {
         self.out_lane == 1 || lanes == 1
     }
 
+    /// The blocks of the contracted axis, the first of which may be cut in two.
     fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         let depth = self.depth;
-        (0..depth)
-            .step_by(DEPTH)
-            .map(move |first| first..depth.min(first + DEPTH))
+        let first = if self.shallow { SHALLOW } else { DEPTH };
+        let heads = [0..depth.min(first), depth.min(first)..depth.min(DEPTH)];
+        let rest = (DEPTH..depth).step_by(DEPTH);
+        heads
+            .into_iter()
+            .filter(|block| !block.is_empty())
+            .chain(rest.map(move |first| first..depth.min(first + DEPTH)))
     }
 
     /// The vectors of the next strip where so many lanes are left: never more than hold a lane.
@@ -166,7 +180,7 @@ impl Blocked {
 /// # Safety
 /// The machine has the instruction set. All elements of rows and lanes that `work` names, at all depths, are readable; those of the
 /// result are writable, distinct, and nobody else touches them; the scratch is this call's own. There are no more rows than
-/// `blocked.most_rows`, and if lanes are packed whole, [`pack_whole`] has been called with this scratch and these lanes.
+/// `blocked.most_rows`, and if lanes are packed whole, [`pack_whole`] has left these lanes at `work.whole`.
 #[inline(always)]
 pub(super) unsafe fn multiply<S: Simd>(blocked: &Blocked, work: &Work) {
     let b = blocked;
@@ -223,7 +237,7 @@ unsafe fn walk<S: Simd>(b: &Blocked, work: &Work, rows: Range<usize>) {
                 Packing::None | Packing::Strip => (from, b.lane_depth),
                 Packing::Whole => {
                     let at = whole_offset::<S>(b, &block, lane);
-                    let from = buffer(room.whole).cast_const().wrapping_add(at);
+                    let from = work.whole.cast::<S::Element>().wrapping_add(at);
                     (from, packed_depth)
                 }
             };
@@ -269,7 +283,11 @@ unsafe fn walk<S: Simd>(b: &Blocked, work: &Work, rows: Range<usize>) {
                     copy: buffer(room.strip),
                     out,
                     out_row: b.out_row,
-                    add: block.start > 0,
+                    then: match block.start {
+                        0 => Then::Store,
+                        SHALLOW => Then::Resume,
+                        _ => Then::Add,
+                    },
                 };
                 (strip, strip_depth) = next_strip;
                 if direct {
@@ -277,7 +295,7 @@ unsafe fn walk<S: Simd>(b: &Blocked, work: &Work, rows: Range<usize>) {
                     // packing tile copies.
                     unsafe { kernel(&tile) }
                 } else {
-                    (tile.out, tile.out_row, tile.add) = (buffer(0), packed_depth, false);
+                    (tile.out, tile.out_row, tile.then) = (buffer(0), packed_depth, Then::Store);
                     let stride = vectors * S::LANES;
                     // SAFETY: as above; the tile fits into its room, from where it goes to the results.
                     unsafe {
@@ -299,14 +317,14 @@ unsafe fn walk<S: Simd>(b: &Blocked, work: &Work, rows: Range<usize>) {
     }
 }
 
-/// Packs all lanes into the room for them in `scratch`.
+/// Packs all lanes to `whole`.
 ///
 /// # Safety
-/// As [`multiply`], for all lanes at all depths; `blocked` packs whole.
+/// As [`multiply`], for all lanes at all depths; `whole` has room for a multiple of a vector's lanes at all depths and is aligned to 64.
 #[inline(always)]
-pub(super) unsafe fn pack_whole<S: Simd>(blocked: &Blocked, lanes: *const u8, scratch: *mut u8) {
+pub(super) unsafe fn pack_whole<S: Simd>(blocked: &Blocked, lanes: *const u8, whole: *mut u8) {
     let b = blocked;
-    let whole = scratch.wrapping_add(b.room.whole).cast::<S::Element>();
+    let whole = whole.cast::<S::Element>();
     for block in b.blocks() {
         let mut lane = 0;
         while lane < b.lanes {

@@ -24,8 +24,14 @@ const WHOLE_BYTES: usize = 512 * 1024;
 /// The most columns of a result whose columns may give the rows of tiles: all of them are rows of one panel.
 const FEW_COLUMNS: usize = 64;
 
+/// The most vectors of rows of a result that may give the lanes while any number of columns give the rows of tiles.
+const FEW_LANES: usize = 4;
+
 /// Strips that read the rows in place before packing them pays.
-const STRIPS_IN_PLACE: usize = 2;
+const STRIPS_IN_PLACE: usize = 6;
+
+/// The depth from which on to cut the first block pays where rows are read in place.
+const SPLIT_DEPTH: usize = 384;
 
 /// The same for rows that lie one element apart, of which a tile reads a line or two for each depth.
 const STRIPS_IN_PLACE_FLAT: usize = 8;
@@ -115,6 +121,18 @@ pub(super) fn choose<S: Simd>(form: &Form, batch: usize, threads: usize) -> Choi
                 swapped: true,
                 panel: panel.next_multiple_of(strip),
                 parts: 1,
+            };
+        }
+    } else if form.m <= FEW_LANES * S::LANES && form.rhs.col != 1 && (panels == 1 || parts > 1) {
+        // A right side whose columns lie along the contracted axis would be transposed for a few rows; as the rows of tiles it is read
+        // where it is.
+        let (other, other_cost) = swapped.blocked::<S>(form.n.div_ceil(parts), form.m, 1);
+        if !other.pack_rows && other_cost < cost {
+            return Choice {
+                blocked: other,
+                swapped: true,
+                panel: form.m,
+                parts,
             };
         }
     }
@@ -242,6 +260,7 @@ impl Side {
         let results = rows_f * lanes as f64 / S::LANES as f64;
         let blocks = self.depth.div_ceil(DEPTH) as f64;
         cost += blocks * results * if direct { 1.5 } else { 6.0 };
+        let by_tile = !pack_rows && !lies_flat && packing == Packing::Whole && self.depth > DEPTH;
         let blocked = Blocked {
             rows: self.rows,
             lanes: self.lanes,
@@ -258,7 +277,8 @@ impl Side {
             packing,
             most_rows: rows,
             folds,
-            by_tile: !pack_rows && !lies_flat && packing == Packing::Whole && self.depth > DEPTH,
+            shallow: !pack_rows && !lies_flat && !by_tile && direct && self.depth >= SPLIT_DEPTH,
+            by_tile,
             room: Room::default(),
         };
         (blocked, cost / (rows_f * lanes as f64))

@@ -2,7 +2,10 @@
 //!
 //! [`Simd`] is a handful of vector operations; [`tile`] multiplies a few rows by a few vectors of lanes with all sums in registers. Both
 //! are `#[inline(always)]`: each instruction set instantiates them in functions that enable its features, so that what is generic here
-//! comes out as plain vector code there. A tile is one block of the contracted axis at most; who calls it adds the blocks.
+//! comes out as plain vector code there. A tile is one block of the contracted axis at most, or a part of one.
+
+use std::hint::black_box;
+use std::ops::Add;
 
 /// An instruction set, for one element type.
 ///
@@ -11,7 +14,7 @@
 /// it touches; alignment beyond the element's is never asked for.
 pub(crate) trait Simd: Copy + 'static {
     /// What the matrices hold.
-    type Element: Copy + 'static;
+    type Element: Copy + Add<Output = Self::Element> + 'static;
     /// [`Simd::LANES`] elements.
     type Vector: Copy;
     /// The first few lanes of a vector.
@@ -68,7 +71,7 @@ pub(crate) trait Simd: Copy + 'static {
 /// As [`tile`].
 pub(crate) type TileFn<T> = unsafe fn(&Tile<T>);
 
-/// One tile: `out = rows . lanes` over one block of the contracted axis, or `out += rows . lanes`.
+/// One tile: `rows . lanes` over one block of the contracted axis or a part of it, and what becomes of it.
 pub(crate) struct Tile<T> {
     /// How much is contracted.
     pub(super) depth: usize,
@@ -90,8 +93,19 @@ pub(crate) struct Tile<T> {
     pub(super) out: *mut T,
     /// From a row to the next; lanes follow one another.
     pub(super) out_row: isize,
-    /// Whether to add to what is there.
-    pub(super) add: bool,
+    /// What becomes of the sums.
+    pub(super) then: Then,
+}
+
+/// How the sums of a tile and what is in the result make the result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// The sums are the result.
+    Store,
+    /// They are added to it.
+    Add,
+    /// It is where their chains began: the tile goes on with them.
+    Resume,
 }
 
 /// Below this depth a tile is done before a prefetch of its result would arrive.
@@ -109,11 +123,11 @@ pub(super) const STRIDED: u8 = 2;
 /// See [`FLAT`].
 pub(super) const PACKING: u8 = 3;
 
-/// `ROWS` rows by `VECTORS` vectors. Each sum is a chain of fused multiply-adds from 0, in order of depth.
+/// `ROWS` rows by `VECTORS` vectors. Each sum is a chain of fused multiply-adds from 0, or from the result, in order of depth.
 ///
 /// # Safety
 /// The machine has the instruction set. `ROWS` x `depth` elements of `rows` and `depth` x (`VECTORS - 1` vectors and `last` lanes) of
-/// `lanes` may be read, and as many lanes of `ROWS` rows of `out` written (and read if `add`), by nobody else at the time. A packing tile
+/// `lanes` may be read, and as many lanes of `ROWS` rows of `out` written (and read unless they are only stored), by nobody else at the time. A packing tile
 /// may write `depth` x `VECTORS` vectors to `copy`.
 #[inline(always)]
 pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const MODE: u8>(
@@ -128,7 +142,8 @@ pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, cons
                 .wrapping_offset(row as isize * t.out_row)
                 .wrapping_add(vector * S::LANES)
         };
-        if t.add && t.depth >= PREFETCH_DEPTH {
+        let add = t.then == Then::Add;
+        if add && t.depth >= PREFETCH_DEPTH {
             for row in 0..ROWS {
                 for vector in 0..VECTORS {
                     S::prefetch(out(row, vector));
@@ -136,6 +151,29 @@ pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, cons
             }
         }
         let mut sums = [[S::zero(); VECTORS]; ROWS];
+        if t.then == Then::Resume {
+            for (row, sums) in sums.iter_mut().enumerate() {
+                for (vector, sum) in sums.iter_mut().enumerate() {
+                    let from = out(row, vector).cast_const();
+                    *sum = if vector + 1 == VECTORS {
+                        S::load_masked(from, mask)
+                    } else {
+                        S::load(from)
+                    };
+                }
+            }
+        }
+        // Strided rows are a pointer each and one offset. Where the compiler knows that they are evenly spaced it steps one pointer from row
+        // to row, which is a chain of additions as long as the multiply-adds take, so that it must not know.
+        let bases: [_; ROWS] = std::array::from_fn(|row| {
+            let base = t.rows.wrapping_offset(row as isize * t.row);
+            if MODE == STRIDED {
+                black_box(base)
+            } else {
+                base
+            }
+        });
+        let mut offset = 0;
         let (mut rows, mut lanes, mut copy) = (t.rows, t.lanes, t.copy);
         for _ in 0..t.depth {
             let mut right = [S::zero(); VECTORS];
@@ -153,7 +191,7 @@ pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, cons
             }
             for (row, sums) in sums.iter_mut().enumerate() {
                 let left = S::splat(if MODE == STRIDED {
-                    rows.wrapping_offset(row as isize * t.row)
+                    bases[row].wrapping_offset(offset)
                 } else {
                     rows.wrapping_add(row)
                 });
@@ -162,6 +200,7 @@ pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, cons
                 }
             }
             rows = rows.wrapping_offset(t.row_depth);
+            offset = offset.wrapping_add(t.row_depth);
             lanes = lanes.wrapping_offset(t.lane_depth);
             copy = copy.wrapping_add(VECTORS * S::LANES);
         }
@@ -169,14 +208,14 @@ pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, cons
             for (vector, sum) in sums.into_iter().enumerate() {
                 let to = out(row, vector);
                 if vector + 1 == VECTORS {
-                    let sum = if t.add {
+                    let sum = if add {
                         S::add(S::load_masked(to, mask), sum)
                     } else {
                         sum
                     };
                     S::store_masked(to, sum, mask);
                 } else {
-                    let sum = if t.add { S::add(S::load(to), sum) } else { sum };
+                    let sum = if add { S::add(S::load(to), sum) } else { sum };
                     S::store(to, sum);
                 }
             }
@@ -223,15 +262,33 @@ macro_rules! instantiate {
             }
 
             /// # Safety
+            /// As [`lanes`](crate::product::lanes::lanes).
+            $(#[target_feature(enable = $feature)])?
+            pub(in crate::product) unsafe fn lanes(
+                form: &crate::product::Form,
+                rows: &std::ops::Range<usize>,
+                cols: &std::ops::Range<usize>,
+                at: crate::product::Matrices,
+            ) {
+                // Eight chains hide what a multiply-add takes.
+                const VECTORS: usize = crate::product::lanes::PARTIALS / <$simd as Simd>::LANES;
+                const GROUP: usize = if VECTORS < 8 { 8 / VECTORS } else { 1 };
+                // SAFETY: as above.
+                unsafe {
+                    crate::product::lanes::lanes::<$simd, VECTORS, GROUP>(form, rows, cols, at)
+                }
+            }
+
+            /// # Safety
             /// As [`pack_whole`](crate::product::blocked::pack_whole).
             $(#[target_feature(enable = $feature)])?
             pub(in crate::product) unsafe fn pack_whole(
                 blocked: &crate::product::blocked::Blocked,
                 lanes: *const u8,
-                scratch: *mut u8,
+                whole: *mut u8,
             ) {
                 // SAFETY: as above.
-                unsafe { crate::product::blocked::pack_whole::<$simd>(blocked, lanes, scratch) }
+                unsafe { crate::product::blocked::pack_whole::<$simd>(blocked, lanes, whole) }
             }
         }
     };

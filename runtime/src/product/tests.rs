@@ -78,7 +78,15 @@ impl<T: Copy> Matrix<T> {
 }
 
 /// Runs all units, each share with scratch of its own that holds NaN at first.
-fn run<T: Copy>(method: &Method, lhs: &Matrix<T>, rhs: &Matrix<T>, dst: &mut Matrix<T>) {
+///
+/// `packed` is the right side packed, of a method that has it apart.
+fn run<T: Copy>(
+    method: &Method,
+    packed: *const u8,
+    lhs: &Matrix<T>,
+    rhs: &Matrix<T>,
+    dst: &mut Matrix<T>,
+) {
     let at = Matrices {
         dst: dst.written(),
         lhs: lhs.read(),
@@ -87,7 +95,7 @@ fn run<T: Copy>(method: &Method, lhs: &Matrix<T>, rhs: &Matrix<T>, dst: &mut Mat
     for share in 0..method.shares() {
         let mut scratch = AlignedBytes::zeroed(method.scratch()).unwrap();
         scratch.bytes_mut().fill(0xFF);
-        let mut packed = std::ptr::null();
+        let mut packed = packed;
         for index in crate::pool::split(method.units(), method.shares(), 1, share) {
             let unit = method.unit(index);
             assert_eq!(unit.matrix, 0);
@@ -110,6 +118,8 @@ macro_rules! against_the_definition {
 
             const DTYPE: ProductType = if size_of::<$type>() == 4 { ProductType::F32 } else { ProductType::F64 };
 
+            type Definition = fn(&Matrix<$type>, &Matrix<$type>, usize, usize, usize) -> $type;
+
             /// The definition, as it is written.
             fn definition(lhs: &Matrix<$type>, rhs: &Matrix<$type>, k: usize, row: usize, col: usize) -> $type {
                 let mut total = 0.0;
@@ -123,8 +133,64 @@ macro_rules! against_the_definition {
                 total
             }
 
+            /// The definition in partial sums.
+            fn in_partial_sums(lhs: &Matrix<$type>, rhs: &Matrix<$type>, k: usize, row: usize, col: usize) -> $type {
+                let mut partials = [0.0; PARTIALS];
+                for (first, partial) in partials.iter_mut().enumerate() {
+                    let terms: Vec<usize> = (first..k.next_multiple_of(PARTIALS)).step_by(PARTIALS).collect();
+                    for (index, block) in terms.chunks(DEPTH).enumerate() {
+                        let sum = block.iter().fold(0.0, |sum: $type, depth| {
+                            let left: $type = if *depth < k { lhs.get(row, *depth) } else { 0.0 };
+                            let right = if *depth < k { rhs.get(*depth, col) } else { 0.0 };
+                            left.mul_add(right, sum)
+                        });
+                        *partial = if index == 0 { sum } else { *partial + sum };
+                    }
+                }
+                let mut half = PARTIALS / 2;
+                while half > 0 {
+                    for index in 0..half {
+                        partials[index] += partials[index + half];
+                    }
+                    half /= 2;
+                }
+                partials[0]
+            }
+
+            #[test]
+            fn partial_sums() {
+                let noise = noise("partial", 4099);
+                let depths = [1, 15, 16, 31, 32, 33, 64, 100, 0, 257, 3 * PARTIALS, DEPTH * PARTIALS + 45];
+                let mut turn = 0;
+                for extent in [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65, 70, 200] {
+                    for [m, n] in [[1, extent], [extent, 1]] {
+                        for _ in 0..3 {
+                            let layouts = [READ[turn % 7], READ[turn / 7 % 7], WRITTEN[turn / 5 % 4]];
+                            let sizes = [m, n, depths[turn % depths.len()]];
+                            check_summed(ProductSummation::Lanes, in_partial_sums, sizes, layouts, &[1], &noise);
+                            turn += 1;
+                        }
+                    }
+                }
+                for sizes in [[1, 900, 300], [900, 1, 300], [1, 70, 5000]] {
+                    let layouts = [row_major as Layout, column_major, row_major];
+                    check_summed(ProductSummation::Lanes, in_partial_sums, sizes, layouts, &[1, 2, 3, 4], &noise);
+                }
+            }
+
             /// All bits, on every instruction set and for these numbers of threads, and nothing outside of the result written.
-            fn check([m, n, k]: [usize; 3], layouts: [Layout; 3], threads: &[usize], noise: &[f64]) {
+            fn check(sizes: [usize; 3], layouts: [Layout; 3], threads: &[usize], noise: &[f64]) {
+                check_summed(ProductSummation::Chain, definition, sizes, layouts, threads, noise);
+            }
+
+            fn check_summed(
+                summation: ProductSummation,
+                definition: Definition,
+                [m, n, k]: [usize; 3],
+                layouts: [Layout; 3],
+                threads: &[usize],
+                noise: &[f64],
+            ) {
                 let lhs = Matrix::new(m, k, layouts[0], |i| noise[i % noise.len()] as $type);
                 let rhs = Matrix::new(k, n, layouts[1], |i| noise[(7 * i + 3) % noise.len()] as $type);
                 let mut exact = Matrix::new(m, n, layouts[2], |_| <$type>::NAN);
@@ -136,24 +202,36 @@ macro_rules! against_the_definition {
                 }
                 for isa in Isa::available() {
                     for threads in threads {
-                        let mut dst = Matrix::new(m, n, layouts[2], |_| <$type>::NAN);
+                        let fresh = || Matrix::new(m, n, layouts[2], |_| <$type>::NAN);
                         let form = Form {
                             dtype: DTYPE,
+ summation,
                             m,
                             n,
                             k,
-                            dst: dst.strides,
+                            dst: fresh().strides,
                             lhs: lhs.strides,
                             rhs: rhs.strides,
                         };
                         let method = Method::on(isa, form, 1, *threads).unwrap();
-                        run(&method, &lhs, &rhs, &mut dst);
-                        let wrong = exact.data.iter().zip(&dst.data).position(|(a, b)| a.to_bits() != b.to_bits());
-                        if let Some(index) = wrong {
-                            panic!(
-                                "{isa:?}, {threads} threads, {form:?}: {} instead of {} at {index}; {method:?}",
-                                dst.data[index], exact.data[index]
-                            );
+                        let compare = |method: &Method, packed: *const u8| {
+                            let mut dst = fresh();
+                            run(method, packed, &lhs, &rhs, &mut dst);
+                            let wrong = exact.data.iter().zip(&dst.data).position(|(a, b)| a.to_bits() != b.to_bits());
+                            if let Some(index) = wrong {
+                                panic!(
+                                    "{isa:?}, {threads} threads, {form:?}: {} instead of {} at {index}; {method:?}",
+                                    dst.data[index], exact.data[index]
+                                );
+                            }
+                        };
+                        compare(&method, std::ptr::null());
+                        if let Some((apart, bytes)) = method.apart() {
+                            let mut packed = AlignedBytes::zeroed(bytes).unwrap();
+                            packed.bytes_mut().fill(0xFF);
+                            // SAFETY: the matrix has the extents and strides of the form, and the room is as large as it must be.
+                            unsafe { apart.pack(rhs.read(), packed.as_mut_ptr()) }
+                            compare(&apart, packed.as_ptr());
                         }
                     }
                 }
@@ -205,6 +283,12 @@ macro_rules! against_the_definition {
                     ([600, 60, 300], padded, column_major),
                     ([5, 700, 260], row_major, row_major),
                     ([33, 520, 40], row_major, column_major),
+                    // Few rows give the lanes.
+                    ([32, 300, 520], row_major, column_major),
+                    ([61, 500, 90], padded, column_major),
+                    // A first block in two parts.
+                    ([70, 90, 511], row_major, row_major),
+                    ([30, 130, 700], padded, row_major),
                     ([1, 900, 300], row_major, column_major),
                     ([900, 1, 300], row_major, row_major),
                     ([1100, 64, 20], padded, padded),
@@ -226,6 +310,7 @@ macro_rules! against_the_definition {
                     let mut dst = Matrix::new(17, 21, row_major, |_| 5.0);
                     let form = Form {
                         dtype: DTYPE,
+ summation: ProductSummation::Chain,
                         m: 17,
                         n: 21,
                         k: 19,
@@ -233,7 +318,7 @@ macro_rules! against_the_definition {
                         lhs: lhs.strides,
                         rhs: rhs.strides,
                     };
-                    run(&Method::on(isa, form, 1, 1).unwrap(), &lhs, &rhs, &mut dst);
+                    run(&Method::on(isa, form, 1, 1).unwrap(), std::ptr::null(), &lhs, &rhs, &mut dst);
                     for row in 0..17 {
                         for col in 0..21 {
                             let bad = row == 3 || col == 20;
@@ -259,6 +344,7 @@ fn packed_sides_follow_the_batch() {
         let mut dst = Matrix::new(batch * m, n, row_major, |_| f32::NAN);
         let form = Form {
             dtype: ProductType::F32,
+            summation: ProductSummation::Chain,
             m,
             n,
             k,
@@ -316,6 +402,7 @@ fn units_cover_the_result_once() {
             };
             let form = Form {
                 dtype,
+                summation: ProductSummation::Chain,
                 m,
                 n,
                 k,
@@ -345,6 +432,7 @@ fn units_cover_the_result_once() {
 fn sizes_that_no_memory_holds_have_no_method() {
     let form = Form {
         dtype: ProductType::F32,
+        summation: ProductSummation::Chain,
         m: usize::MAX,
         n: 2,
         k: 2,
@@ -379,6 +467,7 @@ macro_rules! equal_to_naive {
                     let mut dst = Matrix::new(m, n, padded, |_| 77 as $type);
                     let form = Form {
                         dtype: ProductType::$dtype,
+ summation: ProductSummation::Chain,
                         m,
                         n,
                         k,
@@ -386,7 +475,7 @@ macro_rules! equal_to_naive {
                         lhs: lhs.strides,
                         rhs: rhs.strides,
                     };
-                    run(&Method::new(form, 1, 2).unwrap(), &lhs, &rhs, &mut dst);
+                    run(&Method::new(form, 1, 2).unwrap(), std::ptr::null(), &lhs, &rhs, &mut dst);
                     for row in 0..m {
                         for col in 0..n {
                             let exact: i128 = (0..k).map(|d| lhs.get(row, d) as i128 * rhs.get(d, col) as i128).sum();
@@ -408,6 +497,7 @@ fn sums_in_f64_survive_cancellation() {
     let mut dst = Matrix::new(2, 1, row_major, |_| f32::NAN);
     let form = Form {
         dtype: ProductType::F32InF64,
+        summation: ProductSummation::Chain,
         m: 2,
         n: 1,
         k: 3,
@@ -415,7 +505,13 @@ fn sums_in_f64_survive_cancellation() {
         lhs: lhs.strides,
         rhs: rhs.strides,
     };
-    run(&Method::new(form, 1, 1).unwrap(), &lhs, &rhs, &mut dst);
+    run(
+        &Method::new(form, 1, 1).unwrap(),
+        std::ptr::null(),
+        &lhs,
+        &rhs,
+        &mut dst,
+    );
     assert_eq!((dst.get(0, 0), dst.get(1, 0)), (1.0, 12.0));
 }
 

@@ -5,9 +5,11 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub(crate) mod control;
+
 use kiln_ir::program::{
-    Access, Buffer, Code, Guard, Home, KernelFn, Launch, LiveRange, Matrix, Port, Product, Program,
-    Resident, Step,
+    Access, Buffer, Code, Guard, Home, KernelFn, Launch, LiveRange, Matrix, Port, Product,
+    ProductSummation, Program, Resident, Step,
 };
 use kiln_ir::{BufferId, DType, Dim, Init, KernelId, Role, TensorType};
 use kiln_runtime::{Executable, LoadError, SessionOptions};
@@ -118,6 +120,7 @@ pub(crate) fn product(
         name: "product".into(),
         dtype,
         accumulate: dtype,
+        summation: ProductSummation::Chain,
         batch: Vec::new(),
         m,
         n,

@@ -117,8 +117,29 @@ impl Column {
     /// Every row must exist in `source`.
     pub(super) fn gather(&mut self, source: &Self, rows: &[usize]) {
         self.shape[0] = rows.len();
-        self.data
-            .gather(&source.data, rows, source.elements_per_example());
+        let width = source.elements_per_example();
+        let starts = rows.iter().map(|row| row * width);
+        self.data.gather(&source.data, starts, width);
+    }
+
+    /// A column `name` of elements of this one's type, with room for `examples` stretches of `length` elements.
+    pub(super) fn stretches(&self, name: &str, length: usize, examples: usize) -> Self {
+        Self {
+            name: name.to_owned(),
+            shape: vec![0, length],
+            data: self.data.empty(examples.saturating_mul(length)),
+        }
+    }
+
+    /// Replaces the contents by the stretches of `source` that begin `shift` elements behind each of `starts`, as long as an example of
+    /// this column. Stretches may overlap.
+    ///
+    /// Every stretch must end within `source`, of which this must have been made by [`Column::stretches`].
+    pub(super) fn gather_stretches(&mut self, source: &Self, starts: &[usize], shift: usize) {
+        self.shape[0] = starts.len();
+        let width = self.elements_per_example();
+        let starts = starts.iter().map(|start| start + shift);
+        self.data.gather(&source.data, starts, width);
     }
 
     fn elements_per_example(&self) -> usize {
@@ -205,12 +226,13 @@ macro_rules! element_types {
                 match self { $(Self::$variant(_) => Self::$variant(Vec::with_capacity(capacity)),)* }
             }
 
-            fn gather(&mut self, source: &Self, rows: &[usize], width: usize) {
+            /// One behind the other, the `width` elements of `source` from each of `starts` on.
+            fn gather(&mut self, source: &Self, starts: impl Iterator<Item = usize>, width: usize) {
                 match (self, source) {
                     $((Self::$variant(to), Self::$variant(from)) => {
                         to.clear();
-                        for &row in rows {
-                            to.extend_from_slice(&from[row * width..(row + 1) * width]);
+                        for start in starts {
+                            to.extend_from_slice(&from[start..start + width]);
                         }
                     })*
                     _ => unreachable!("a buffer has the type of the column it was made from"),
@@ -273,6 +295,15 @@ impl ColumnData {
     /// Whether there is no element.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether the elements are whole numbers; truth values are no numbers.
+    pub(super) fn is_whole(&self) -> bool {
+        match self {
+            Self::F32(_) | Self::F64(_) | Self::Bool(_) => false,
+            Self::I8(_) | Self::I16(_) | Self::I32(_) | Self::I64(_) => true,
+            Self::U8(_) | Self::U16(_) | Self::U32(_) | Self::U64(_) => true,
+        }
     }
 }
 

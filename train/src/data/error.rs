@@ -80,6 +80,36 @@ pub enum DataError {
     #[error("a batch size of 0 would never reach the end of the data; use at least 1")]
     ZeroBatch,
 
+    /// Windows of no tokens.
+    #[error("windows of 0 tokens hold nothing to learn from; use at least 1")]
+    ZeroLength,
+
+    /// Epochs of no batches.
+    #[error("epochs of 0 random batches would never learn; use at least 1")]
+    ZeroBatches,
+
+    /// A batch that memory cannot hold.
+    #[error("memory has no room for a batch of {batch} windows of {length} tokens")]
+    BatchSize {
+        /// The windows of a batch.
+        batch: usize,
+        /// The tokens of a window.
+        length: usize,
+    },
+
+    /// Windows longer than the text.
+    #[error(
+        "column `{column}` has {tokens} tokens, too few for a window of {length} and the token that follows it"
+    )]
+    NoWindow {
+        /// The column of tokens.
+        column: String,
+        /// How many there are.
+        tokens: usize,
+        /// The length of a window.
+        length: usize,
+    },
+
     /// Short batches are dropped, and the data set is too small for a full one.
     #[error(
         "the data set has {examples} examples, fewer than the batch size {batch}, and short batches \

@@ -6,7 +6,7 @@
 
 use super::dataset::position;
 use super::order::{Purpose, shuffle};
-use super::{Column, DataError, Dataset, Element};
+use super::{Batch, Batches, Column, DataError, Dataset};
 
 /// Walks a data set in mini-batches.
 ///
@@ -150,51 +150,25 @@ impl<'d> Loader<'d> {
         for (buffer, column) in self.buffers.iter_mut().zip(&self.picked) {
             buffer.gather(&self.data.columns()[*column], rows);
         }
-        Some(Batch {
-            rows,
-            columns: &self.buffers,
-        })
+        Some(Batch::new(rows, &self.buffers))
     }
 }
 
-/// Some examples of a data set, gathered: the same columns, with the batch as first axis.
-#[derive(Clone, Copy, Debug)]
-pub struct Batch<'l> {
-    rows: &'l [usize],
-    columns: &'l [Column],
-}
-
-impl<'l> Batch<'l> {
-    /// The number of examples, at least 1.
-    #[expect(clippy::len_without_is_empty, reason = "a batch is never empty")]
-    pub fn len(&self) -> usize {
-        self.rows.len()
+impl Batches for Loader<'_> {
+    fn pick<'n>(&mut self, names: impl Iterator<Item = &'n str> + Clone) -> Result<(), DataError> {
+        self.pick(names)
     }
 
-    /// Which examples of the data set these are.
-    pub fn rows(&self) -> &'l [usize] {
-        self.rows
+    fn batches(&self) -> usize {
+        self.batches()
     }
 
-    /// The columns, in the order of the data set or of [`Loader::pick`]. They are what `Session::step` is fed.
-    pub fn columns(&self) -> &'l [Column] {
-        self.columns
+    fn start_epoch(&mut self, epoch: u64) {
+        self.start_epoch(epoch);
     }
 
-    /// The column `name`, as `Session::step_named` is fed it.
-    ///
-    /// # Errors
-    /// [`DataError::UnknownColumn`].
-    pub fn column(&self, name: &str) -> Result<&'l Column, DataError> {
-        Ok(&self.columns[position(self.columns, name)?])
-    }
-
-    /// The elements of column `name` as a slice of `T`, row-major.
-    ///
-    /// # Errors
-    /// [`DataError::UnknownColumn`], [`DataError::Type`].
-    pub fn values<T: Element>(&self, name: &str) -> Result<&'l [T], DataError> {
-        self.column(name)?.values()
+    fn next_batch(&mut self) -> Option<Batch<'_>> {
+        self.next_batch()
     }
 }
 

@@ -13,14 +13,22 @@ pub(super) enum Purpose {
     Split,
     /// The order of the batches in one epoch.
     Epoch(u64),
+    /// Where the windows of one epoch begin.
+    Windows(u64),
+}
+
+/// The random numbers that belong to `seed` and `purpose`.
+pub(super) fn stream(seed: u64, purpose: Purpose) -> Stream {
+    match purpose {
+        Purpose::Split => Stream::new(seed, "data/split", 0),
+        Purpose::Epoch(epoch) => Stream::new(seed, "data/epoch", epoch),
+        Purpose::Windows(epoch) => Stream::new(seed, "data/windows", epoch),
+    }
 }
 
 /// Puts `rows` into the order that belongs to `seed` and `purpose`.
 pub(super) fn shuffle(rows: &mut [usize], seed: u64, purpose: Purpose) {
-    match purpose {
-        Purpose::Split => Stream::new(seed, "data/split", 0).shuffle(rows),
-        Purpose::Epoch(epoch) => Stream::new(seed, "data/epoch", epoch).shuffle(rows),
-    }
+    stream(seed, purpose).shuffle(rows);
 }
 
 #[cfg(test)]
@@ -35,6 +43,8 @@ mod tests {
             (1, Purpose::Epoch(0)),
             (1, Purpose::Epoch(1)),
             (1, Purpose::Epoch(1 << 32)),
+            (1, Purpose::Windows(0)),
+            (1, Purpose::Windows(1)),
         ]
         .map(|(seed, purpose)| {
             let mut rows: Vec<usize> = (0..50).collect();

@@ -1,13 +1,32 @@
-//! Holding out a part of a data set, plainly or class by class.
+//! Holding out a part of a data set, plainly or class by class, or the end of a column.
 //!
-//! Both splits give first the larger remainder and then the part held out, each in the order of the
-//! original. Which examples are held out depends on the seed alone.
+//! All splits give first the remainder and then the part held out, each in the order of the
+//! original. Which examples of a data set are held out depends on the seed alone.
 
 use std::collections::BTreeMap;
 
 use super::column::Number;
 use super::order::{Purpose, shuffle};
-use super::{DataError, Dataset};
+use super::{Column, DataError, Dataset};
+
+impl Column {
+    /// Holds out the end: the nearest whole number of examples to `fraction`. Gives the rest and the part held out. A text is split so,
+    /// since examples drawn from all over it would have been read from both sides.
+    ///
+    /// # Errors
+    /// [`DataError::Fraction`] unless both parts get at least one example.
+    pub fn split_end(&self, fraction: f64) -> Result<(Self, Self), DataError> {
+        let examples = self.examples();
+        let rest = examples - held_out(examples, fraction)?;
+        let rows: Vec<usize> = (0..examples).collect();
+        let part = |rows: &[usize]| {
+            let mut part = self.buffer(rows.len());
+            part.gather(self, rows);
+            part
+        };
+        Ok((part(&rows[..rest]), part(&rows[rest..])))
+    }
+}
 
 impl Dataset {
     /// Holds out the nearest whole number of examples to `fraction`, chosen by `seed`: gives the
@@ -16,7 +35,7 @@ impl Dataset {
     /// # Errors
     /// [`DataError::Fraction`] unless both parts get at least one example.
     pub fn split(&self, fraction: f64, seed: u64) -> Result<(Self, Self), DataError> {
-        let count = self.held_out(fraction)?;
+        let count = held_out(self.len(), fraction)?;
         let mut rows: Vec<usize> = (0..self.len()).collect();
         shuffle(&mut rows, seed, Purpose::Split);
         self.parts(&rows[..count])
@@ -39,7 +58,7 @@ impl Dataset {
         labels: &str,
         seed: u64,
     ) -> Result<(Self, Self), DataError> {
-        let count = self.held_out(fraction)?;
+        let count = held_out(self.len(), fraction)?;
         let classes = self.classes(labels)?;
         let mut order: Vec<usize> = (0..self.len()).collect();
         shuffle(&mut order, seed, Purpose::Split);
@@ -66,18 +85,6 @@ impl Dataset {
                 .take(missing),
         );
         self.parts(&held)
-    }
-
-    /// The number of examples that `fraction` stands for, if it leaves some on both sides.
-    fn held_out(&self, fraction: f64) -> Result<usize, DataError> {
-        let examples = self.len();
-        let count = (examples as f64 * fraction).round();
-        // A NaN is compared false and refused with the rest.
-        if fraction > 0.0 && fraction < 1.0 && count >= 1.0 && count < examples as f64 {
-            Ok(count as usize)
-        } else {
-            Err(DataError::Fraction { fraction, examples })
-        }
     }
 
     fn parts(&self, held: &[usize]) -> Result<(Self, Self), DataError> {
@@ -116,9 +123,19 @@ impl Dataset {
     }
 }
 
+/// The number of examples that `fraction` stands for, if it leaves some on both sides.
+fn held_out(examples: usize, fraction: f64) -> Result<usize, DataError> {
+    let count = (examples as f64 * fraction).round();
+    // A NaN is compared false and refused with the rest.
+    if fraction > 0.0 && fraction < 1.0 && count >= 1.0 && count < examples as f64 {
+        Ok(count as usize)
+    } else {
+        Err(DataError::Fraction { fraction, examples })
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::Column;
     use super::*;
 
     /// 100 examples numbered in `x`: 70 of class 3, 20 of class 1 and 10 of class 250.
@@ -201,6 +218,23 @@ mod tests {
             let error = uneven().split(fraction, 0).unwrap_err();
             assert!(
                 matches!(error, DataError::Fraction { examples: 100, .. }),
+                "{fraction}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_column_is_held_out_in_order() {
+        let column = Column::new("x", [5, 2], (0..10).collect::<Vec<u16>>()).unwrap();
+        let (rest, end) = column.split_end(0.4).unwrap();
+        assert_eq!((rest.shape(), end.shape()), (&[3, 2][..], &[2, 2][..]));
+        assert_eq!(rest.values::<u16>().unwrap(), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(end.values::<u16>().unwrap(), [6, 7, 8, 9]);
+        assert_eq!(end.name(), "x");
+        for fraction in [0.0, 0.05, 0.95, 1.0, f64::NAN] {
+            let error = column.split_end(fraction).unwrap_err();
+            assert!(
+                matches!(error, DataError::Fraction { examples: 5, .. }),
                 "{fraction}"
             );
         }

@@ -4,13 +4,13 @@
 //! environment that begins with what it captures.
 
 use super::super::cursor::{Cursor, Name, Trouble, shown};
-use super::super::labels::literal_type;
+use super::super::labels::{REGION_NAME, literal_type};
 use super::super::value::{ty, value};
 use super::Parser;
-use crate::attributes::Attributes;
-use crate::graph::Node;
+use crate::attributes::{Attributes, Value};
+use crate::graph::{Graph, Node, Output, Role, Slot};
 use crate::ids::NodeId;
-use crate::ops::{Constant, ConstantValue, Literal, Op};
+use crate::ops::{Constant, ConstantValue, DEEPEST_REGION, Literal, Op, Region, Source};
 use crate::provenance::{Location, Origin, Provenance};
 use crate::types::TensorType;
 use std::collections::BTreeMap;
@@ -180,7 +180,11 @@ impl<'t> Parser<'t> {
                 let at = self.cursor.clone();
                 let key = self.cursor.word("the name of an attribute")?;
                 self.cursor.expect("=")?;
-                let value = value(&mut self.cursor, &self.symbols, &self.resources)?;
+                let value = if self.cursor.peek() == Some('^') {
+                    Value::Region(self.region()?)
+                } else {
+                    value(&mut self.cursor, &self.symbols, &self.resources)?
+                };
                 if places.insert(key, at.clone()).is_some() {
                     let key = shown(key);
                     return Err(at.trouble(format!("the attribute `{key}` is given twice")));
@@ -209,6 +213,89 @@ impl<'t> Parser<'t> {
             }
             None => Ok(op),
         }
+    }
+
+    /// A region: what it takes, its lines, and what it yields.
+    fn region(&mut self) -> Result<Region, Trouble> {
+        self.cursor.space();
+        let start = self.cursor.clone();
+        if self.depth >= DEEPEST_REGION {
+            return Err(start.trouble(format!(
+                "regions within regions, more than {DEEPEST_REGION} deep"
+            )));
+        }
+        self.depth += 1;
+        let region = self.region_at(&start);
+        self.depth -= 1;
+        region
+    }
+
+    fn region_at(&mut self, start: &Cursor<'t>) -> Result<Region, Trouble> {
+        self.cursor.expect("^")?;
+        self.cursor.expect("(")?;
+        let mut environment = Environment::default();
+        let mut body = Body::default();
+        let mut graph = Graph::empty(REGION_NAME);
+        let mut slots = Vec::new();
+        self.cursor.space();
+        let mut more = !self.cursor.eat(")");
+        while more {
+            self.cursor.space();
+            let at = self.cursor.clone();
+            let name = self.value_name()?;
+            let ValueName::Name(spelled) = &name else {
+                return Err(at.trouble("what a region takes has names, such as `%x`"));
+            };
+            let spelled = spelled.clone();
+            self.cursor.expect(":")?;
+            let ty = ty(&mut self.cursor, &self.symbols)?;
+            let provenance = self.provenance_at(start.offset());
+            let node = body.push(
+                Node {
+                    op: Source { ty: ty.clone() }.into(),
+                    operands: Vec::new(),
+                    ty,
+                    provenance,
+                },
+                at.offset(),
+            );
+            if environment.values.insert(name, Some(node)).is_some() {
+                return Err(at.trouble("the region takes two values of this name"));
+            }
+            let role = Role::Input;
+            let name = spelled;
+            slots.push(Slot { name, role, node });
+            more = self.cursor.eat(",");
+            if !more {
+                self.cursor.expect(")")?;
+            }
+        }
+        self.cursor.expect("{")?;
+        self.cursor.end_of_line()?;
+        self.body(&mut environment, &mut body)?;
+        if !self.cursor.eat_word("yield") {
+            return Err(self
+                .cursor
+                .expected("a node such as `%0: f32[2] = exp %x`, or `yield`"));
+        }
+        let mut outputs = Vec::new();
+        let mut more = !self.cursor.at_line_end();
+        while more {
+            outputs.extend(self.value(&environment)?);
+            more = self.cursor.eat(",");
+        }
+        self.cursor.end_of_line()?;
+        self.cursor.gap();
+        self.cursor.expect("}")?;
+        for node in body.nodes {
+            graph.push(node);
+        }
+        slots.into_iter().for_each(|slot| graph.push_slot(slot));
+        for (position, node) in outputs.into_iter().enumerate() {
+            let name = position.to_string();
+            graph.push_output(Output { name, node });
+        }
+        Ok(Region::new(graph))
     }
 
     /// The place that the line names, or the line's own.

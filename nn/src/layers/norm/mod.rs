@@ -2,9 +2,11 @@
 
 mod batch;
 mod group;
+mod row;
 
 pub use batch::BatchNorm;
 pub use group::{GroupNorm, InstanceNorm};
+pub use row::{LayerNorm, RmsNorm};
 
 use super::pool::mean_over;
 use kiln_ir::ops::Broadcast;

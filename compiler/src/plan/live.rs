@@ -1,0 +1,47 @@
+//! From when to when each buffer of the arena is used.
+//!
+//! In a flat list of steps this is from the first mention to the last. A loop goes back, so what a body uses and others do too, or another
+//! iteration, lives as long as the whole loop; what only one body mentions is written anew in each iteration before it is read.
+
+use kiln_ir::program::{Buffer, Home, LiveRange, Step, slices_of};
+use std::collections::BTreeSet;
+
+pub(super) fn set_ranges(buffers: &mut [Buffer], steps: &[Step]) {
+    let mut touched: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); buffers.len()];
+    let end = |position: usize| steps[position].bodies(position).second.end - 1;
+    for (position, step) in steps.iter().enumerate() {
+        for id in step.buffers() {
+            if let Some(touched) = touched.get_mut(id.index()) {
+                touched.insert(position);
+            }
+            // An entry of a buffer is another one in each iteration, so the whole buffer is touched by the whole loop.
+            for slice in slices_of(buffers, id) {
+                if let Some(touched) = touched.get_mut(slice.of.index()) {
+                    touched.extend([slice.at, end(slice.at)]);
+                }
+            }
+        }
+    }
+    // Those within others come later, and are looked at first.
+    let loops = steps.iter().enumerate().rev();
+    let loops = loops.filter(|(_, step)| matches!(step, Step::Loop(_) | Step::While(_)));
+    for (position, _) in loops {
+        let body = position + 1..=end(position);
+        for touched in &mut touched {
+            let inside = touched.range(body.clone()).next().is_some();
+            if inside && touched.iter().any(|at| !body.contains(at)) {
+                touched.extend([position, *body.end()]);
+            }
+        }
+    }
+    for (buffer, touched) in buffers.iter_mut().zip(&touched) {
+        if let (Home::Arena(live), Some(first), Some(last)) =
+            (&mut buffer.home, touched.first(), touched.last())
+        {
+            *live = LiveRange {
+                first: *first,
+                last: *last,
+            };
+        }
+    }
+}
