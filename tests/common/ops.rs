@@ -364,6 +364,13 @@ pub fn cases(op: &Op, dtype: DType) -> Vec<Case> {
                     update(&["floordiv(b, 2)", "5"], [start, DType::I32]),
                 ]
             });
+            // One row, so that there is no loop over rows.
+            let row = [
+                ty(dtype, &["3", "b"]),
+                ty(dtype, &["1", "floordiv(b, 2)"]),
+                ty(DType::I64, &[]),
+                ty(DType::I64, &[]),
+            ];
             let same = of(
                 op.clone(),
                 &[x.clone(), x.clone(), ty(DType::I8, &[]), ty(DType::U8, &[])],
@@ -371,7 +378,7 @@ pub fn cases(op: &Op, dtype: DType) -> Vec<Case> {
             types
                 .chain([update(&["b", "5"], [DType::I64; 2]), same])
                 .chain([update(&["0", "1"], [DType::I64; 2])])
-                .chain([update(&["1", "2"], [DType::I64; 2])])
+                .chain([of(op.clone(), &row)])
                 .chain([of(op.clone(), &[ty(dtype, &[]), ty(dtype, &[])])])
                 .collect()
         }
