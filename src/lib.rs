@@ -36,7 +36,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The layers are modules: [`ir`] (graphs), [`nn`] (layers, losses, optimizers), [`train`] (data, epochs), [`compiler`] and [`runtime`].
+//! The layers are modules: [`ir`] (graphs), [`nn`] (layers, losses, optimizers), [`train`] (data, epochs, weights in files), [`interop`] (files of other
+//! programs), [`compiler`] and [`runtime`].
 //! What most programs need is at the top. A model in layers is built into its graphs by [`train::graphs::Task`].
 //!
 //! # Looking inside
@@ -49,6 +50,7 @@ mod memory;
 mod snapshot;
 
 pub use kiln_compiler as compiler;
+pub use kiln_interop as interop;
 pub use kiln_ir as ir;
 pub use kiln_nn as nn;
 pub use kiln_runtime as runtime;

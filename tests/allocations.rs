@@ -2,6 +2,7 @@
 //! allocates, and the file holds one test, so that nothing else runs while allocations are counted.
 
 use kiln_compiler::{Options, compile};
+use kiln_ir::ops::CumulativeKind;
 use kiln_ir::program::Step;
 use kiln_ir::{Builder, DType, Init, OutOfRange, ReduceKind, ScatterKind, grad};
 use kiln_runtime::{Executable, Feed, Session, SessionOptions};
@@ -59,6 +60,14 @@ fn executable() -> Executable {
     );
     g.output("loss", loss);
     g.output("most", counts.argmax(0));
+    g.output("commonest", counts.top_k(5, 0).1);
+    let ranks = g.state("ranks", DType::I32, (4, 50), Init::zeros());
+    let row = counts.sort(0, true).cumulative(CumulativeKind::Sum, 0);
+    let at = tokens.reduce(ReduceKind::Max, &[0, 1]);
+    g.update(
+        ranks,
+        ranks.dynamic_update_slice(row.reshape((1, 50)), &[at, at]),
+    );
     let graph = g.finish().expect("a graph");
     let compiled = compile(&graph, &Options::default()).expect("it compiles");
     let joined = |step: &Step| matches!(step, Step::Kernel(parts) if parts.len() > 1);

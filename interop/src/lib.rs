@@ -9,8 +9,8 @@
 
 mod bytes;
 mod error;
-//pub mod npy;
-//pub mod npz;
+pub mod npy;
+pub mod npz;
 mod replace;
 pub mod safetensors;
 mod tensors;

@@ -402,6 +402,13 @@ fn launches_and_products_are_well_formed() {
         ],
     );
     refused(
+        |p| as_product(p).summation = ProductSummation::Lanes,
+        &[(
+            Rule::Product,
+            "step 0: partial sums are for f32 or f64, summed in itself, with one row or one column, but it is f32[b, 3] summed in f64",
+        )],
+    );
+    refused(
         |p| {
             as_product(p).dst.buffer = BufferId::new(6);
             p.buffers[6].elements = b() * 3;

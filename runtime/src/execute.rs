@@ -203,6 +203,17 @@ impl Run<'_> {
         watch: &mut W,
     ) -> Result<(), Refused> {
         let moves = &self.moves[l.moves.clone()];
+        for pack in &l.packs {
+            if let Resolved::Product(product) = &self.steps[*pack]
+                && let Some(packed) = product.packed
+            {
+                let rhs = product.rhs.offset * product.size as isize;
+                let rhs = self.address(product.rhs.address).0.wrapping_offset(rhs);
+                // SAFETY: the plan checked that the right side lies inside its buffer, which was written before the loop and is by no
+                // step of it; the layout has room for the packed form, which nothing else uses in this loop.
+                unsafe { product.method.pack(rhs, self.address(packed.address).0) }
+            }
+        }
         self.place(moves, 0);
         // SAFETY: the caller's promise is passed on; all slices of this loop have the addresses of iteration 0.
         unsafe { self.steps(body.clone(), threads, watch)? }
@@ -347,7 +358,10 @@ impl Run<'_> {
     unsafe fn product(&self, product: &ProductCall, threads: &mut Threads<'_>) {
         let method = &product.method;
         threads.run(method.shares(), &|share, thread| {
-            let mut packed = std::ptr::null();
+            let mut packed = match product.packed {
+                Some(packed) => self.address(packed.address).0.cast_const(),
+                None => std::ptr::null(),
+            };
             for index in split(method.units(), method.shares(), 1, share) {
                 let unit = method.unit(index);
                 // SAFETY: the caller's promise is passed on; units have results of their own, and the thread runs nothing else.
@@ -396,7 +410,8 @@ impl Run<'_> {
     /// One unit of a product, and its epilogue while it is in cache if its rows are complete.
     ///
     /// # Safety
-    /// As [`execute`]; no other thread has the same unit, and `thread` runs nothing else and has not since `packed` was set.
+    /// As [`execute`]; no other thread has the same unit, and `thread` runs nothing else and has not since `packed` was set, which is where
+    /// the right side is packed if a loop has done that.
     unsafe fn unit(
         &self,
         product: &ProductCall,

@@ -1,8 +1,12 @@
 //! Where every buffer of a program lies under a binding: which block, and at which offset.
 //!
 //! The arena and scratch are placed by [`kiln_ir::program::place`]; params with state, outputs and constants follow one another in the
-//! order of the program, each aligned. What matrix products and convolutions pack lies behind the program's own scratch, the same room for all of them.
+//! order of the program, each aligned. Behind the arena's buffers lie operands that are packed for the time of a loop. What matrix products and convolutions pack lies behind the program's own scratch, the same room for all of them.
 //! This file knows offsets and no addresses.
+
+mod hoist;
+
+pub(crate) use hoist::Hoist;
 
 use crate::convolution;
 use crate::form::{self, evaluate};
@@ -40,6 +44,10 @@ pub(crate) struct Layout {
     pub(crate) methods: Vec<Option<Method>>,
     /// The same for steps that are convolutions.
     pub(crate) convolutions: Vec<Option<convolution::Method>>,
+    /// Where products find their right side packed, by step.
+    pub(crate) hoists: Vec<Option<Hoist>>,
+    /// Where that begins in the arena.
+    pub(crate) hoisted: usize,
     /// Where the scratch of products and convolutions begins.
     pub(crate) product_scratch: usize,
     /// How large the blocks are.
@@ -68,7 +76,9 @@ pub(crate) fn lay_out(
 ) -> Result<Layout, BindError> {
     let placement = place(&program.buffers, bindings)?;
     let threads_of = threads_of(program, threads);
-    let methods = methods(program, bindings, &threads_of)?;
+    let mut methods = methods(program, bindings, &threads_of)?;
+    let (hoists, packed_in_loops) = hoist::hoists(program, bindings, &mut methods)?;
+    let hoisted = placement.arena.next_multiple_of(ALIGNMENT);
     let product_scratch = placement.scratch.next_multiple_of(ALIGNMENT);
     let convolutions = convolutions(program, bindings, &threads_of)?;
     let of_products = methods.iter().flatten().map(Method::scratch);
@@ -79,7 +89,10 @@ pub(crate) fn lay_out(
         Some(0) | None => placement.scratch,
     };
     let mut report = MemoryReport {
-        arena: placement.arena,
+        arena: match packed_in_loops {
+            0 => placement.arena,
+            bytes => hoisted.saturating_add(bytes),
+        },
         live_peak: placement.live_peak,
         scratch,
         threads,
@@ -129,6 +142,8 @@ pub(crate) fn lay_out(
         bytes,
         methods,
         convolutions,
+        hoists,
+        hoisted,
         product_scratch,
         report,
     })

@@ -20,6 +20,7 @@
 use kiln_ir::DType;
 use std::ops::Range;
 
+mod apart;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -209,6 +210,12 @@ struct InBlocks {
     swapped: bool,
     multiply: unsafe fn(&Blocked, &Work),
     pack_whole: unsafe fn(&Blocked, *const u8, *mut u8),
+    /// The lanes of a strip of full width.
+    strip: usize,
+    /// The bytes of all lanes when they are packed whole; `None` where they cannot be counted.
+    packed: Option<usize>,
+    /// Whether whoever calls has packed the lanes, by [`Method::pack`].
+    apart: bool,
 }
 
 /// The instruction sets that there are micro-kernels for.
@@ -386,7 +393,8 @@ impl Method {
     /// Computes `rows` and `cols` of a result. What it held there before is not read.
     ///
     /// `packed` is the right side whose packed form the scratch holds: null before the first call. While the scratch is left alone and
-    /// calls follow one another with the same right side, it is packed once.
+    /// calls follow one another with the same right side, it is packed once. Of a method [with its right side apart](Method::apart) it is
+    /// where [`Method::pack`] put it.
     ///
     /// # Safety
     /// Where rows and columns are not empty:
@@ -420,11 +428,17 @@ impl Method {
                 } else {
                     (at.lhs, at.rhs)
                 };
-                if walk.blocked.packing == Packing::Whole && *packed != lanes_at {
-                    // SAFETY: whole lanes are the right side, all of which is readable; the scratch has room for them.
-                    unsafe { (walk.pack_whole)(&walk.blocked, lanes_at, scratch) }
-                    *packed = lanes_at;
-                }
+                let whole = scratch.wrapping_add(walk.blocked.room.whole);
+                let whole = if walk.apart {
+                    *packed
+                } else {
+                    if walk.blocked.packing == Packing::Whole && *packed != lanes_at {
+                        // SAFETY: whole lanes are the right side, all of which is readable; the scratch has room for them.
+                        unsafe { (walk.pack_whole)(&walk.blocked, lanes_at, whole) }
+                        *packed = lanes_at;
+                    }
+                    whole.cast_const()
+                };
                 let (rows, lanes) = if walk.swapped {
                     (cols, rows)
                 } else {
@@ -437,6 +451,7 @@ impl Method {
                     rows,
                     lanes,
                     scratch,
+                    whole,
                 };
                 // SAFETY: the caller promises the matrices and the scratch; a unit has no more rows than the method was made for, and the
                 // function is the one of this machine.
@@ -512,11 +527,23 @@ fn blocks<S: Simd>(
     } = choose::<S>(&form, batch, threads);
     blocked.room = blocked.room::<S>()?;
     let scratch = blocked.room.end;
+    let strip = blocked.vectors * S::LANES;
+    let packed = blocked
+        .lanes
+        .checked_next_multiple_of(S::LANES)
+        .and_then(|lanes| {
+            lanes
+                .checked_mul(blocked.depth)?
+                .checked_mul(size_of::<S::Element>())
+        });
     let walk = Walk::Blocked(Box::new(InBlocks {
         multiply: if blocked.folds { fold } else { multiply },
         blocked,
         swapped,
         pack_whole,
+        strip,
+        packed,
+        apart: false,
     }));
     Method::cut(form, batch, threads, panel, parts, scratch, walk)
 }

@@ -220,6 +220,74 @@ fn a_parallel_loop_gives_the_same_bits_on_any_number_of_threads() {
     }
 }
 
+/// What is multiplied by changes from an iteration to the next, so that it may not be packed before the first: each of two ways.
+#[test]
+fn a_right_side_that_the_loop_changes_is_read_anew() {
+    let (m, k, t) = (32, 96, 4);
+    let (x, w) = (noise(t * m * k, "x"), noise(k * k, "w"));
+    let (of_x, of_w) = ([t, m, k], [k, k]);
+    let feeds = [Feed::new(&x, &of_x), Feed::new(&w, &of_w)];
+    // The weights double in every iteration.
+    let mut program = recurrent(m, k);
+    program.buffers.push(buffer("v", F32, k * k, arena(0, 6)));
+    program.buffers[4].home = arena(0, 6);
+    program.buffers[8].home = arena(3, 4);
+    for at in [5, 6, 7, 9] {
+        if let Home::Slice(slice) = &mut program.buffers[at].home {
+            slice.at = 2;
+        }
+    }
+    if let Step::Product(product) = &mut program.steps[2] {
+        product.rhs.buffer = BufferId::new(10);
+    }
+    program.steps[1] = repeat(dim("t"), 4, false);
+    program.steps.insert(0, copy((1, 0), (10, 0), k * k));
+    let double = call(DOUBLE, &[(10, READ), (10, WRITE)], k * k);
+    program.steps.push(double);
+    let (mut h, mut v, mut expected) = (vec![0.0; m * k], w.clone(), Vec::<f32>::new());
+    for x in x.chunks(m * k) {
+        h = next_state(&h, &v, x, k);
+        v.iter_mut().for_each(|v| *v *= 2.0);
+        expected.extend(&h);
+    }
+    for threads in [1, 2] {
+        let mut session = open(program.clone(), threads);
+        let outputs = session.step(&feeds).unwrap();
+        assert!(outputs.as_slice::<f32>("y").unwrap() == expected);
+    }
+    // The right side is a slice: `h = h . x[i] + x[i]`.
+    let mut program = recurrent(k, k);
+    if let Step::Product(product) = &mut program.steps[2] {
+        product.rhs.buffer = BufferId::new(5);
+    }
+    let x = noise(t * k * k, "squares");
+    let of_x = [t, k, k];
+    let feeds = [Feed::new(&x, &of_x), Feed::new(&w, &of_w)];
+    let (mut h, mut expected) = (vec![0.0; k * k], Vec::<f32>::new());
+    for x in x.chunks(k * k) {
+        h = next_state(&h, x, x, k);
+        expected.extend(&h);
+    }
+    let mut session = open(program, 2);
+    let outputs = session.step(&feeds).unwrap();
+    assert!(outputs.as_slice::<f32>("y").unwrap() == expected);
+}
+
+/// The packed weights have a place behind the arena, and do not meet the carry: every binding gives the same.
+#[test]
+fn weights_that_no_iteration_changes_are_packed_once() {
+    let (m, k) = (32, 96);
+    let executable = load(recurrent(m, k), &CONTROL).unwrap();
+    let memory = |t: i64| {
+        let bindings = kiln_ir::Bindings::from([("t", t)]);
+        executable.memory_with(&bindings, 1).unwrap().arena
+    };
+    // One iteration packs for itself.
+    assert_eq!(memory(1), memory(0));
+    assert!(memory(2) >= memory(1) + 4 * k * k);
+    assert_eq!(memory(2), memory(90));
+}
+
 /// A parallel loop in a loop: `y[i][j] = 2 x[i][j] + bias[i]`, where the bias is doubled before.
 fn parallel_inside(w: usize) -> Program {
     let (t, s) = (dim("t"), dim("s"));

@@ -371,6 +371,7 @@ pub fn cases(op: &Op, dtype: DType) -> Vec<Case> {
             types
                 .chain([update(&["b", "5"], [DType::I64; 2]), same])
                 .chain([update(&["0", "1"], [DType::I64; 2])])
+                .chain([update(&["1", "2"], [DType::I64; 2])])
                 .chain([of(op.clone(), &[ty(dtype, &[]), ty(dtype, &[])])])
                 .collect()
         }

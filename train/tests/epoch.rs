@@ -4,6 +4,7 @@ use kiln_compiler::{Compiled, Options, compile};
 use kiln_ir::{Builder, DType, Dim, Graph, Init, TensorType};
 use kiln_nn::{Accuracy, Adam, Optimizer, Sequential, Sgd, SparseCrossEntropy};
 use kiln_runtime::{Executable, Session, SessionOptions};
+use kiln_train::data::text::Windows;
 use kiln_train::data::{Column, Dataset, Loader};
 use kiln_train::graphs::Task;
 use kiln_train::{Means, epoch, hand_over};
@@ -49,6 +50,39 @@ fn means_are_over_examples_and_only_over_floating_scalars() {
     let mut wanted = Means::new(["mean"]);
     wanted.add(5, [4.0]);
     assert_eq!(means, wanted);
+}
+
+#[test]
+fn an_epoch_over_a_text_feeds_windows_and_what_follows_them() {
+    let g = Builder::new("text");
+    let (b, t) = (g.dim("b"), g.dim("t"));
+    let y = g.input("y", DType::U32, (b.clone(), t.clone()));
+    let x = g.input("x", DType::U32, (b, t));
+    g.output(
+        "step",
+        (y.convert(DType::F32) - x.convert(DType::F32)).mean(),
+    );
+    g.output("first", x.convert(DType::F32).mean());
+    let mut session = open(&g.finish().unwrap(), 0);
+    // Tokens that are their own places: 11 windows of 4 and one token behind the last.
+    let tokens = Column::new("tokens", [45], (0..45).collect::<Vec<u32>>()).unwrap();
+    let mut windows = Windows::new(&tokens, 4, 3).unwrap();
+    let mut batches = 0;
+    let means = epoch(&mut session, &mut windows, 0, |_| batches += 1).unwrap();
+    assert_eq!(batches, 4, "the last one is of two windows");
+    assert_eq!(means.get("step"), Some(1.0));
+    assert_eq!(means.get("first"), Some(21.5));
+    let mut random = windows.random(5, 7).unwrap();
+    let run = |session: &mut Session, windows: &mut Windows<'_>| {
+        epoch(session, windows, 2, |_| {}).unwrap().get("first")
+    };
+    let first = run(&mut session, &mut random);
+    assert_ne!(first, Some(21.5));
+    assert_eq!(
+        run(&mut session, &mut random),
+        first,
+        "an epoch is the same again"
+    );
 }
 
 #[test]

@@ -213,7 +213,7 @@ mod tests {
         descending: bool,
     ) -> (Vec<u64>, Vec<T>) {
         let size = size_of::<T>();
-        let mut bytes = vec![0_u8; row.len() * size + 1];
+        let mut bytes = vec![0_u8; size_of_val(row) + 1];
         for (i, x) in row.iter().enumerate() {
             // SAFETY: the bytes behind the first have room for the row.
             unsafe {
@@ -249,9 +249,9 @@ mod tests {
             unsafe { sort_row(std::ptr::from_mut(&mut asked).cast()) };
         }
         // Nothing is written between the elements.
-        let between = (0..count * stride).filter(|i| i % stride != 0);
-        assert!(between.into_iter().all(|i| places[i] == u64::MAX));
-        let taken = |i: &usize| i % stride == 0;
+        let mut between = (0..count * stride).filter(|i| i % stride != 0);
+        assert!(between.all(|i| places[i] == u64::MAX));
+        let taken = |i: &usize| i.is_multiple_of(stride);
         let all: Vec<usize> = (0..count * stride).filter(taken).collect();
         (
             all.iter().map(|i| places[*i]).collect(),

@@ -5,8 +5,8 @@ use crate::nests::{dropout, softmax};
 use crate::support::{Build, folding, i, n, nest, store, store_if};
 use kiln_compiler::jit;
 use kiln_compiler::kernel::{
-    Access, Accumulator, Atom, Expr, Fold, Index, Kernel, LoopId, LoopKind, ParamId, Stmt, ValueId,
-    verify,
+    Access, Accumulator, Atom, Element, Expr, Fold, Index, Kernel, LoopId, LoopKind, ParamId,
+    SortRow, Stmt, ValueId, verify,
 };
 use kiln_ir::ops::{Binary, Literal, ReduceKind, Unary};
 use kiln_ir::{DType, Dim};
@@ -301,4 +301,56 @@ fn indices_mention_loops_around_them() {
     ));
     b.load(&mut body, 0, zero);
     refused(&b.finish(lanes(body)), "an index is divided by 0");
+}
+
+#[test]
+fn rows_are_put_in_order_outside_of_lanes() {
+    let order = |positions: bool| SortRow {
+        row: ParamId(0),
+        room: ParamId(1),
+        target: Element {
+            param: ParamId(2),
+            index: Index::constant(0),
+        },
+        stride: Dim::from(1),
+        extent: n(),
+        count: Dim::from(2),
+        descending: true,
+        positions,
+    };
+    let kernel = |dtypes: [DType; 3], sort: SortRow, within: Option<LoopKind>| {
+        let access = [Access::Read, Access::ReadWrite, Access::Write];
+        let params: Vec<(DType, Access)> = dtypes.into_iter().zip(access).collect();
+        let body = vec![Stmt::Sort(sort)];
+        Build::new(&params).finish(match within {
+            Some(kind) => vec![nest(kind, 0, n(), body)],
+            None => body,
+        })
+    };
+    let (x, room) = (DType::F32, DType::U64);
+    for within in [None, Some(LoopKind::Grid), Some(LoopKind::Serial)] {
+        assert_eq!(verify(&kernel([x, room, x], order(false), within)), Ok(()));
+        let positions = kernel([x, room, DType::I64], order(true), within);
+        assert_eq!(verify(&positions), Ok(()));
+        assert_eq!(positions.sizes(), [n()]);
+    }
+    refused(
+        &kernel([x, room, x], order(false), Some(LoopKind::Lanes)),
+        "outside of lanes",
+    );
+    refused(
+        &kernel([x, room, x], order(true), None),
+        "p2[0] is f32, not i64",
+    );
+    refused(&kernel([x, DType::I64, x], order(false), None), "not u64");
+    let half = DType::F16;
+    refused(
+        &kernel([half, room, half], order(false), None),
+        "rows of f16",
+    );
+    let negative = SortRow {
+        stride: Dim::from(-1),
+        ..order(false)
+    };
+    refused(&kernel([x, room, x], negative, None), "-1 is negative");
 }

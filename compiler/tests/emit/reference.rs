@@ -74,6 +74,9 @@ impl Interpreter<'_> {
                 }
                 Stmt::Loop(inner) => self.nested(inner),
                 Stmt::Apply(_) => unreachable!("an application stands in strips"),
+                Stmt::Sort(_) => {
+                    unreachable!("rows are put in order against the interpreter of graphs")
+                }
             }
         }
     }
@@ -101,7 +104,9 @@ impl Interpreter<'_> {
                         self.counters.insert(apply.id, i);
                         self.apply(apply);
                     }
-                    Stmt::Let { .. } | Stmt::Store { .. } => unreachable!("not in strips"),
+                    Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Sort(_) => {
+                        unreachable!("not in strips")
+                    }
                 }
             }
         }

@@ -21,6 +21,8 @@ pub(crate) struct LoopCall {
     pub(crate) end: usize,
     /// Positions in the plan's moves.
     pub(crate) moves: Range<usize>,
+    /// The products, positions in the plan's steps, whose right sides are packed before the first iteration.
+    pub(crate) packs: Vec<usize>,
     /// How the iterations are shared out, where they are independent.
     pub(crate) parallel: Option<Parallel>,
 }
@@ -183,10 +185,23 @@ impl Context<'_> {
             let stride = plan.repeat_spots(first, shares);
             Parallel { stride, shares }
         });
+        let packed_here = |index: &usize| match &plan.steps[*index] {
+            Resolved::Product(product) => product.packed.is_some_and(|p| p.at == position),
+            Resolved::Kernel(_)
+            | Resolved::Convolution(_)
+            | Resolved::Guard { .. }
+            | Resolved::Copy(_)
+            | Resolved::Loop(_)
+            | Resolved::While { .. }
+            | Resolved::Branch { .. } => false,
+        };
+        let end = plan.steps.len();
+        let packs = (at + 1..end).filter(packed_here).collect();
         plan.steps[at] = Resolved::Loop(Box::new(LoopCall {
             trip,
-            end: plan.steps.len(),
+            end,
             moves,
+            packs,
             parallel,
         }));
         Ok(())

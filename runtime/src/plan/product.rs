@@ -2,7 +2,7 @@
 
 use super::{Call, Context, Plan, PlanError, Resolved, Shares, Spot};
 use crate::form::{Evaluated, View, evaluate};
-use crate::layout::Location;
+use crate::layout::{Hoist, Location};
 use crate::product::Method;
 use kiln_ir::program::{Matrix, Product};
 
@@ -20,7 +20,18 @@ pub(crate) struct ProductCall {
     pub(crate) batch: Vec<usize>,
     /// Where the packing space of thread 0 is in the plan's addresses; those of the other threads follow.
     pub(crate) scratch: usize,
+    /// The right side packed, where a loop has done it.
+    pub(crate) packed: Option<Packed>,
     pub(crate) epilogue: Option<(Call, Shares)>,
+}
+
+/// A right side that is packed before the first iteration of a loop.
+#[derive(Clone, Copy)]
+pub(crate) struct Packed {
+    /// The loop's position in the program.
+    pub(crate) at: usize,
+    /// A position in the plan's addresses.
+    pub(crate) address: usize,
 }
 
 /// Where the matrices of a batch begin, in elements.
@@ -104,6 +115,16 @@ impl Context<'_> {
             let location = Location::Scratch(self.layout.product_scratch);
             plan.spots.push(Spot { location, thread });
         }
+        let hoist = self.layout.hoists.get(step).copied().flatten();
+        let packed = hoist.map(|Hoist { at, offset }| {
+            let location = Location::Arena(self.layout.hoisted + offset);
+            let address = plan.spots.len();
+            plan.spots.push(Spot {
+                location,
+                thread: 0,
+            });
+            Packed { at, address }
+        });
         let epilogue = self.epilogue(plan, product.epilogue.as_ref())?;
         Ok(Some(Resolved::Product(Box::new(ProductCall {
             method,
@@ -114,6 +135,7 @@ impl Context<'_> {
             dst,
             batch,
             scratch,
+            packed,
             epilogue,
         }))))
     }

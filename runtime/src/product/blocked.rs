@@ -96,6 +96,8 @@ pub(super) struct Work {
     pub(super) lanes: Range<usize>,
     /// As many bytes as [`Blocked::room`] says, aligned to 64.
     pub(super) scratch: *mut u8,
+    /// All lanes as [`pack_whole`] left them, where they are packed whole.
+    pub(super) whole: *const u8,
 }
 
 /// Where things lie in the scratch, in bytes from its start; tiles on their way to the result come first.
@@ -103,7 +105,8 @@ pub(super) struct Work {
 pub(super) struct Room {
     strip: usize,
     rows: usize,
-    whole: usize,
+    /// Lanes that are packed whole, the last of all.
+    pub(super) whole: usize,
     /// All of it, a multiple of 64.
     pub(super) end: usize,
 }
@@ -177,7 +180,7 @@ impl Blocked {
 /// # Safety
 /// The machine has the instruction set. All elements of rows and lanes that `work` names, at all depths, are readable; those of the
 /// result are writable, distinct, and nobody else touches them; the scratch is this call's own. There are no more rows than
-/// `blocked.most_rows`, and if lanes are packed whole, [`pack_whole`] has been called with this scratch and these lanes.
+/// `blocked.most_rows`, and if lanes are packed whole, [`pack_whole`] has left these lanes at `work.whole`.
 #[inline(always)]
 pub(super) unsafe fn multiply<S: Simd>(blocked: &Blocked, work: &Work) {
     let b = blocked;
@@ -234,7 +237,7 @@ unsafe fn walk<S: Simd>(b: &Blocked, work: &Work, rows: Range<usize>) {
                 Packing::None | Packing::Strip => (from, b.lane_depth),
                 Packing::Whole => {
                     let at = whole_offset::<S>(b, &block, lane);
-                    let from = buffer(room.whole).cast_const().wrapping_add(at);
+                    let from = work.whole.cast::<S::Element>().wrapping_add(at);
                     (from, packed_depth)
                 }
             };
@@ -314,14 +317,14 @@ unsafe fn walk<S: Simd>(b: &Blocked, work: &Work, rows: Range<usize>) {
     }
 }
 
-/// Packs all lanes into the room for them in `scratch`.
+/// Packs all lanes to `whole`.
 ///
 /// # Safety
-/// As [`multiply`], for all lanes at all depths; `blocked` packs whole.
+/// As [`multiply`], for all lanes at all depths; `whole` has room for a multiple of a vector's lanes at all depths and is aligned to 64.
 #[inline(always)]
-pub(super) unsafe fn pack_whole<S: Simd>(blocked: &Blocked, lanes: *const u8, scratch: *mut u8) {
+pub(super) unsafe fn pack_whole<S: Simd>(blocked: &Blocked, lanes: *const u8, whole: *mut u8) {
     let b = blocked;
-    let whole = scratch.wrapping_add(b.room.whole).cast::<S::Element>();
+    let whole = whole.cast::<S::Element>();
     for block in b.blocks() {
         let mut lane = 0;
         while lane < b.lanes {

@@ -133,6 +133,24 @@ unsafe fn along<S: Simd, const V: usize, const G: usize>(
                 }
             }
         }
+        if count == 1 {
+            // One vector is not worth a transposition.
+            let mut half = S::LANES / 2;
+            while half > 0 {
+                for index in 0..half {
+                    let to = square.wrapping_add(index);
+                    // SAFETY: the first vector of the square has been written.
+                    unsafe { to.write(to.read() + to.wrapping_add(half).read()) }
+                }
+                half /= 2;
+            }
+            // SAFETY: the result is the caller's.
+            unsafe {
+                let to = out.wrapping_offset(first as isize * step);
+                to.write(square.read());
+            }
+            break;
+        }
         // SAFETY: `count` vectors of the square have been written; results are the caller's.
         unsafe {
             let columns = S::square(square.cast_const(), S::LANES as isize, count, S::LANES);

@@ -5,6 +5,7 @@
 //! comes out as plain vector code there. A tile is one block of the contracted axis at most, or a part of one.
 
 use std::hint::black_box;
+use std::ops::Add;
 
 /// An instruction set, for one element type.
 ///
@@ -13,7 +14,7 @@ use std::hint::black_box;
 /// it touches; alignment beyond the element's is never asked for.
 pub(crate) trait Simd: Copy + 'static {
     /// What the matrices hold.
-    type Element: Copy + 'static;
+    type Element: Copy + Add<Output = Self::Element> + 'static;
     /// [`Simd::LANES`] elements.
     type Vector: Copy;
     /// The first few lanes of a vector.
@@ -284,10 +285,10 @@ macro_rules! instantiate {
             pub(in crate::product) unsafe fn pack_whole(
                 blocked: &crate::product::blocked::Blocked,
                 lanes: *const u8,
-                scratch: *mut u8,
+                whole: *mut u8,
             ) {
                 // SAFETY: as above.
-                unsafe { crate::product::blocked::pack_whole::<$simd>(blocked, lanes, scratch) }
+                unsafe { crate::product::blocked::pack_whole::<$simd>(blocked, lanes, whole) }
             }
         }
     };

@@ -78,7 +78,15 @@ impl<T: Copy> Matrix<T> {
 }
 
 /// Runs all units, each share with scratch of its own that holds NaN at first.
-fn run<T: Copy>(method: &Method, lhs: &Matrix<T>, rhs: &Matrix<T>, dst: &mut Matrix<T>) {
+///
+/// `packed` is the right side packed, of a method that has it apart.
+fn run<T: Copy>(
+    method: &Method,
+    packed: *const u8,
+    lhs: &Matrix<T>,
+    rhs: &Matrix<T>,
+    dst: &mut Matrix<T>,
+) {
     let at = Matrices {
         dst: dst.written(),
         lhs: lhs.read(),
@@ -87,7 +95,7 @@ fn run<T: Copy>(method: &Method, lhs: &Matrix<T>, rhs: &Matrix<T>, dst: &mut Mat
     for share in 0..method.shares() {
         let mut scratch = AlignedBytes::zeroed(method.scratch()).unwrap();
         scratch.bytes_mut().fill(0xFF);
-        let mut packed = std::ptr::null();
+        let mut packed = packed;
         for index in crate::pool::split(method.units(), method.shares(), 1, share) {
             let unit = method.unit(index);
             assert_eq!(unit.matrix, 0);
@@ -194,25 +202,36 @@ macro_rules! against_the_definition {
                 }
                 for isa in Isa::available() {
                     for threads in threads {
-                        let mut dst = Matrix::new(m, n, layouts[2], |_| <$type>::NAN);
+                        let fresh = || Matrix::new(m, n, layouts[2], |_| <$type>::NAN);
                         let form = Form {
                             dtype: DTYPE,
  summation,
                             m,
                             n,
                             k,
-                            dst: dst.strides,
+                            dst: fresh().strides,
                             lhs: lhs.strides,
                             rhs: rhs.strides,
                         };
                         let method = Method::on(isa, form, 1, *threads).unwrap();
-                        run(&method, &lhs, &rhs, &mut dst);
-                        let wrong = exact.data.iter().zip(&dst.data).position(|(a, b)| a.to_bits() != b.to_bits());
-                        if let Some(index) = wrong {
-                            panic!(
-                                "{isa:?}, {threads} threads, {form:?}: {} instead of {} at {index}; {method:?}",
-                                dst.data[index], exact.data[index]
-                            );
+                        let compare = |method: &Method, packed: *const u8| {
+                            let mut dst = fresh();
+                            run(method, packed, &lhs, &rhs, &mut dst);
+                            let wrong = exact.data.iter().zip(&dst.data).position(|(a, b)| a.to_bits() != b.to_bits());
+                            if let Some(index) = wrong {
+                                panic!(
+                                    "{isa:?}, {threads} threads, {form:?}: {} instead of {} at {index}; {method:?}",
+                                    dst.data[index], exact.data[index]
+                                );
+                            }
+                        };
+                        compare(&method, std::ptr::null());
+                        if let Some((apart, bytes)) = method.apart() {
+                            let mut packed = AlignedBytes::zeroed(bytes).unwrap();
+                            packed.bytes_mut().fill(0xFF);
+                            // SAFETY: the matrix has the extents and strides of the form, and the room is as large as it must be.
+                            unsafe { apart.pack(rhs.read(), packed.as_mut_ptr()) }
+                            compare(&apart, packed.as_ptr());
                         }
                     }
                 }
@@ -299,7 +318,7 @@ macro_rules! against_the_definition {
                         lhs: lhs.strides,
                         rhs: rhs.strides,
                     };
-                    run(&Method::on(isa, form, 1, 1).unwrap(), &lhs, &rhs, &mut dst);
+                    run(&Method::on(isa, form, 1, 1).unwrap(), std::ptr::null(), &lhs, &rhs, &mut dst);
                     for row in 0..17 {
                         for col in 0..21 {
                             let bad = row == 3 || col == 20;
@@ -456,7 +475,7 @@ macro_rules! equal_to_naive {
                         lhs: lhs.strides,
                         rhs: rhs.strides,
                     };
-                    run(&Method::new(form, 1, 2).unwrap(), &lhs, &rhs, &mut dst);
+                    run(&Method::new(form, 1, 2).unwrap(), std::ptr::null(), &lhs, &rhs, &mut dst);
                     for row in 0..m {
                         for col in 0..n {
                             let exact: i128 = (0..k).map(|d| lhs.get(row, d) as i128 * rhs.get(d, col) as i128).sum();
@@ -486,7 +505,13 @@ fn sums_in_f64_survive_cancellation() {
         lhs: lhs.strides,
         rhs: rhs.strides,
     };
-    run(&Method::new(form, 1, 1).unwrap(), &lhs, &rhs, &mut dst);
+    run(
+        &Method::new(form, 1, 1).unwrap(),
+        std::ptr::null(),
+        &lhs,
+        &rhs,
+        &mut dst,
+    );
     assert_eq!((dst.get(0, 0), dst.get(1, 0)), (1.0, 12.0));
 }
 

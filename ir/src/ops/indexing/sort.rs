@@ -208,11 +208,7 @@ impl Rules for Argsort {
 /// The positions of the elements of each row in order; rows in row-major order of the other axes.
 fn ordered(x: &Array, axis: usize, descending: bool) -> Vec<Vec<usize>> {
     let (extent, inner) = (x.shape()[axis], elements(&x.shape()[axis + 1..]));
-    let rows = if extent == 0 {
-        0
-    } else {
-        elements(x.shape()) / extent
-    };
+    let rows = elements(x.shape()).checked_div(extent).unwrap_or(0);
     let row = |row: usize| {
         let first = row / inner * inner * extent + row % inner;
         let mut order: Vec<usize> = (0..extent).collect();
