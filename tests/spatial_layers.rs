@@ -3,105 +3,13 @@
 
 mod common;
 
-use common::Numbers;
-use common::compare::bits_differ;
-use common::data::{Fed, Kind, random};
-use common::jit::{VARIANTS, executable, residents, session_at, states, step};
-use kiln_ir::{Array, Bindings, Builder, DType, Graph, Init, Layout, Padding, Role, eval, grad};
+use common::layer::check;
+use kiln_ir::{Layout, Padding};
 use kiln_nn::{
-    AvgPool2d, BatchNorm, Context, Conv1d, Conv2d, Conv3d, ConvTranspose2d, DepthwiseConv2d,
-    GlobalAvgPool, GlobalMaxPool, GroupNorm, InstanceNorm, Layer, MaxPool2d, Optimizer,
-    SeparableConv2d, Sequential, Sgd, Upsample2d, ZeroPad2d, initialisers::HeNormal,
+    AvgPool2d, BatchNorm, Conv1d, Conv2d, Conv3d, ConvTranspose2d, DepthwiseConv2d, GlobalAvgPool,
+    GlobalMaxPool, GroupNorm, InstanceNorm, MaxPool2d, SeparableConv2d, Sequential, Upsample2d,
+    ZeroPad2d, initialisers::HeNormal,
 };
-
-const BATCH: usize = 5;
-
-/// A step of `layer` on `x: [b, features..]`: the result, and the gradient by the input.
-fn graph(layer: &dyn Layer, features: &[i64]) -> Graph {
-    let g = Builder::new("layer");
-    let shape: Vec<_> = [g.dim("b")]
-        .into_iter()
-        .chain(features.iter().map(|f| (*f).into()))
-        .collect();
-    let x = g.input("x", DType::F32, &shape[..]);
-    let y = Context::training(&g).layer("l", layer, x);
-    // A square would not do: its sum hardly changes where `y` is normalised.
-    let loss = (y * y.logistic()).mean();
-    g.output("y", y);
-    g.output("dx", grad(loss, &[x])[0]);
-    // Some layers have nothing to learn.
-    let scale = g.param("scale", (), Init::ones());
-    Sgd::new(0.1).minimize(loss * scale);
-    g.finish()
-        .unwrap_or_else(|e| panic!("{}: {e}", layer.kind()))
-}
-
-/// The norm of the difference is small beside the norm.
-fn agrees(what: &str, found: &Array, expected: &Array) {
-    let (Ok(f), Ok(e)) = (found.floats(), expected.floats()) else {
-        return;
-    };
-    assert_eq!(found.shape(), expected.shape(), "{what}");
-    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
-    let difference = norm(&mut f.iter().zip(e).map(|(f, e)| f - e));
-    let size = norm(&mut e.iter().copied());
-    assert!(
-        difference <= 2e-5 * size + 1e-7,
-        "{what}: {difference} of {size}"
-    );
-}
-
-fn check(layer: &dyn Layer, features: &[i64]) {
-    let kind = layer.kind();
-    let graph = graph(layer, features);
-    let shape: Vec<usize> = [BATCH]
-        .into_iter()
-        .chain(features.iter().map(|f| *f as usize))
-        .collect();
-    let x = random(&mut Numbers::new(7), DType::F32, &shape, Kind::Plain);
-    let feeds = [Fed::new(&x, false)];
-    let mut first = None;
-    for variant in VARIANTS {
-        let executable = executable(&graph, variant).unwrap_or_else(|e| panic!("{kind}: {e}"));
-        for threads in [1, 2] {
-            let mut session = session_at(&executable, threads, Bindings::new());
-            let before = states(&session);
-            let results = step(&mut session, &feeds).unwrap_or_else(|e| panic!("{kind}: {e}"));
-            let (expected, _) = first.get_or_insert_with(|| (results.clone(), before));
-            let pairs = results.outputs.iter().zip(&expected.outputs);
-            for (a, b) in pairs.chain(results.states.iter().zip(&expected.states)) {
-                assert_eq!(bits_differ(a, b), None, "{kind} {variant:?} {threads}");
-            }
-        }
-    }
-    let Some((found, before)) = first else { return };
-    let slots: Vec<&str> = residents(&graph).map(|s| s.name.as_str()).collect();
-    let plain = eval(&graph, |slot| match &slot.role {
-        Role::Input => Some(x.clone()),
-        Role::Param(_) | Role::State(_) => {
-            let place = slots.iter().position(|name| *name == slot.name)?;
-            before.get(place).cloned()
-        }
-    })
-    .unwrap_or_else(|e| panic!("{kind}: {e}"));
-    for ((output, found), expected) in graph
-        .outputs()
-        .iter()
-        .zip(&found.outputs)
-        .zip(&plain.outputs)
-    {
-        agrees(&format!("{kind}: {}", output.name), found, expected);
-    }
-    for (target, expected) in &plain.updates {
-        let place = residents(&graph).position(|slot| slot.node == *target);
-        let place = place.expect("an update has a slot");
-        agrees(
-            &format!("{kind}: {}", slots[place]),
-            &found.states[place],
-            expected,
-        );
-    }
-}
 
 #[test]
 fn convolutions() {

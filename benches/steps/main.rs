@@ -5,7 +5,7 @@
 //! mlp threads=1 step_us=2400.0 mfu=0.76 compile_ms=12.1 arena_mb=3.2 state_mb=8.0 launches=12 kernels=9
 //! ```
 //!
-//! One line a run for the models `linreg`, `mlp`, `cnn`, `resnet`, `gpt` and `gpt2`, and nothing else on standard output; `training.rs` says what the line means.
+//! One line a run for the models `linreg`, `mlp`, `cnn`, `resnet`, `lstm`, `lstm512`, `gpt` and `gpt2`, and nothing else on standard output; `training.rs` says what the line means.
 //!
 //! - `--peers PYTHON` lets the peers' script time the same step in other frameworks, and prints its lines behind ours.
 //! - `--memory` prints what the step needs of memory, and times nothing.
@@ -76,6 +76,10 @@ enum Name {
     Cnn,
     /// ResNet-20 on 32x32x3, batch 32, SGD with momentum.
     Resnet,
+    /// Embedding 128, LSTM 256, dense 65 on 32 sequences of 64, Adam.
+    Lstm,
+    /// The same on sequences of 512.
+    Lstm512,
     /// GPT of 4 layers and 128 features on 12 sequences of 64, AdamW.
     Gpt,
     /// GPT-2 124M on 4 sequences of 64, AdamW.
@@ -114,6 +118,8 @@ impl Name {
             Name::Mlp => Kind::Training(workloads::mlp::workload()?),
             Name::Cnn => Kind::Training(workloads::cnn::workload()?),
             Name::Resnet => Kind::Training(workloads::resnet::workload()?),
+            Name::Lstm => Kind::Training(workloads::lstm::workload("lstm", 64)?),
+            Name::Lstm512 => Kind::Training(workloads::lstm::workload("lstm512", 512)?),
             Name::Gpt => Kind::Training(workloads::gpt::small()?),
             Name::Gpt2 => Kind::Training(workloads::gpt::large()?),
             Name::Add => Kind::Micro(micro::ADD),

@@ -7,6 +7,7 @@ pub mod compare;
 pub mod data;
 pub mod generate;
 pub mod jit;
+pub mod layer;
 pub mod ops;
 
 /// A generator of numbers; the same seed gives the same ones (SplitMix64).

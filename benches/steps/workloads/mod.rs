@@ -3,6 +3,7 @@
 pub(crate) mod cnn;
 pub(crate) mod gpt;
 pub(crate) mod linreg;
+pub(crate) mod lstm;
 pub(crate) mod mlp;
 pub(crate) mod resnet;
 
@@ -34,34 +35,7 @@ impl Workload {
         };
         let graph = &self.graph;
         let bindings = Bindings::from([("b", i64::try_from(self.batch)?)]);
-        let mut is_read = vec![false; graph.len()];
-        let outputs = graph.outputs().iter().map(|output| output.node);
-        let updates = graph.updates().iter().map(|update| update.value);
-        outputs
-            .chain(updates)
-            .for_each(|node| is_read[node.index()] = true);
-        let mut found = 0_u64;
-        for (id, node) in graph.nodes().rev() {
-            if !is_read[id.index()] {
-                continue;
-            }
-            for operand in &node.operands {
-                is_read[operand.index()] = true;
-            }
-            let macs = match &node.op {
-                Op::Dot(_) => multiply_adds(graph, node, &bindings)?,
-                // An adjoint counts as what it is the adjoint of: both multiply the same pairs, besides padding.
-                Op::Conv(_) => match node.provenance.origin {
-                    Origin::Vjp(of) => {
-                        let of = graph.node(of).ok_or("an origin is not in the graph")?;
-                        multiply_adds(graph, of, &bindings)?
-                    }
-                    Origin::User | Origin::Pass(_) => multiply_adds(graph, node, &bindings)?,
-                },
-                _ => continue,
-            };
-            found += 2 * macs;
-        }
+        let found = 2 * all_multiply_adds(graph, &bindings)?;
         if found == expected {
             return Ok(());
         }
@@ -71,6 +45,42 @@ impl Workload {
                 .into(),
         )
     }
+}
+
+/// The multiply-adds of what a graph's outputs and updates need, those of loops counted for each iteration.
+fn all_multiply_adds(graph: &Graph, bindings: &Bindings) -> Result<u64, Box<dyn Error>> {
+    let mut is_read = vec![false; graph.len()];
+    let outputs = graph.outputs().iter().map(|output| output.node);
+    let updates = graph.updates().iter().map(|update| update.value);
+    outputs
+        .chain(updates)
+        .for_each(|node| is_read[node.index()] = true);
+    let mut found = 0_u64;
+    for (id, node) in graph.nodes().rev() {
+        if !is_read[id.index()] {
+            continue;
+        }
+        for operand in &node.operands {
+            is_read[operand.index()] = true;
+        }
+        found += match &node.op {
+            Op::Dot(_) => multiply_adds(graph, node, bindings)?,
+            // An adjoint counts as what it is the adjoint of: both multiply the same pairs, besides padding.
+            Op::Conv(_) => match node.provenance.origin {
+                Origin::Vjp(of) => {
+                    let of = graph.node(of).ok_or("an origin is not in the graph")?;
+                    multiply_adds(graph, of, bindings)?
+                }
+                Origin::User | Origin::Pass(_) => multiply_adds(graph, node, bindings)?,
+            },
+            Op::Scan(scan) => {
+                let trip = scan.trip.eval_size(bindings)? as u64;
+                trip * all_multiply_adds(&scan.body, bindings)?
+            }
+            _ => continue,
+        };
+    }
+    Ok(found)
 }
 
 /// The multiply-adds of a product or convolution as its definition has them, those with padding among them.

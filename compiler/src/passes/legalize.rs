@@ -4,6 +4,7 @@
 //! A sum over separate runs of axes has no order of its own; it is defined here, as sums of sums, innermost run first. So the pass stands
 //! before the equality point.
 
+use super::pads::sum_of_pads;
 use super::rewrite::{Rewriter, Rule, apply_rules};
 use super::{Numerics, Pass, PassCx, PassError};
 use kiln_ir::ops::{
@@ -50,6 +51,10 @@ const LEGALIZATION: &[Rule] = &[
     Rule {
         name: "reduce-by-runs",
         apply: reduce_by_runs,
+    },
+    Rule {
+        name: "sum-of-pads",
+        apply: sum_of_pads,
     },
     Rule {
         name: "gather-that-fails",

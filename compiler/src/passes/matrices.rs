@@ -2,11 +2,12 @@
 //!
 //! Then an operand that lies in memory row-major is a matrix with one stride for its rows and one for its columns, and so is one that has
 //! to be written out first. What does not lie so is read through a transpose, which costs nothing where a view below it turns out to be
-//! strided all the same. Pairs of contracted axes are brought into the order of the left side, which sums in another order, so the pass
+//! strided all the same. Pairs of contracted axes are brought into the order of the larger side, which sums in another order, so the pass
 //! stands before the equality point; and it stands behind the pass that folds transposes into products.
 
 use super::rewrite::{Rewriter, Rule, apply_rules};
 use super::{Numerics, Pass, PassCx, PassError};
+use crate::likely::likely;
 use kiln_ir::ops::{Dot, Op, Transpose};
 use kiln_ir::{Dim, Graph, Node, NodeId};
 
@@ -48,6 +49,14 @@ fn contracted_axes_in_order(rw: &mut Rewriter<'_>, node: &Node) -> Option<NodeId
     if dot.contract.0.is_sorted() {
         return None;
     }
+    // Where the sides disagree, one is written out in another order: the smaller one.
+    let [left, right] = [0, 1].map(|side| {
+        let ty = node.operands.get(side).and_then(|id| rw.ty(*id));
+        ty.map_or(0, |ty| likely(&ty.shape.elements()))
+    });
+    if dot.contract.1.is_sorted() && left < right {
+        return None;
+    }
     let pairs = dot.contract.0.iter().copied().zip(dot.contract.1.clone());
     let mut pairs: Vec<(usize, usize)> = pairs.collect();
     pairs.sort_unstable();
@@ -73,10 +82,17 @@ fn matrix(rw: &mut Rewriter<'_>, node: &Node, side: usize) -> Option<NodeId> {
     if is_one_axis(&free, &shape) && is_one_axis(contract, &shape) {
         return None;
     }
-    let order = [&batch[..], &free, contract].concat();
-    let transposed = rw.make(Transpose { order }, &[operand])?;
+    // What is innermost stays so: whole rows are moved then.
     let (batches, rank) = (batch.len(), shape.len());
-    let contract: Vec<usize> = (batches + free.len()..rank).collect();
+    let inner = rank.checked_sub(1).is_some_and(|last| free.contains(&last));
+    let (order, contract): (Vec<usize>, Vec<usize>) = if inner {
+        let order = [&batch[..], contract, &free].concat();
+        (order, (batches..batches + contract.len()).collect())
+    } else {
+        let order = [&batch[..], &free, contract].concat();
+        (order, (batches + free.len()..rank).collect())
+    };
+    let transposed = rw.make(Transpose { order }, &[operand])?;
     let batch: Vec<usize> = (0..batches).collect();
     let mut matrices = dot.clone();
     match side {

@@ -19,6 +19,7 @@ mod layout;
 mod legalize;
 mod literal;
 mod matrices;
+mod pads;
 mod regions;
 mod rewrite;
 mod strength;

@@ -10,8 +10,8 @@
 use super::walk::{Walk, steps_evenly};
 use crate::kernel::{Atom, Expr, Index, LoopId, ValueId};
 use crate::lower::points::{Item, Points, visit_operands};
-use kiln_ir::DType;
 use kiln_ir::ops::{Compare, Literal};
+use kiln_ir::{DType, Dim};
 use std::collections::BTreeMap;
 
 /// The least lanes of a block.
@@ -27,21 +27,14 @@ pub(super) fn split(points: &Points) -> Option<Points> {
     if block < LEAST || block >= extent {
         return None;
     }
-    let inner = LoopId(last as u32 + 1);
     let mut cut = points.clone();
     cut.axes[last] = (extent / block).into();
     cut.axes.push(block.into());
-    let axes = cut.axes.clone();
-    let replace = |index: &Index| {
-        index.substitute(
-            &|id| match id == axis {
-                true => Index::counter(axis)
-                    .times(&block.into())
-                    .plus(&Index::counter(inner)),
-                false => Index::counter(id),
-            },
-            &|id| axes.get(id.index()).cloned(),
-        )
+    let blocks = Blocks {
+        axis,
+        inner: LoopId(last as u32 + 1),
+        size: block,
+        axes: cut.axes.clone(),
     };
     for item in &mut cut.items {
         if let Item::Let {
@@ -49,13 +42,13 @@ pub(super) fn split(points: &Points) -> Option<Points> {
             ..
         } = item
         {
-            *index = replace(index);
+            *index = blocks.index(index);
         }
     }
     for store in &mut cut.stores {
-        store.index = replace(&store.index);
+        store.index = blocks.index(&store.index);
     }
-    compare_blocks(&mut cut, &borders.compared, block);
+    compare_blocks(&mut cut, &borders.compared, &blocks);
     let rank = cut.axes.len();
     let walk = Walk {
         grid: (0..rank - 1).collect(),
@@ -91,7 +84,7 @@ impl Borders {
             match expr {
                 Expr::Load { index, .. } => borders.divide(index, axis),
                 Expr::Index(index) => {
-                    match index.as_constant().map(kiln_ir::Dim::constant) {
+                    match index.as_constant().map(Dim::constant) {
                         Some(Some(constant)) => {
                             literals.insert(*value, constant);
                         }
@@ -154,45 +147,64 @@ fn varies(index: &Index, axis: LoopId) -> bool {
     varies
 }
 
-/// Compares the number of the block with that of the border: `x >= n b` is `x div b >= n`, and so for `<`.
-fn compare_blocks(points: &mut Points, compared: &BTreeMap<ValueId, (Index, i64)>, block: i64) {
-    let axes = points.axes.clone();
-    let known = |id: LoopId| axes.get(id.index()).cloned();
-    let (axis, inner) = (LoopId(axes.len() as u32 - 2), LoopId(axes.len() as u32 - 1));
-    for item in std::mem::take(&mut points.items) {
-        let Item::Let {
-            value,
-            expr: Expr::Compare(op, ..),
-        } = &item
-        else {
-            points.items.push(item);
-            continue;
-        };
-        let (value, op) = (*value, *op);
-        match compared.get(&value) {
-            Some((index, border)) if varies(index, axis) => {
-                let index = index.substitute(
-                    &|id| match id == axis {
-                        true => Index::counter(axis)
-                            .times(&block.into())
-                            .plus(&Index::counter(inner)),
-                        false => Index::counter(id),
-                    },
-                    &known,
-                );
-                let mut counted = |index: Index| {
-                    let value = points.new_value(DType::I64);
-                    let expr = Expr::Index(index);
-                    points.items.push(Item::Let { value, expr });
-                    value
-                };
-                let at = counted(index.floor_div(&block.into(), &known));
-                let border = counted(Index::constant(border / block));
-                let expr = Expr::Compare(op, at, border);
-                points.items.push(Item::Let { value, expr });
+/// The axis that is cut and the one within its blocks.
+struct Blocks {
+    axis: LoopId,
+    inner: LoopId,
+    size: i64,
+    axes: Vec<Dim>,
+}
+
+impl Blocks {
+    /// An index in terms of both axes.
+    fn index(&self, index: &Index) -> Index {
+        let counter = |id: LoopId| {
+            let own = Index::counter(id);
+            if id == self.axis {
+                own.times(&self.size.into())
+                    .plus(&Index::counter(self.inner))
+            } else {
+                own
             }
-            Some(_) | None => points.items.push(item),
+        };
+        index.substitute(&counter, &|id| self.extent(id))
+    }
+
+    /// The number of the block that an index falls in.
+    fn number(&self, index: &Index) -> Index {
+        let index = self.index(index);
+        index.floor_div(&self.size.into(), &|id| self.extent(id))
+    }
+
+    fn extent(&self, id: LoopId) -> Option<Dim> {
+        self.axes.get(id.index()).cloned()
+    }
+}
+
+/// Compares the number of the block with that of the border: `x >= n b` is `x div b >= n`, and so for `<`.
+fn compare_blocks(
+    points: &mut Points,
+    compared: &BTreeMap<ValueId, (Index, i64)>,
+    blocks: &Blocks,
+) {
+    for mut item in std::mem::take(&mut points.items) {
+        if let Item::Let {
+            value,
+            expr: Expr::Compare(_, at, border),
+        } = &mut item
+            && let Some((index, limit)) = compared.get(value)
+            && varies(index, blocks.axis)
+        {
+            let mut counted = |index: Index| {
+                let value = points.new_value(DType::I64);
+                let expr = Expr::Index(index);
+                points.items.push(Item::Let { value, expr });
+                value
+            };
+            *at = counted(blocks.number(index));
+            *border = counted(Index::constant(limit / blocks.size));
         }
+        points.items.push(item);
     }
 }
 
