@@ -10,6 +10,8 @@
 //! - `--peers PYTHON` lets the peers' script time the same step in other frameworks, and prints its lines behind ours.
 //! - `--memory` prints what the step needs of memory, and times nothing.
 //!
+//! `fsrs` prints a line of its own, whose figure is the time for each review; `workloads/fsrs.rs` says what it means.
+//!
 //! The micro workloads `add`, `axpby`, `exp`, `gelu`, `softmax`, `layernorm`, `bias_grad` and `adam` print a line for each level of the
 //! memory hierarchy, behind a line with the bandwidth of the machine and the share of it that the loop `add` reaches:
 //!
@@ -84,6 +86,8 @@ enum Name {
     Gpt,
     /// GPT-2 124M on 4 sequences of 64, AdamW.
     Gpt2,
+    /// FSRS-6 with 21 parameters on review histories, Adam; prints the time for each review.
+    Fsrs,
     /// Micro: `x + y`.
     Add,
     /// Micro: `0.9 x + 0.1 y`.
@@ -107,6 +111,7 @@ enum Name {
 /// What a name stands for.
 enum Kind {
     Training(Workload),
+    Fsrs,
     Micro(&'static [Micro]),
     Convolutions,
 }
@@ -122,6 +127,7 @@ impl Name {
             Name::Lstm512 => Kind::Training(workloads::lstm::workload("lstm512", 512)?),
             Name::Gpt => Kind::Training(workloads::gpt::small()?),
             Name::Gpt2 => Kind::Training(workloads::gpt::large()?),
+            Name::Fsrs => Kind::Fsrs,
             Name::Add => Kind::Micro(micro::ADD),
             Name::Axpby => Kind::Micro(micro::AXPBY),
             Name::Exp => Kind::Micro(micro::EXP),
@@ -168,6 +174,17 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             if let Some(peers) = peers {
                 peers.run(workload.name, threads, |line| println!("{line}"))?;
             }
+        }
+        Kind::Fsrs => {
+            let given = [
+                (arguments.profile, "--profile"),
+                (arguments.memory, "--memory"),
+                (arguments.peers.is_some(), "--peers"),
+            ];
+            if let Some((_, option)) = given.iter().find(|(given, _)| *given) {
+                return Err(format!("{option} is for the other models").into());
+            }
+            println!("{}", workloads::fsrs::measure(threads, &options)?);
         }
         Kind::Micro(workloads) => {
             refuse_options_of_models(arguments)?;

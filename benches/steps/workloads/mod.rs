@@ -1,6 +1,7 @@
 //! What is timed: a graph, a batch size, data, and the FLOPs that the model asks for.
 
 pub(crate) mod cnn;
+pub(crate) mod fsrs;
 pub(crate) mod gpt;
 pub(crate) mod linreg;
 pub(crate) mod lstm;
