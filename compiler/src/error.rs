@@ -67,14 +67,6 @@ pub enum CompileError {
         /// The user's line, and the scope.
         provenance: String,
     },
-    /// An op for which there is no machine code.
-    #[error("`{op}` at {provenance} has no machine code yet; the interpreter computes it")]
-    Op {
-        /// The op.
-        op: &'static str,
-        /// The user's line, and the scope.
-        provenance: String,
-    },
     /// A window that is too large to be unrolled into machine code.
     #[error(
         "`{op}` at {provenance} slides a window of {elements} elements, and machine code is made for at most {most}: reduce over one axis after the other, or over whole axes with `reduce`"

@@ -11,9 +11,6 @@ use kiln_ir::ops::{
 };
 use kiln_ir::{DType, Dim, OutOfRange, Shape, TensorType};
 
-/// Ops that the compiler refuses by name and line.
-pub const WITHOUT_CODE: &[&str] = &[];
-
 /// Ops with regions, and their results: `tests/control.rs` runs them.
 pub const CONTROL: &[&str] = &["scan", "while", "cond", "part"];
 

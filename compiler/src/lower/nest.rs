@@ -16,6 +16,7 @@ use kiln_ir::Dim;
 
 mod names;
 mod split;
+mod unroll;
 mod walk;
 
 use names::Names;
@@ -49,7 +50,10 @@ pub(super) fn nest(points: Points, space: &Space, epilogue: bool) -> LoweredKern
     let cut = (is_map && !epilogue)
         .then(|| split::split(&points))
         .flatten();
-    let points = cut.unwrap_or(points);
+    let points = match cut {
+        Some(cut) => unroll::unroll(&cut).unwrap_or(cut),
+        None => points,
+    };
     let walk = choose(&points, space, epilogue);
     let mut points = flattened(points, &walk);
     let extents = Extents {

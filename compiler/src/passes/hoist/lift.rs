@@ -146,7 +146,7 @@ impl<'s> Lift<'s> {
                     return None;
                 }
                 let ids = [table.id, indices.id];
-                return Some(Lifted::varying(rewriter.make(op.clone(), &ids)?));
+                return Some(Lifted::varying(rewriter.make(*op, &ids)?));
             }
             Op::Dot(op) => {
                 let [lhs, rhs] = operands.try_into().ok()?;
@@ -174,7 +174,8 @@ pub(super) fn dot(
         Some(rewriter.ty(lifted.id)?.rank() - usize::from(lifted.varies))
     };
     let ranks = [inner(&lhs, rewriter)?, inner(&rhs, rewriter)?];
-    if !(lhs.varies && rhs.varies) && !keeps_order(op, ranks, lhs.varies) {
+    let both = lhs.varies && rhs.varies;
+    if !both && !keeps_order(op, ranks, lhs.varies) {
         return None;
     }
     let moved = |axes: &[usize], by: bool| -> Vec<usize> {
