@@ -111,7 +111,8 @@ fn inputs_of_other_ranks_and_types() {
 
 #[test]
 fn operands_of_attention_that_do_not_agree() {
-    let shapes: [([i64; 4], [i64; 4], [i64; 4], &str); 5] = [
+    type Case = ([i64; 4], [i64; 4], [i64; 4], &'static str);
+    let shapes: [Case; 5] = [
         (
             [2, 3, 4, 5],
             [1, 6, 4, 5],
