@@ -103,6 +103,13 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let time = start.elapsed().as_secs_f64();
     let found = session.state(OFFSETS)?.to_vec::<f32>()?;
     let after = measured(&mut measuring, &found, &batches)?;
+    if !after.is_finite() {
+        return Err(format!(
+            "--rate {} is of no use: the loss is {after}",
+            arguments.rate
+        )
+        .into());
+    }
     let best = measured(&mut measuring, &offsets(&TRUE), &batches)?;
 
     writeln!(

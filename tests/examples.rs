@@ -64,6 +64,18 @@ fn linear_regression_finds_the_line_and_draws_it() {
 }
 
 #[test]
+fn fsrs_comes_near_the_parameters_that_made_the_histories() {
+    let found = success("fsrs", &["--epochs", "40"]);
+    let start = number_after(&found, "log loss: ");
+    let end = number_after(&found, "at the start, ");
+    let best = number_after(&found, "found, ");
+    assert!(best < start, "{found}");
+    // Of what there is to gain by knowing the parameters.
+    assert!((start - end) / (start - best) > 0.9, "{found}");
+    assert_eq!(found.lines().filter(|l| l.starts_with('w')).count(), 21);
+}
+
+#[test]
 fn digits_reads_what_it_has_not_seen() {
     let found = success("digits", &[]);
     assert!(number_after(&found, "accuracy ") >= 0.97, "{found}");
@@ -119,6 +131,9 @@ fn bad_input_is_named_without_a_panic() {
             &["--rate", "nan"],
             "the learning rate of the optimizer is NaN",
         ),
+        ("fsrs", &["--rate", "nan"], "--rate NaN is of no use"),
+        ("char_lm", &["--text", "/nowhere"], "cannot read /nowhere: "),
+        ("char_lm", &["--batch", "0"], "error: a batch size of 0"),
         (
             "fashion_mnist",
             &["/nowhere"],

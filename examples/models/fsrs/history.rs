@@ -98,7 +98,7 @@ fn card(chance: &mut Stream) -> Card {
         let days = if again {
             0.0
         } else {
-            let noise = (uniform(chance) - 0.5) * 1.2;
+            let noise = (uniform(chance) - 0.5) * 3.0;
             (state.0 * noise.exp()).round().clamp(1.0, 10_000.0)
         };
         day += days;
