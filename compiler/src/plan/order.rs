@@ -85,6 +85,9 @@ struct Facts<'n> {
     patience: Vec<Option<Patience>>,
     /// Whether each group is a kernel without a product.
     kernel: Vec<bool>,
+    /// Whether each group writes much and reads nothing, as one that fills a tensor with zeros does: it could run at any time, and does so as
+    /// late as it can.
+    late: Vec<bool>,
     join: bool,
 }
 
@@ -215,8 +218,13 @@ fn facts<'n>(
         reads.retain(|n| needs.writer[n.index()] != Some(group));
         reads
     };
+    let late = |t: &Traffic| {
+        let made: i64 = t.writes.iter().map(|n| bytes[n.index()]).sum();
+        made > MOST_FOLDED && t.reads().is_empty()
+    };
     Facts {
         needs,
+        late: needs.traffic.iter().map(late).collect(),
         reads: needs.traffic.iter().enumerate().map(reads).collect(),
         made: needs.traffic.iter().map(writes).collect(),
         patience: groups.iter().zip(&needs.traffic).map(patience).collect(),
@@ -244,6 +252,7 @@ fn is_map(body: &[Stmt]) -> bool {
 impl State<'_> {
     fn key(&self, group: usize) -> (i64, usize) {
         match self.by {
+            Order::LeastMemory if self.facts.late[group] => (i64::MAX, group),
             Order::LeastMemory => (self.growth[group], group),
             Order::Topological => (0, group),
         }
