@@ -135,6 +135,17 @@ fn bad_input_is_named_without_a_panic() {
         ("char_lm", &["--text", "/nowhere"], "cannot read /nowhere: "),
         ("char_lm", &["--batch", "0"], "error: a batch size of 0"),
         (
+            "gpt2",
+            &["--weights", "/nowhere"],
+            "weights belong to a tokenizer; give its file with --tokenizer",
+        ),
+        (
+            "gpt2",
+            &["--length", "2000"],
+            "windows have 1 to 1024 tokens, not 2000",
+        ),
+        ("gpt2", &["--text", "/nowhere"], "cannot read /nowhere: "),
+        (
             "fashion_mnist",
             &["/nowhere"],
             "apt-get install dataset-fashion-mnist",
