@@ -382,7 +382,8 @@ fn updates_are_outputs(
     Ok(())
 }
 
-/// Every node as an output, each checked against the interpreter on the operands that the machine code gave.
+/// Every node as an output, each checked against the interpreter on the operands that the machine code gave; but control ops, which are no
+/// single value, and their parts, which `control.rs` checks as wholes.
 fn each_op(
     graph: &Graph,
     fixed: &Bindings,
@@ -398,11 +399,15 @@ fn each_op(
         .slots()
         .iter()
         .for_each(|s| shown.push_slot(s.clone()));
-    for (id, _) in graph.nodes() {
-        shown.push_output(Output {
-            name: id.to_string(),
-            node: id,
-        });
+    let mut position_of = vec![usize::MAX; graph.len()];
+    for (id, node) in graph.nodes() {
+        if node.op.as_control().is_none() {
+            position_of[id.index()] = shown.outputs().len();
+            shown.push_output(Output {
+                name: id.to_string(),
+                node: id,
+            });
+        }
     }
     let executable = executable(&shown, VARIANTS[0])?;
     let mut session = session_at(&executable, 1, fixed.clone());
@@ -421,7 +426,8 @@ fn each_op(
             return Err(format!("refused without all nodes as outputs: {error}"));
         }
         for (id, node) in graph.nodes() {
-            if matches!(node.op, Op::Source(_)) {
+            let whole = node.op.as_control().is_some();
+            if whole || matches!(node.op, Op::Source(_) | Op::Part(_)) {
                 continue;
             }
             let operands: Vec<(&TensorType, &Array)> = node
@@ -429,10 +435,10 @@ fn each_op(
                 .iter()
                 .map(|o| {
                     let ty = &graph.node(*o).expect("an operand").ty;
-                    (ty, &found.outputs[o.index()])
+                    (ty, &found.outputs[position_of[o.index()]])
                 })
                 .collect();
-            let computed = &found.outputs[id.index()];
+            let computed = &found.outputs[position_of[id.index()]];
             let wrong = op_differs(&node.op, &operands, &node.ty, &feeds.bindings, computed);
             if let Some(why) = wrong {
                 return Err(format!(
