@@ -15,7 +15,7 @@ impl<'g> Tensor<'g> {
     /// Recorded in the builder: a window of another rank than the tensor or larger than it, starts that are no integer scalars.
     ///
     /// ```
-    /// use kiln_ir::{Array, Builder, DType, Shape, Values, eval};
+    /// use kiln_ir::{Array, Builder, DType, Values, eval};
     ///
     /// let g = Builder::new("window");
     /// let x = g.input("x", DType::F32, [5]);
@@ -23,11 +23,11 @@ impl<'g> Tensor<'g> {
     /// g.output("y", x.dynamic_slice(&[at], [2]));
     /// let graph = g.finish().unwrap();
     /// let floats = |v: &[f64]| Array::new(DType::F32, vec![v.len()], Values::Float(v.to_vec())).unwrap();
-    /// let found = eval(&graph, |name| match name {
+    /// let found = eval(&graph, |slot| match slot.name.as_str() {
     ///     "x" => Some(floats(&[0.0, 1.0, 2.0, 3.0, 4.0])),
     ///     _ => Array::new(DType::I64, vec![], Values::Int(vec![9])).ok(),
     /// });
-    /// assert_eq!(found.unwrap().outputs[0].1, floats(&[3.0, 4.0]));
+    /// assert_eq!(found.unwrap().outputs[0], floats(&[3.0, 4.0]));
     /// ```
     #[track_caller]
     pub fn dynamic_slice(self, starts: &[Tensor<'g>], sizes: impl Into<Shape>) -> Self {
