@@ -242,19 +242,26 @@ fn planned(
 fn bodies(graph: &Graph, options: &Options) -> Result<Bodies, CompileError> {
     let mut bodies = Bodies::new();
     for (id, node) in graph.nodes() {
-        let Some(control) = node.op.as_control() else {
+        let regions = planned_regions(&node.op);
+        if regions.is_empty() {
             continue;
-        };
-        let planned: Result<Vec<Planned>, CompileError> = match &node.op {
-            Op::Scan(scan) => [body(&without_kept(scan), options)].into_iter().collect(),
-            _ => {
-                let regions = control.regions().into_iter();
-                regions.map(|region| body(region, options)).collect()
-            }
-        };
-        bodies.insert(id, planned?);
+        }
+        let planned = regions.iter().map(|region| body(region, options));
+        bodies.insert(id, planned.collect::<Result<_, _>>()?);
     }
     Ok(bodies)
+}
+
+/// The regions of an op as they are planned; none of an op that is no control op.
+fn planned_regions(op: &Op) -> Vec<Graph> {
+    match (op, op.as_control()) {
+        (Op::Scan(scan), _) => vec![without_kept(scan)],
+        (_, Some(control)) => {
+            let regions = control.regions().into_iter();
+            regions.map(|region| (**region).clone()).collect()
+        }
+        (_, None) => Vec::new(),
+    }
 }
 
 /// What one region becomes. Its passes have run with those of the graph around it.
@@ -270,8 +277,8 @@ fn body(region: &Graph, options: &Options) -> Result<Planned, CompileError> {
 fn fused_text(graph: &Graph, groups: &Groups, fuse: bool) -> String {
     let mut text = Printed { groups, graph }.to_string();
     for (id, node) in graph.nodes() {
-        for region in node.op.as_control().iter().flat_map(|c| c.regions()) {
-            let region = separate_sinks(region);
+        for region in planned_regions(&node.op) {
+            let region = separate_sinks(&region);
             let groups = form(&region, fuse);
             text += &format!("region of {id}: {}", fused_text(&region, &groups, fuse));
         }

@@ -41,6 +41,12 @@ fn kept(scan: &Scan, position: usize) -> Option<usize> {
     (0..scan.carries).find(|carry| scan.source(*carry) == Some(node))
 }
 
+/// The type of a node. Every node that a verified control op names exists.
+fn type_of(graph: &Graph, node: Option<NodeId>) -> TensorType {
+    let node = node.and_then(|id| graph.node(id));
+    node.map_or_else(|| TensorType::new(DType::Bool, ()), |n| n.ty.clone())
+}
+
 /// The home of a buffer whose live range is set when all steps are there.
 fn arena() -> Home {
     Home::Arena(LiveRange { first: 0, last: 0 })
@@ -78,11 +84,6 @@ impl Assembler<'_> {
         part.map(|(_, node)| self.at(*node))
     }
 
-    fn operand_type(&self, node: NodeId) -> TensorType {
-        let node = self.graph.node(node);
-        node.map_or_else(|| TensorType::new(DType::Bool, ()), |n| n.ty.clone())
-    }
-
     /// A buffer that is an entry of another one. Where that one has an entry more than the tensor in it, as kept carries have, the slice
     /// knows it.
     fn slice(&mut self, name: &str, dtype: DType, elements: Dim, mut slice: Slice) -> BufferId {
@@ -101,7 +102,7 @@ impl Assembler<'_> {
         // The carries: where they lie, and how many entries that has.
         let mut carries = Vec::new();
         for carry in 0..scan.carries {
-            let ty = self.operand_type(shape.operands[carry]);
+            let ty = type_of(self.graph, Some(shape.operands[carry]));
             let elements = ty.shape.elements();
             let outputs = scan.carries..scan.body.outputs().len();
             let kept_by = outputs
@@ -154,7 +155,7 @@ impl Assembler<'_> {
         }
         for operand in scan.carries..scan.carries + scan.scanned {
             let node = shape.operands[operand];
-            let ty = self.entry_type(scan, operand);
+            let ty = type_of(&scan.body, scan.source(operand));
             let of = self.at(node);
             let label = format!("{name} entry of {node}");
             inputs.push(self.slice(&label, ty.dtype, ty.shape.elements(), stacked(of)));
@@ -166,7 +167,10 @@ impl Assembler<'_> {
             if kept(scan, position).is_some() {
                 continue;
             }
-            let ty = self.yielded_type(scan, position);
+            let ty = type_of(
+                &scan.body,
+                scan.body.outputs().get(position).map(|o| o.node),
+            );
             let elements = ty.shape.elements();
             let of = self.result(shape, position).unwrap_or_else(|| {
                 let all = &scan.trip * &elements;
@@ -224,19 +228,6 @@ impl Assembler<'_> {
         }
     }
 
-    /// The type of an entry of a scanned operand.
-    fn entry_type(&self, scan: &Scan, operand: usize) -> TensorType {
-        let source = scan.source(operand).and_then(|id| scan.body.node(id));
-        source.map_or_else(|| TensorType::new(DType::Bool, ()), |n| n.ty.clone())
-    }
-
-    /// The type of what an iteration yields.
-    fn yielded_type(&self, scan: &Scan, position: usize) -> TensorType {
-        let output = scan.body.outputs().get(position);
-        let node = output.and_then(|o| scan.body.node(o.node));
-        node.map_or_else(|| TensorType::new(DType::Bool, ()), |n| n.ty.clone())
-    }
-
     fn copy(
         &mut self,
         name: &str,
@@ -263,7 +254,7 @@ impl Assembler<'_> {
         let zero = || Dim::from(0);
         let mut carries = Vec::new();
         for carry in 0..repeat.carries {
-            let ty = self.operand_type(shape.operands[carry]);
+            let ty = type_of(self.graph, Some(shape.operands[carry]));
             let elements = ty.shape.elements();
             let fresh = |assembler: &mut Self| {
                 let label = format!("{name} carry {carry}");
@@ -313,8 +304,7 @@ impl Assembler<'_> {
         };
         let mut results = Vec::new();
         for (position, output) in cond.then.outputs().iter().enumerate() {
-            let ty = cond.then.node(output.node).map(|n| n.ty.clone());
-            let ty = ty.unwrap_or_else(|| TensorType::new(DType::Bool, ()));
+            let ty = type_of(&cond.then, Some(output.node));
             let result = self.result(shape, position).unwrap_or_else(|| {
                 let label = format!("{name} result {position}");
                 self.homes

@@ -192,6 +192,10 @@ pub(super) fn scan<'g>(op: &Scan, cx: &Vjp<'g>) -> Vec<Option<Tensor<'g>>> {
             frame.carries.push((source, first, next));
         }
     }
+    // What is appended from here on, no cotangent depends on.
+    let pulled_back = nested.snapshot();
+    let captured: Vec<NodeId> = again.sources[own..].iter().filter_map(|s| s.id()).collect();
+    let varies = varying(&pulled_back, &captured);
     let mut flows: Vec<Flow> = Vec::new();
     let mut at = 0;
     for (position, id) in pulled.iter().enumerate() {
@@ -205,15 +209,10 @@ pub(super) fn scan<'g>(op: &Scan, cx: &Vjp<'g>) -> Vec<Option<Tensor<'g>>> {
             match id {
                 None => Flow::None,
                 Some(id) if position < own => Flow::Stacked(frame.stack(*id)),
-                Some(id) => summed(
-                    &nested,
-                    &again,
-                    own,
-                    *id,
-                    &types[position],
-                    builder,
-                    &mut frame,
-                ),
+                Some(id) => match Sum::of(&pulled_back, *id, &|id| varies[id.index()]) {
+                    Some(sum) => Flow::Sum(sum),
+                    None => accumulated(&nested, *id, &types[position], builder, &mut frame),
+                },
             }
         };
         flows.push(flow);
@@ -270,22 +269,14 @@ enum Leaf<'g> {
     Stacked(usize),
 }
 
-/// How the cotangent of a captured value is summed over the iterations.
-fn summed<'g>(
+/// The sum of a cotangent of a captured value over the iterations, in a carry of its own.
+fn accumulated<'g>(
     nested: &Builder,
-    again: &Replay<'_>,
-    own: usize,
     id: NodeId,
     ty: &TensorType,
     builder: &'g Builder,
     frame: &mut Frame<'g>,
 ) -> Flow {
-    let graph = nested.snapshot();
-    let captured: Vec<NodeId> = again.sources[own..].iter().filter_map(|s| s.id()).collect();
-    let varies = varying(&graph, &captured);
-    if let Some(sum) = Sum::of(&graph, id, &|id| varies[id.index()]) {
-        return Flow::Sum(sum);
-    }
     let source = nested.body_source("sum", Source { ty: ty.clone() });
     let next = source + nested.tensor(id);
     match (source.id(), next.id()) {
