@@ -48,10 +48,10 @@ pub use layers::{
     DepthwiseConv3d, Dropout, Elman, Embedding, FeedForward, Flatten, GatedUnit, Given,
     GlobalAvgPool, GlobalMaxPool, GroupNorm, Gru, InstanceNorm, LayerNorm, LearnedPositions,
     LongShortTerm, Lstm, MaxPool, MaxPool1d, MaxPool2d, MaxPool3d, Memory, Merge,
-    MultiHeadAttention, PerAxis, Recurrent, RecurrentBias, RmsNorm, SeparableConv, SeparableConv1d,
-    SeparableConv2d, SeparableConv3d, Sequence, SimpleRnn, Step, SwiGlu, TransformerBlock,
-    Upsample, Upsample1d, Upsample2d, Upsample3d, ZeroPad, ZeroPad1d, ZeroPad2d, ZeroPad3d,
-    attention, dropout, gelu, gelu_tanh, log_softmax, relu, rotary, silu, softmax,
+    MultiHeadAttention, PerAxis, Recurrent, RecurrentBias, RmsNorm, Schedule, SeparableConv,
+    SeparableConv1d, SeparableConv2d, SeparableConv3d, Sequence, SimpleRnn, Step, SwiGlu,
+    TransformerBlock, Upsample, Upsample1d, Upsample2d, Upsample3d, ZeroPad, ZeroPad1d, ZeroPad2d,
+    ZeroPad3d, attention, dropout, gelu, gelu_tanh, log_softmax, relu, rotary, silu, softmax,
 };
 pub use losses::{CrossEntropy, Loss, MeanSquaredError, SparseCrossEntropy};
 pub use metrics::{Accuracy, Metric};

@@ -1,9 +1,10 @@
 //! Attention as a layer: the projections around [`attention`], and positions that turn queries and keys.
 
+mod blocks;
 mod core;
 mod rotary;
 
-pub use core::{AttentionOptions, attention};
+pub use core::{AttentionOptions, Schedule, attention};
 pub use rotary::rotary;
 
 use super::Dense;
@@ -44,6 +45,7 @@ pub struct MultiHeadAttention {
     causal: bool,
     dropout: f64,
     rotary: Option<f64>,
+    schedule: Schedule,
     weight: Arc<dyn Initialiser + Send + Sync>,
 }
 
@@ -67,6 +69,7 @@ impl MultiHeadAttention {
             causal: false,
             dropout: 0.0,
             rotary: None,
+            schedule: Schedule::Chosen,
             weight: Arc::new(GlorotUniform),
         }
     }
@@ -110,6 +113,12 @@ impl MultiHeadAttention {
     /// [`MultiHeadAttention::rotary`] with another base.
     pub fn rotary_base(mut self, base: f64) -> Self {
         self.rotary = Some(base);
+        self
+    }
+
+    /// In which order it is computed, and so how much memory it takes.
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.schedule = schedule;
         self
     }
 
@@ -173,6 +182,7 @@ impl MultiHeadAttention {
                 Mode::Training => self.dropout,
                 Mode::Inference => 0.0,
             },
+            schedule: self.schedule,
         };
         let q = turned(q);
         if q.id().is_none() {
