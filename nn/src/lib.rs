@@ -26,6 +26,7 @@
 //! - [`Loss`], [`Metric`], [`Optimizer`] and [`Initialiser`](initialisers::Initialiser): traits with one method to write.
 //! - [`random_bits`]: where randomness in a graph comes from.
 
+mod continuation;
 pub mod initialisers;
 mod labels;
 mod last_axis;
@@ -38,6 +39,7 @@ mod random;
 mod sequential;
 mod summary;
 
+pub use continuation::Continuation;
 pub use kiln_ir::ops::OutOfRange;
 pub use kiln_ir::{Layout, Padding};
 pub use layer::{Context, Layer, Mode};
