@@ -5,7 +5,7 @@
 //!
 //! ```
 //! use kiln_ir::{Builder, DType};
-//! use kiln_nn::{Accuracy, Adam, Context, Layer, Loss, Metric, Optimizer, Sequential, SparseCrossEntropy};
+//! use kiln_nn::{Accuracy, Adam, Context, Layer, Loss, MeanMetric, Optimizer, Sequential, SparseCrossEntropy};
 //!
 //! let model = Sequential::new([784]).dense(512).relu().dropout(0.5).dense(10);
 //! let g = Builder::new("digits");
@@ -36,8 +36,10 @@ pub mod losses;
 pub mod metrics;
 pub mod optimizers;
 mod random;
+pub mod schedules;
 mod sequential;
 mod summary;
+mod weights;
 
 pub use continuation::Continuation;
 pub use kiln_ir::ops::OutOfRange;
@@ -55,9 +57,21 @@ pub use layers::{
     TransformerBlock, Upsample, Upsample1d, Upsample2d, Upsample3d, ZeroPad, ZeroPad1d, ZeroPad2d,
     ZeroPad3d, attention, dropout, gelu, gelu_tanh, log_softmax, relu, rotary, silu, softmax,
 };
-pub use losses::{CrossEntropy, Loss, MeanSquaredError, SparseCrossEntropy};
-pub use metrics::{Accuracy, Metric};
-pub use optimizers::{Adam, AdamW, ClipByGlobalNorm, Optimizer, Sgd};
+pub use losses::{
+    BinaryCrossEntropy, BinaryFocal, CategoricalFocal, CategoricalHinge, ClassWeighted,
+    CosineSimilarity, CrossEntropy, Hinge, Huber, KlDivergence, LogCosh, Loss, MeanAbsoluteError,
+    MeanSquaredError, Poisson, Smoothed, SparseCrossEntropy, SquaredHinge, triplet,
+};
+pub use metrics::{
+    Accuracy, Average, BinaryAccuracy, CategoricalAccuracy, ConfusionMatrix, F1, LossMetric,
+    MeanMetric, Metric, Perplexity, PrAuc, Precision, R2, Recall, RocAuc, RootMeanSquaredError,
+    TopKAccuracy,
+};
+pub use optimizers::{
+    AdaMax, Adadelta, Adafactor, Adagrad, Adam, AdamW, ClipByGlobalNorm, ClipByNorm, ClipByValue,
+    Group, Lamb, Lion, NAdam, Optimizer, RAdam, RmsProp, Sgd, average_of,
+};
 pub use random::random_bits;
+pub use schedules::{Cosine, Exponential, OneCycle, Piecewise, Polynomial, Schedule, Warmup};
 pub use sequential::Sequential;
 pub use summary::{Row, Summary};
