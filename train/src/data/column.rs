@@ -143,6 +143,23 @@ impl Column {
         self.data.gather(&source.data, starts, width);
     }
 
+    /// The elements, where they are f32.
+    pub(super) fn f32_mut(&mut self) -> Option<&mut [f32]> {
+        match &mut self.data {
+            ColumnData::F32(values) => Some(values),
+            ColumnData::F64(_)
+            | ColumnData::I8(_)
+            | ColumnData::I16(_)
+            | ColumnData::I32(_)
+            | ColumnData::I64(_)
+            | ColumnData::U8(_)
+            | ColumnData::U16(_)
+            | ColumnData::U32(_)
+            | ColumnData::U64(_)
+            | ColumnData::Bool(_) => None,
+        }
+    }
+
     /// The type of a batch of examples, whose extent is `batch`.
     pub(crate) fn type_of_batch(&self, batch: Dim) -> TensorType {
         let extents = self
@@ -214,6 +231,14 @@ pub(super) enum Number {
 }
 
 impl Number {
+    /// The nearest `f64`.
+    pub(super) fn to_f64(self) -> f64 {
+        match self {
+            Self::Real(value) => value,
+            Self::Whole(value) => value as f64,
+        }
+    }
+
     /// The nearest `f32`; infinite where it is too large.
     pub(super) fn to_f32(self) -> f32 {
         match self {
