@@ -61,8 +61,8 @@ pub use kiln_ir::{
     grad,
 };
 pub use kiln_nn::{
-    Accuracy, Adam, Context, CrossEntropy, Layer, Loss, MeanSquaredError, Metric, Optimizer,
-    Sequential, Sgd, SparseCrossEntropy,
+    Accuracy, Adam, Context, CrossEntropy, Layer, Loss, MeanMetric, MeanSquaredError, Metric,
+    Optimizer, Sequential, Sgd, SparseCrossEntropy,
 };
 pub use kiln_runtime::{
     Executable, Feed, MemoryReport, Outputs, Session, SessionOptions, StepError, ToFeed,

@@ -5,7 +5,7 @@
 //!
 //! ```
 //! use kiln_ir::{Builder, DType};
-//! use kiln_nn::{Accuracy, Adam, Context, Layer, Loss, Metric, Optimizer, Sequential, SparseCrossEntropy};
+//! use kiln_nn::{Accuracy, Adam, Context, Layer, Loss, MeanMetric, Optimizer, Sequential, SparseCrossEntropy};
 //!
 //! let model = Sequential::new([784]).dense(512).relu().dropout(0.5).dense(10);
 //! let g = Builder::new("digits");
@@ -37,6 +37,7 @@ pub mod optimizers;
 mod random;
 mod sequential;
 mod summary;
+mod weights;
 
 pub use kiln_ir::ops::OutOfRange;
 pub use kiln_ir::{Layout, Padding};
@@ -53,8 +54,12 @@ pub use layers::{
     Upsample, Upsample1d, Upsample2d, Upsample3d, ZeroPad, ZeroPad1d, ZeroPad2d, ZeroPad3d,
     attention, dropout, gelu, gelu_tanh, log_softmax, relu, rotary, silu, softmax,
 };
-pub use losses::{CrossEntropy, Loss, MeanSquaredError, SparseCrossEntropy};
-pub use metrics::{Accuracy, Metric};
+pub use losses::{CrossEntropy, Loss, MeanAbsoluteError, MeanSquaredError, SparseCrossEntropy};
+pub use metrics::{
+    Accuracy, Average, BinaryAccuracy, CategoricalAccuracy, ConfusionMatrix, F1, LossMetric,
+    MeanMetric, Metric, Perplexity, PrAuc, Precision, R2, Recall, RocAuc, RootMeanSquaredError,
+    TopKAccuracy,
+};
 pub use optimizers::{Adam, AdamW, ClipByGlobalNorm, Optimizer, Sgd};
 pub use random::random_bits;
 pub use sequential::Sequential;

@@ -2,8 +2,8 @@
 
 use kiln_ir::{Builder, DType, Diagnostic, Init, Tensor};
 use kiln_nn::{
-    Accuracy, Adam, Context, CrossEntropy, Dense, Layer, Loss, MeanSquaredError, Metric, Optimizer,
-    Sequential, Sgd, SparseCrossEntropy, softmax,
+    Accuracy, Adam, Context, CrossEntropy, Dense, Layer, Loss, MeanMetric, MeanSquaredError,
+    Optimizer, Sequential, Sgd, SparseCrossEntropy, softmax,
 };
 
 /// The mistakes of a graph that has the input `x: f32[b, 100]`.

@@ -5,8 +5,8 @@ mod common;
 use common::{close, floats, ints, ops_between};
 use kiln_ir::{Array, Builder, DType, Graph, Init, Tensor, eval, grad};
 use kiln_nn::{
-    Accuracy, CrossEntropy, Loss, MeanSquaredError, Metric, SparseCrossEntropy, log_softmax, relu,
-    softmax,
+    Accuracy, CrossEntropy, Loss, MeanMetric, MeanSquaredError, SparseCrossEntropy, log_softmax,
+    relu, softmax,
 };
 
 /// Logits of three examples and four classes, one row far beyond what `exp` can hold.

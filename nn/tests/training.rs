@@ -5,8 +5,8 @@ mod common;
 use common::{Loop, close, floats, ints};
 use kiln_ir::{Builder, DType, Graph, Tensor};
 use kiln_nn::{
-    Accuracy, Activation, Adam, Context, Dense, Layer, Loss, MeanSquaredError, Metric, Optimizer,
-    Sequential, Sgd, SparseCrossEntropy,
+    Accuracy, Activation, Adam, Context, Dense, Layer, Loss, MeanMetric, MeanSquaredError,
+    Optimizer, Sequential, Sgd, SparseCrossEntropy,
 };
 
 fn regression() -> Graph {

@@ -7,7 +7,7 @@
 //! Nothing is compiled or run here.
 
 use kiln_ir::{Builder, Diagnostics, Graph, Location, Tensor, TensorType};
-use kiln_nn::{Context, Layer, Loss, Metric, Mode, Optimizer};
+use kiln_nn::{Context, Layer, Loss, MeanMetric, Mode, Optimizer};
 
 /// The input of every graph.
 pub const INPUT: &str = "x";
@@ -29,8 +29,8 @@ pub struct Task<'a> {
     pub target: &'a TensorType,
     /// What is minimised.
     pub loss: &'a dyn Loss,
-    /// What is looked at; each is an output under its own name.
-    pub metrics: &'a [&'a dyn Metric],
+    /// What is looked at; each is an output, the mean over the batch, under its own name.
+    pub metrics: &'a [&'a dyn MeanMetric],
 }
 
 impl Task<'_> {

@@ -3,9 +3,12 @@
 //! A loss gives one number for each example; its mean over the batch is what is minimised. The batch is symbolic, so the short last
 //! batch of an epoch is averaged over its own size.
 
+mod absolute;
 mod cross_entropy;
+mod elementwise;
 mod squared;
 
+pub use absolute::MeanAbsoluteError;
 pub use cross_entropy::{CrossEntropy, SparseCrossEntropy};
 pub use squared::MeanSquaredError;
 
