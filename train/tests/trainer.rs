@@ -2,7 +2,8 @@
 
 use kiln_ir::{DType, Dim, Tensor, TensorType};
 use kiln_nn::{
-    Accuracy, Adam, Context, Dense, MeanSquaredError, Sequential, Sgd, SparseCrossEntropy,
+    Accuracy, Adam, ConfusionMatrix, Context, Dense, MeanSquaredError, Sequential, Sgd,
+    SparseCrossEntropy,
 };
 use kiln_train::callbacks::{
     Callback, CsvLog, EarlyStopping, Flow, Moment, ReduceLrOnPlateau, TensorBoard, after_batch,
@@ -46,6 +47,7 @@ fn classifier() -> TrainerBuilder {
     Trainer::new(model)
         .loss(SparseCrossEntropy)
         .metric(Accuracy)
+        .metric(ConfusionMatrix)
         .optimizer(Adam::new(0.02))
         .threads(NonZeroUsize::MIN)
         .seed(7)
@@ -60,6 +62,30 @@ fn linear() -> TrainerBuilder {
 
 fn values(trainer: &mut Trainer, name: &str) -> Vec<f32> {
     trainer.state(name).unwrap().to_vec().unwrap()
+}
+
+#[test]
+fn curves_are_drawn_as_svg_and_as_png() {
+    let folder = scratch("plots");
+    let data = blobs();
+    let mut trainer = classifier().compile().unwrap();
+    let history = trainer
+        .fit(&data, Fit::epochs(3).validate(&data).quiet())
+        .unwrap();
+    history.plot(folder.join("curves.svg")).unwrap();
+    history.plot(folder.join("curves.png")).unwrap();
+    let svg = std::fs::read_to_string(folder.join("curves.svg")).unwrap();
+    for name in ["loss", "accuracy", "training", "validation"] {
+        assert!(svg.contains(name), "no {name}");
+    }
+    let png = image::open(folder.join("curves.png")).unwrap();
+    assert_eq!((png.width(), png.height()), (3 * 1120, 840));
+    let ink = png
+        .into_luma8()
+        .pixels()
+        .filter(|pixel| pixel.0[0] < 128)
+        .count();
+    assert!(ink > 1000, "{ink} dark pixels");
 }
 
 fn scratch(name: &str) -> PathBuf {
@@ -93,6 +119,8 @@ fn a_classifier_learns_is_measured_and_predicts() {
         after.get("loss") < before.get("loss"),
         "{before} then {after}"
     );
+    let cells = ConfusionMatrix::rows(trainer.statistics("confusion_matrix").unwrap());
+    assert_eq!(cells, [[45.0, 0.0], [0.0, 45.0]]);
     // However the batches are cut.
     let validated = history.last("val_loss").unwrap();
     assert!((after.get("loss").unwrap() - validated).abs() < 1e-6);

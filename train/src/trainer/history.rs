@@ -83,25 +83,26 @@ impl History {
 
     /// The curves of all values, each beside that of its validation: a panel for the loss, and one for each metric.
     pub fn figure(&self) -> Figure {
-        let panel = |name: &str| {
-            let curve = |key: &str| -> Vec<(f64, f64)> {
-                let of = |epoch: &Epoch| Some((epoch.number as f64, epoch.logs.get(key)?));
-                let points = self.epochs.iter().filter_map(of);
-                points.filter(|(_, value)| value.is_finite()).collect()
-            };
-            let (training, validation) = (curve(name), curve(&format!("val_{name}")));
-            let mut panel = Panel::new(name.to_owned()).axes("epoch", name);
-            for (of, points) in [("training", training), ("validation", validation)] {
-                if !points.is_empty() {
-                    panel = panel.line(of, points);
-                }
-            }
-            panel
-        };
         let names = self.names().into_iter();
         let own = names.filter(|name| !name.starts_with("val_") && *name != LEARNING_RATE);
-        let finite = own.filter(|name| self.get(name).iter().any(|value| value.is_finite()));
-        Figure::new(finite.map(panel).collect::<Vec<_>>())
+        Figure::new(own.filter_map(|name| self.panel(name)).collect::<Vec<_>>())
+    }
+
+    /// The curve of one value beside that of its validation; `None` where neither has a finite point.
+    pub fn panel(&self, name: &str) -> Option<Panel> {
+        let curve = |key: &str| -> Vec<(f64, f64)> {
+            let of = |epoch: &Epoch| Some((epoch.number as f64, epoch.logs.get(key)?));
+            let points = self.epochs.iter().filter_map(of);
+            points.filter(|(_, value)| value.is_finite()).collect()
+        };
+        let (training, validation) = (curve(name), curve(&format!("val_{name}")));
+        let mut panel = Panel::new(name.to_owned()).axes("epoch", name);
+        for (of, points) in [("training", &training), ("validation", &validation)] {
+            if !points.is_empty() {
+                panel = panel.line(of, points.clone());
+            }
+        }
+        (!training.is_empty() || !validation.is_empty()).then_some(panel)
     }
 
     /// Writes the figure to a file, as [`Figure::write`] does.

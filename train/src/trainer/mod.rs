@@ -113,6 +113,15 @@ impl Trainer {
         Ok(logs)
     }
 
+    /// The sums of the statistics of a metric in the last evaluation or validation, such as the cells of a
+    /// [`ConfusionMatrix`](kiln_nn::metrics::ConfusionMatrix); `None` where there was none, or no metric of this name.
+    pub fn statistics(&self, metric: &str) -> Option<&[Vec<f64>]> {
+        let names = self.recipe.metric_names();
+        let index = names.iter().position(|name| name == metric)?;
+        let sums = self.judge.as_ref()?.sums.statistics.get(index)?;
+        Some(sums)
+    }
+
     /// What the model makes of all of `data`, `batch` examples at a time and in its order: a column for each output. Columns that are no
     /// input are left alone.
     ///
