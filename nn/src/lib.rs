@@ -54,7 +54,11 @@ pub use layers::{
     Upsample, Upsample1d, Upsample2d, Upsample3d, ZeroPad, ZeroPad1d, ZeroPad2d, ZeroPad3d,
     attention, dropout, gelu, gelu_tanh, log_softmax, relu, rotary, silu, softmax,
 };
-pub use losses::{CrossEntropy, Loss, MeanAbsoluteError, MeanSquaredError, SparseCrossEntropy};
+pub use losses::{
+    BinaryCrossEntropy, BinaryFocal, CategoricalFocal, CategoricalHinge, ClassWeighted,
+    CosineSimilarity, CrossEntropy, Hinge, Huber, KlDivergence, LogCosh, Loss, MeanAbsoluteError,
+    MeanSquaredError, Poisson, Smoothed, SparseCrossEntropy, SquaredHinge, triplet,
+};
 pub use metrics::{
     Accuracy, Average, BinaryAccuracy, CategoricalAccuracy, ConfusionMatrix, F1, LossMetric,
     MeanMetric, Metric, Perplexity, PrAuc, Precision, R2, Recall, RocAuc, RootMeanSquaredError,

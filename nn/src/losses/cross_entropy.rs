@@ -4,7 +4,7 @@
 //! `lse - s_k`. Nothing overflows, no probability is rounded to 0 before its logarithm is taken, and autodiff arrives at
 //! `softmax(z) - target`: the exponentials it needs are those of the forward sweep.
 
-use super::{Loss, same_type};
+use super::{Loss, Smoothed, same_type};
 use crate::labels::Classes;
 use crate::last_axis::LastAxis;
 use kiln_ir::Tensor;
@@ -14,6 +14,13 @@ use kiln_ir::Tensor;
 /// A label outside the classes fails the step before it writes any state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SparseCrossEntropy;
+
+impl SparseCrossEntropy {
+    /// The loss for targets of which all classes get the same `share`: see [`Smoothed`].
+    pub fn smoothed(self, share: f64) -> Smoothed<Self> {
+        Smoothed::new(self, share)
+    }
+}
 
 impl Loss for SparseCrossEntropy {
     #[track_caller]
@@ -38,6 +45,13 @@ impl Loss for SparseCrossEntropy {
 /// Targets need not sum to 1: the loss is `sum_k target_k (lse - s_k)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CrossEntropy;
+
+impl CrossEntropy {
+    /// The loss for targets of which all classes get the same `share`: see [`Smoothed`].
+    pub fn smoothed(self, share: f64) -> Smoothed<Self> {
+        Smoothed::new(self, share)
+    }
+}
 
 impl Loss for CrossEntropy {
     #[track_caller]

@@ -4,14 +4,31 @@
 //! batch of an epoch is averaged over its own size.
 
 mod absolute;
+mod binary;
 mod cross_entropy;
+mod divergence;
 mod elementwise;
+mod focal;
+mod hinge;
+mod huber;
+mod similarity;
+mod smoothed;
 mod squared;
+mod weighted;
 
 pub use absolute::MeanAbsoluteError;
+pub use binary::BinaryCrossEntropy;
 pub use cross_entropy::{CrossEntropy, SparseCrossEntropy};
+pub use divergence::{KlDivergence, Poisson};
+pub use focal::{BinaryFocal, CategoricalFocal};
+pub use hinge::{CategoricalHinge, Hinge, SquaredHinge};
+pub use huber::{Huber, LogCosh};
+pub use similarity::{CosineSimilarity, triplet};
+pub use smoothed::Smoothed;
 pub use squared::MeanSquaredError;
+pub use weighted::ClassWeighted;
 
+use crate::weights::spread;
 use kiln_ir::{Kind, Refusal, Tensor};
 
 /// A loss of predictions and targets.
@@ -23,6 +40,19 @@ pub trait Loss {
     #[track_caller]
     fn mean<'g>(&self, prediction: Tensor<'g>, target: Tensor<'g>) -> Tensor<'g> {
         self.per_example(prediction, target).mean()
+    }
+
+    /// The mean in which an example counts as often as `weights`, of shape `[b]`, says: the weighted sum over the number of examples, as in
+    /// Keras, so that what an example adds does not hang on the weights of those beside it.
+    #[track_caller]
+    fn weighted_mean<'g>(
+        &self,
+        prediction: Tensor<'g>,
+        target: Tensor<'g>,
+        weights: Tensor<'g>,
+    ) -> Tensor<'g> {
+        let each = self.per_example(prediction, target);
+        (each * spread("loss", weights, each)).mean()
     }
 }
 

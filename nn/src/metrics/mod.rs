@@ -52,7 +52,7 @@ pub trait Metric {
     fn name(&self) -> &str;
 
     /// Sums over the examples of a batch, floating tensors of fixed shapes: what those of two batches add up to is those of both together.
-    /// `weights`, [b], counts an example as so many; without them each counts as one.
+    /// `weights`, of shape `[b]`, counts an example as so many; without them each counts as one.
     fn statistics<'g>(
         &self,
         prediction: Tensor<'g>,

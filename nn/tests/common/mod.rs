@@ -3,6 +3,8 @@
 // Each test file uses its part of this module.
 #![allow(dead_code)]
 
+pub(crate) mod reference;
+
 use kiln_ir::{Array, DType, Graph, NodeId, Role, Values, eval};
 use std::collections::{BTreeMap, BTreeSet};
 
