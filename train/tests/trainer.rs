@@ -107,8 +107,10 @@ fn a_classifier_learns_is_measured_and_predicts() {
         [
             "loss",
             "accuracy",
+            "confusion_matrix",
             "val_loss",
             "val_accuracy",
+            "val_confusion_matrix",
             "learning_rate"
         ]
     );

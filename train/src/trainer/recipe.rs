@@ -6,9 +6,8 @@
 
 use super::model::Model;
 use crate::graphs::LOSS;
-use kiln_ir::{
-    Builder, DType, Diagnostics, Graph, Location, OutOfRange, Shape, Tensor, TensorType,
-};
+use kiln_ir::{Builder, DType, Diagnostics, Graph, Location, Shape, Tensor, TensorType};
+use kiln_nn::losses::ClassWeighted;
 use kiln_nn::{Context, Loss, Metric, Mode, Optimizer};
 
 /// Names with types, in order.
@@ -220,8 +219,7 @@ fn batch_of(outputs: &[(String, Tensor<'_>)]) -> Shape {
     first.into_iter().collect()
 }
 
-/// The mean of the loss over the batch, each example times its weight and that of its class. The divisor is the number of examples and
-/// not the sum of the weights, as in Keras, so that what an example contributes does not depend on those beside it.
+/// The mean of the loss over the batch, each example times its weight and that of its class.
 fn weighted_loss<'g>(
     loss: &dyn Loss,
     prediction: Tensor<'g>,
@@ -229,32 +227,23 @@ fn weighted_loss<'g>(
     weights: Option<Tensor<'g>>,
     classes: &[f64],
 ) -> Tensor<'g> {
-    if weights.is_none() && classes.is_empty() {
-        return loss.mean(prediction, target);
+    let mean = |loss: &dyn Loss| match weights {
+        Some(weights) => loss.weighted_mean(prediction, target, weights),
+        None => loss.mean(prediction, target),
+    };
+    if classes.is_empty() {
+        return mean(loss);
     }
-    let each = loss.per_example(prediction, target);
-    let Some(ty) = each.ty() else { return each };
-    let mut weighted = each;
-    if let Some(weights) = weights {
-        // One weight for an example, whatever axes lie behind it.
-        let mut shape: Vec<kiln_ir::Dim> = vec![1.into(); ty.rank()];
-        if let Some((first, batch)) = shape.first_mut().zip(ty.shape.iter().next()) {
-            *first = batch.clone();
-        }
-        weighted = weighted
-            * weights
-                .convert(ty.dtype)
-                .reshape(shape)
-                .broadcast_to(&ty.shape);
+    mean(&ClassWeighted::new(Borrowed(loss), classes))
+}
+
+/// A loss that somebody else holds.
+struct Borrowed<'l>(&'l dyn Loss);
+
+impl Loss for Borrowed<'_> {
+    fn per_example<'g>(&self, prediction: Tensor<'g>, target: Tensor<'g>) -> Tensor<'g> {
+        self.0.per_example(prediction, target)
     }
-    if !classes.is_empty() {
-        let table: Vec<f32> = classes.iter().map(|weight| *weight as f32).collect();
-        let table = each.builder().constant([table.len() as i64], &table);
-        let labels = target.convert(DType::I32);
-        let own = table.gather(0, labels, OutOfRange::Clamp);
-        weighted = weighted * own.convert(ty.dtype).reshape(&ty.shape);
-    }
-    weighted.mean()
 }
 
 /// What the guard of a loss says.
