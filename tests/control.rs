@@ -12,7 +12,7 @@ use kiln_ir::{
     Array, Bindings, Builder, DType, Dim, Graph, Init, ScanOptions, Tensor, Values, Yield, eval,
     grad,
 };
-use kiln_nn::{AttentionOptions, Schedule, attention};
+use kiln_nn::{AttentionOptions, AttentionSchedule, attention};
 
 /// Compiles the graph in every way and compares. Sources without a value are drawn.
 fn check(name: &str, graph: &Graph, bindings: &[(&str, i64)]) {
@@ -237,7 +237,7 @@ fn attention_in_blocks_of_a_length_that_is_not_known() {
     let options = AttentionOptions {
         causal: true,
         visible: Some(visible),
-        schedule: Schedule::Blocks(4),
+        schedule: AttentionSchedule::Blocks(4),
         ..AttentionOptions::default()
     };
     let y = attention(q, k, v, &options);

@@ -6,8 +6,9 @@ mod common;
 use common::layer::check;
 use kiln_ir::{DType, Tensor};
 use kiln_nn::{
-    BlockInputs, Context, Embedding, FeedForward, Layer, LayerNorm, LearnedPositions, Memory,
-    MultiHeadAttention, OutOfRange, RmsNorm, Schedule, Sequential, SwiGlu, TransformerBlock,
+    AttentionSchedule, BlockInputs, Context, Embedding, FeedForward, Layer, LayerNorm,
+    LearnedPositions, Memory, MultiHeadAttention, OutOfRange, RmsNorm, Sequential, SwiGlu,
+    TransformerBlock,
 };
 
 #[test]
@@ -28,7 +29,7 @@ fn attention_in_every_form() {
 fn attention_in_blocks() {
     // Blocks that are cut at the end, that all queries fit into, and one query each; spans of keys, and a head for several.
     for (rows, t) in [(2, 5), (16, 16), (1, 3), (4, 19)] {
-        let schedule = Schedule::Blocks(rows);
+        let schedule = AttentionSchedule::Blocks(rows);
         let heads = |heads| MultiHeadAttention::new(heads).schedule(schedule);
         check(&heads(3), &[t, 12]);
         check(&heads(4).kv_heads(2).causal(), &[t, 16]);

@@ -6,7 +6,8 @@ use common::{Loop, close, differences, floats};
 use kiln_ir::philox::Stream;
 use kiln_ir::{Array, Builder, DType, Init, Tensor, Values, grad};
 use kiln_nn::{
-    AttentionOptions, Context, Memory, Mode, MultiHeadAttention, Schedule, attention, rotary,
+    AttentionOptions, AttentionSchedule, Context, Memory, Mode, MultiHeadAttention, attention,
+    rotary,
 };
 
 fn normal(name: &str, shape: &[usize]) -> Array {
@@ -87,11 +88,11 @@ fn declared<'g>(g: &'g Builder, feeds: &[(&str, Array)]) -> Vec<Tensor<'g>> {
 }
 
 /// All at once, and blocks that are cut at the last query, hold all or hold one.
-const SCHEDULES: [Schedule; 4] = [
-    Schedule::Whole,
-    Schedule::Blocks(2),
-    Schedule::Blocks(100),
-    Schedule::Blocks(1),
+const SCHEDULES: [AttentionSchedule; 4] = [
+    AttentionSchedule::Whole,
+    AttentionSchedule::Blocks(2),
+    AttentionSchedule::Blocks(100),
+    AttentionSchedule::Blocks(1),
 ];
 
 #[test]

@@ -67,7 +67,8 @@ pub fn epoch(
 ) -> Result<Means, EpochError> {
     let program = session.program();
     let inputs = program.inputs.iter().map(|port| port.name.as_str());
-    batches.pick(inputs).map_err(|source| EpochError::Data {
+    let inputs: Vec<&str> = inputs.collect();
+    batches.pick(&inputs).map_err(|source| EpochError::Data {
         graph: program.name.clone(),
         source,
     })?;

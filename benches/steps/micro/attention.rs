@@ -9,7 +9,7 @@
 //! `memory_mb` is what a step takes beside params and outputs, for all threads together.
 
 use super::{Failure, seconds};
-use kiln::nn::{AttentionOptions, Schedule, attention};
+use kiln::nn::{AttentionOptions, AttentionSchedule, attention};
 use kiln::runtime::machine;
 use kiln::{Builder, DType, Feed, Graph, Init, Options, SessionOptions, grad};
 use std::num::NonZeroUsize;
@@ -20,9 +20,9 @@ const HEADS: i64 = 4;
 const WIDTH: i64 = 64;
 const LENGTHS: [i64; 6] = [64, 128, 256, 512, 1024, 2048];
 const ROUNDS: usize = 7;
-const SCHEDULES: [(&str, Schedule); 2] = [
-    ("whole", Schedule::Whole),
-    ("blocks", Schedule::Blocks(Schedule::ROWS)),
+const SCHEDULES: [(&str, AttentionSchedule); 2] = [
+    ("whole", AttentionSchedule::Whole),
+    ("blocks", AttentionSchedule::Blocks(AttentionSchedule::ROWS)),
 ];
 
 pub(crate) fn measure(
@@ -61,7 +61,7 @@ pub(crate) fn measure(
     Ok(())
 }
 
-fn graph(t: i64, schedule: Schedule) -> Result<Graph, Failure> {
+fn graph(t: i64, schedule: AttentionSchedule) -> Result<Graph, Failure> {
     let g = Builder::new("attention");
     let of = |name| {
         g.param_of(

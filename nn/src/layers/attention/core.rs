@@ -17,13 +17,13 @@ pub struct AttentionOptions<'g> {
     /// The share of the probabilities that is dropped, 0 for none.
     pub dropout: f64,
     /// How many scores are there at a time. It changes no result beyond rounding.
-    pub schedule: Schedule,
+    pub schedule: AttentionSchedule,
 }
 
 /// In which order an attention is computed, and so how much memory it takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Schedule {
-    /// Blocks where a head has more than [`Schedule::MOST_SCORES`] scores or a symbolic number, and no mask has as many; else all.
+pub enum AttentionSchedule {
+    /// Blocks where a head has more than [`AttentionSchedule::MOST_SCORES`] scores or a symbolic number, and no mask has as many; else all.
     #[default]
     Chosen,
     /// All scores at once: each of the four steps is one large op, and scores are kept for the gradient.
@@ -34,7 +34,7 @@ pub enum Schedule {
     Blocks(i64),
 }
 
-impl Schedule {
+impl AttentionSchedule {
     /// The most scores of one head that are computed at once if nobody says otherwise: 256 queries of 256 keys, 256 KiB of f32.
     pub const MOST_SCORES: i64 = 256 * 256;
     /// The queries of a block if nobody says otherwise.
@@ -294,12 +294,12 @@ impl Sizes {
             Some(ty) => ty.dtype == DType::Bool && ty.shape == Shape::from((&self.b, &self.s)),
         };
         match options.schedule {
-            Schedule::Whole => None,
-            Schedule::Blocks(rows) => (fits && rows > 0).then_some(rows),
-            Schedule::Chosen => {
+            AttentionSchedule::Whole => None,
+            AttentionSchedule::Blocks(rows) => (fits && rows > 0).then_some(rows),
+            AttentionSchedule::Chosen => {
                 let scores = (&self.t * &self.s).constant();
-                let few = scores.is_some_and(|scores| scores <= Schedule::MOST_SCORES);
-                (fits && !few).then_some(Schedule::ROWS)
+                let few = scores.is_some_and(|scores| scores <= AttentionSchedule::MOST_SCORES);
+                (fits && !few).then_some(AttentionSchedule::ROWS)
             }
         }
     }

@@ -5,7 +5,7 @@ mod cache;
 mod core;
 mod rotary;
 
-pub use core::{AttentionOptions, Schedule, attention};
+pub use core::{AttentionOptions, AttentionSchedule, attention};
 pub use rotary::rotary;
 
 use super::Dense;
@@ -50,7 +50,7 @@ pub struct MultiHeadAttention {
     causal: bool,
     dropout: f64,
     rotary: Option<f64>,
-    schedule: Schedule,
+    schedule: AttentionSchedule,
     weight: Arc<dyn Initialiser + Send + Sync>,
 }
 
@@ -74,7 +74,7 @@ impl MultiHeadAttention {
             causal: false,
             dropout: 0.0,
             rotary: None,
-            schedule: Schedule::Chosen,
+            schedule: AttentionSchedule::Chosen,
             weight: Arc::new(GlorotUniform),
         }
     }
@@ -122,7 +122,7 @@ impl MultiHeadAttention {
     }
 
     /// In which order it is computed, and so how much memory it takes.
-    pub fn schedule(mut self, schedule: Schedule) -> Self {
+    pub fn schedule(mut self, schedule: AttentionSchedule) -> Self {
         self.schedule = schedule;
         self
     }
