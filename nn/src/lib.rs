@@ -35,6 +35,7 @@ pub mod losses;
 pub mod metrics;
 pub mod optimizers;
 mod random;
+pub mod schedules;
 mod sequential;
 mod summary;
 mod weights;
@@ -64,7 +65,11 @@ pub use metrics::{
     MeanMetric, Metric, Perplexity, PrAuc, Precision, R2, Recall, RocAuc, RootMeanSquaredError,
     TopKAccuracy,
 };
-pub use optimizers::{Adam, AdamW, ClipByGlobalNorm, Optimizer, Sgd};
+pub use optimizers::{
+    AdaMax, Adadelta, Adafactor, Adagrad, Adam, AdamW, ClipByGlobalNorm, ClipByNorm, ClipByValue,
+    Group, Lamb, Lion, NAdam, Optimizer, RAdam, RmsProp, Sgd, average_of,
+};
 pub use random::random_bits;
+pub use schedules::{Cosine, Exponential, OneCycle, Piecewise, Polynomial, Schedule, Warmup};
 pub use sequential::Sequential;
 pub use summary::{Row, Summary};

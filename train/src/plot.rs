@@ -173,7 +173,11 @@ pub fn png(svg: &str) -> Result<Vec<u8>, PlotError> {
     use resvg::{tiny_skia, usvg};
     let refused = |message: String| PlotError::Draw { message };
     let mut options = usvg::Options::default();
-    options.fontdb_mut().load_system_fonts();
+    let fonts = options.fontdb_mut();
+    fonts.load_system_fonts();
+    if let Some(family) = sans_serif(fonts) {
+        fonts.set_sans_serif_family(family);
+    }
     let tree = usvg::Tree::from_str(svg, &options).map_err(|error| refused(error.to_string()))?;
     let size = tree.size().to_int_size();
     let (width, height) = (size.width() * SCALE as u32, size.height() * SCALE as u32);
@@ -185,6 +189,15 @@ pub fn png(svg: &str) -> Result<Vec<u8>, PlotError> {
         .encode_png()
         .map_err(|error| refused(error.to_string()))
 }
+
+/// The family that stands for any without serifs: a usual one that the machine has, else the first.
+fn sans_serif(fonts: &resvg::usvg::fontdb::Database) -> Option<String> {
+    let families = || fonts.faces().flat_map(|face| &face.families).map(|(name, _)| name);
+    let usual = USUAL.iter().find(|usual| families().any(|name| name == *usual));
+    usual.map(|name| (*name).to_owned()).or_else(|| families().next().cloned())
+}
+
+const USUAL: [&str; 5] = ["DejaVu Sans", "Liberation Sans", "Noto Sans", "Arial", "Helvetica"];
 
 /// Series over common axes, with a title.
 #[derive(Clone, Debug)]
@@ -379,27 +392,26 @@ fn padded(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     ))
 }
 
-/// The upper corner with fewer points in it, where the names of the series hide the least.
+/// The corner with the fewest points in it, where the names of the series hide the least; of equal ones an upper one.
 fn emptier_corner<'p>(
     points: impl Iterator<Item = &'p (f64, f64)>,
     x: (f64, f64),
     y: (f64, f64),
 ) -> SeriesLabelPosition {
     let middle = |range: (f64, f64)| range.0 / 2.0 + range.1 / 2.0;
-    let upper = points.filter(|point| point.1 > middle(y));
-    let (mut left, mut right) = (0, 0);
-    for point in upper {
-        if point.0 < middle(x) {
-            left += 1;
-        } else {
-            right += 1;
-        }
+    let mut counts = [0; 4];
+    for point in points {
+        let (right, lower) = (point.0 >= middle(x), point.1 <= middle(y));
+        counts[usize::from(right) + 2 * usize::from(lower)] += 1;
     }
-    if left <= right {
-        SeriesLabelPosition::UpperLeft
-    } else {
-        SeriesLabelPosition::UpperRight
-    }
+    let corners = [
+        SeriesLabelPosition::UpperLeft,
+        SeriesLabelPosition::UpperRight,
+        SeriesLabelPosition::LowerLeft,
+        SeriesLabelPosition::LowerRight,
+    ];
+    let emptiest = corners.into_iter().zip(counts).min_by_key(|(_, count)| *count);
+    emptiest.map_or(SeriesLabelPosition::UpperLeft, |(corner, _)| corner)
 }
 
 /// A tick's value, as short as three digits allow: `0.5`, `1000`, `2.5e-6`.
@@ -448,6 +460,19 @@ mod tests {
 
     fn wobble(x: f64) -> f64 {
         2.0 * x + 1.0 + 0.15 * (40.0 * x).sin()
+    }
+
+    #[test]
+    fn a_png_shows_its_text_where_the_machine_has_a_font() {
+        let mut fonts = resvg::usvg::fontdb::Database::new();
+        fonts.load_system_fonts();
+        let titled = |title| {
+            let panel = Panel::new(title).line("fit", [(0.0, 1.0), (1.0, 3.0)]);
+            png(&Figure::new([panel]).svg().unwrap()).unwrap()
+        };
+        assert_eq!(titled("one") != titled("two"), !fonts.is_empty());
+        assert_eq!(titled("one")[1..4], *b"PNG");
+        assert!(matches!(png("no picture"), Err(PlotError::Draw { .. })));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Adam, and Adam with decoupled weight decay.
 
-use super::{Optimizer, in_range, learning_rate, own_scope, trained};
-use kiln_ir::{Builder, DType, Init, Tensor};
+use super::Optimizer;
+use super::settings::{Range, Settings, common_settings};
+use kiln_ir::{Builder, Tensor};
 
 /// Adam: Kingma and Ba, "Adam: A Method for Stochastic Optimization" (ICLR 2015), algorithm 1, corrected for bias.
 ///
@@ -11,23 +12,23 @@ use kiln_ir::{Builder, DType, Init, Tensor};
 /// ```
 ///
 /// What depends on `t` alone is computed once as scalars, and `1 - beta^t` as `-expm1(t ln beta)`: in f32 the first loses four digits
-/// at `t = 1`, the second none. States: `adam/learning_rate`, `adam/step`, and `adam/m/NAME` and `adam/v/NAME`.
-#[derive(Clone, Debug, PartialEq)]
+/// at `t = 1`, the second none. With [`Adam::amsgrad`], `v` in the last line is the largest so far, corrected for bias as in PyTorch. States: `adam/learning_rate`, `adam/step`, and `adam/m/NAME` and `adam/v/NAME`.
+#[derive(Clone, Debug)]
 pub struct Adam {
-    rate: f64,
+    pub(super) settings: Settings,
     betas: (f64, f64),
     epsilon: f64,
-    name: String,
+    amsgrad: bool,
 }
 
 impl Adam {
     /// Adam at the learning rate `rate` with the paper's other settings: betas of 0.9 and 0.999, and an epsilon of 1e-8.
     pub fn new(rate: f64) -> Self {
         Self {
-            rate,
+            settings: Settings::new("adam", rate),
             betas: (0.9, 0.999),
             epsilon: 1e-8,
-            name: "adam".to_owned(),
+            amsgrad: false,
         }
     }
 
@@ -43,98 +44,53 @@ impl Adam {
         self
     }
 
-    /// Another scope for the states than `adam`: for a second optimizer in one graph.
-    pub fn named(mut self, name: &str) -> Self {
-        name.clone_into(&mut self.name);
+    /// Divides by the root of the largest second moment so far, the state `largest/NAME`, so that rates never grow: Reddi, Kale and Kumar,
+    /// "On the convergence of Adam and beyond" (ICLR 2018), algorithm 2.
+    pub fn amsgrad(mut self) -> Self {
+        self.amsgrad = true;
         self
     }
 }
 
+common_settings!(Adam, settings);
+
 impl Optimizer for Adam {
     #[track_caller]
     fn step<'g>(&self, builder: &'g Builder, pairs: &[(Tensor<'g>, Tensor<'g>)]) {
-        if self.sane(builder) {
-            self.descend(builder, pairs, None);
-        }
-    }
-}
-
-impl Adam {
-    /// Whether all settings are in range; those that are not are reported.
-    #[track_caller]
-    fn sane(&self, builder: &Builder) -> bool {
-        let (first, second) = self.betas;
-        let beta = |beta: f64| (0.0..1.0).contains(&beta);
-        let positive = |x: f64| x.is_finite() && x >= 0.0;
-        let mut sane = true;
-        for (holds, setting, value, range) in [
-            (
-                positive(self.rate),
-                "learning rate",
-                self.rate,
-                "at 0 or above",
-            ),
-            (beta(first), "first beta", first, "from 0 to less than 1"),
-            (beta(second), "second beta", second, "from 0 to less than 1"),
-            (
-                positive(self.epsilon),
-                "epsilon",
-                self.epsilon,
-                "at 0 or above",
-            ),
-        ] {
-            sane &= in_range(builder, holds, setting, value, range);
-        }
-        sane
-    }
-
-    /// One step, in which params are first drawn to 0 by the decay.
-    #[track_caller]
-    fn descend<'g>(
-        &self,
-        builder: &'g Builder,
-        pairs: &[(Tensor<'g>, Tensor<'g>)],
-        decay: Option<Decay>,
-    ) {
         let (beta1, beta2) = self.betas;
-        let _scope = own_scope(builder, &self.name);
-        let all = trained(pairs);
-        let rate = learning_rate(builder, &all, self.rate);
-        let before = builder.state("step", DType::I64, (), Init::zeros());
-        let step = before + 1.0;
-        builder.update(before, step);
-        let Some(scalar) = rate.ty() else { return };
+        if !self
+            .settings
+            .sane(builder, &moment_ranges(self.betas, self.epsilon))
+        {
+            return;
+        }
+        let run = self.settings.begin(builder, pairs);
+        let (_, step) = run.clock();
+        let Some(scalar) = run.rate.ty() else { return };
         let time = step.convert(scalar.dtype);
-        let kept = decay.map(|decay| 1.0 - rate * decay.strength);
-        let rate = rate / one_less_power(time, beta1);
+        let kept = run.kept();
+        let rate = run.rate / one_less_power(time, beta1);
         let scale = one_less_power(time, beta2).rsqrt();
-        for one in all {
+        for one in &run.params {
             let (Some(m), Some(v)) = (one.memory("m"), one.memory("v")) else {
                 continue;
             };
             let next_m = m * beta1 + one.gradient * (1.0 - beta1);
             let next_v = v * beta2 + one.gradient.square() * (1.0 - beta2);
-            builder.update(m, next_m);
-            builder.update(v, next_v);
-            let deviation = next_v.sqrt() * scale.convert(one.dtype) + self.epsilon;
-            let change = next_m * rate.convert(one.dtype) / deviation;
-            let rank = one.param.ty().map_or(0, |ty| ty.rank());
-            let param = match kept {
-                Some(kept) if rank >= 2 || decay.is_some_and(|decay| decay.vectors) => {
-                    one.param * kept.convert(one.dtype)
-                }
-                Some(_) | None => one.param,
-            };
-            builder.update(one.param, param - change);
+            run.update(m, next_m);
+            run.update(v, next_v);
+            let mut divisor = next_v;
+            if self.amsgrad
+                && let Some(largest) = one.memory("largest")
+            {
+                divisor = largest.maximum(next_v);
+                run.update(largest, divisor);
+            }
+            let deviation = divisor.sqrt() * scale.convert(one.dtype) + self.epsilon;
+            let change = next_m * run.rate_of(one, rate) / deviation;
+            run.descend(one, kept, change);
         }
     }
-}
-
-/// How much weights are drawn to 0, and which.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Decay {
-    strength: f64,
-    vectors: bool,
 }
 
 /// AdamW: Loshchilov and Hutter, "Decoupled weight decay regularization" (ICLR 2019), algorithm 2, with the learning rate as the schedule
@@ -144,47 +100,31 @@ struct Decay {
 /// w := (1 - rate decay) w - rate / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon)
 /// ```
 ///
-/// Moments and states are those of [`Adam`], below `adamw`; the gradient knows nothing of the decay. Params with fewer than two axes, which
-/// are biases and gains, do not decay unless [`AdamW::decay_vectors`] says so; tables of embeddings do.
+/// It is [`Adam`] with a decay of 0.01 unless [`AdamW::weight_decay`] says otherwise, and states below `adamw`. Params with fewer than two
+/// axes do not decay by default; tables of embeddings do.
 ///
 /// ```
 /// use kiln_ir::{Builder, DType, Init};
+/// use kiln_nn::schedules::Cosine;
 /// use kiln_nn::{AdamW, Optimizer};
 ///
 /// let g = Builder::new("linear");
 /// let x = g.input("x", DType::F32, (g.dim("b"), 1));
 /// let w = g.param("w", (1, 1), Init::zeros());
-/// AdamW::new(1e-3).weight_decay(0.1).betas(0.9, 0.99).minimize((x.dot(w) - 1.0).square().mean());
+/// let optimizer = AdamW::new(1e-3).weight_decay(0.1).betas(0.9, 0.99).schedule(Cosine::over(1000));
+/// optimizer.minimize((x.dot(w) - 1.0).square().mean());
 /// assert_eq!(g.finish().unwrap().updates().len(), 4);
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct AdamW {
     adam: Adam,
-    decay: Decay,
 }
 
 impl AdamW {
     /// AdamW at the learning rate `rate` with a decay of 0.01 and the other settings of [`Adam`].
     pub fn new(rate: f64) -> Self {
-        Self {
-            adam: Adam::new(rate).named("adamw"),
-            decay: Decay {
-                strength: 0.01,
-                vectors: false,
-            },
-        }
-    }
-
-    /// How much of a weight, times the learning rate, a step takes away; 0 or more.
-    pub fn weight_decay(mut self, strength: f64) -> Self {
-        self.decay.strength = strength;
-        self
-    }
-
-    /// Lets params with fewer than two axes decay too.
-    pub fn decay_vectors(mut self) -> Self {
-        self.decay.vectors = true;
-        self
+        let adam = Adam::new(rate).named("adamw").weight_decay(0.01);
+        Self { adam }
     }
 
     /// The decay of the first and of the second moment, each from 0 to less than 1.
@@ -199,28 +139,36 @@ impl AdamW {
         self
     }
 
-    /// Another scope for the states than `adamw`: for a second optimizer in one graph.
-    pub fn named(mut self, name: &str) -> Self {
-        self.adam = self.adam.named(name);
+    /// See [`Adam::amsgrad`].
+    pub fn amsgrad(mut self) -> Self {
+        self.adam = self.adam.amsgrad();
         self
     }
 }
 
+common_settings!(AdamW, adam.settings);
+
 impl Optimizer for AdamW {
     #[track_caller]
     fn step<'g>(&self, builder: &'g Builder, pairs: &[(Tensor<'g>, Tensor<'g>)]) {
-        let strength = self.decay.strength;
-        let decays = strength.is_finite() && strength >= 0.0;
-        let sane = self.adam.sane(builder)
-            & in_range(builder, decays, "weight decay", strength, "at 0 or above");
-        if sane {
-            self.adam.descend(builder, pairs, Some(self.decay));
-        }
+        self.adam.step(builder, pairs);
     }
+}
+
+/// The ranges of two betas and an epsilon.
+pub(super) fn moment_ranges(
+    (first, second): (f64, f64),
+    epsilon: f64,
+) -> [(&'static str, f64, Range); 3] {
+    [
+        ("first beta", first, Range::Share),
+        ("second beta", second, Range::Share),
+        ("epsilon", epsilon, Range::NotNegative),
+    ]
 }
 
 /// `1 - beta^time`; `ln 0` is minus infinity, which gives the 1 that it should.
 #[track_caller]
-fn one_less_power<'g>(time: Tensor<'g>, beta: f64) -> Tensor<'g> {
+pub(super) fn one_less_power<'g>(time: Tensor<'g>, beta: f64) -> Tensor<'g> {
     (time * beta.ln()).expm1().neg()
 }

@@ -1,4 +1,4 @@
-//! Clipping by the norm of all gradients together.
+//! Gradients that are cut before an optimizer gets them: by the norm of all together, by that of each, or by value.
 
 use super::{Optimizer, in_range};
 use kiln_ir::{Builder, DType, Tensor};
@@ -60,6 +60,67 @@ impl<O: Optimizer> Optimizer for ClipByGlobalNorm<O> {
                 None => *gradient,
             };
             (*param, scaled)
+        };
+        let pairs: Vec<_> = pairs.iter().map(clipped).collect();
+        self.optimizer.step(builder, &pairs);
+    }
+}
+
+/// An optimizer that is handed gradients each of which, by itself, has a norm of at most `limit`: Keras's `clipnorm`. Unlike
+/// [`ClipByGlobalNorm`] it turns the direction of them all together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClipByNorm<O> {
+    limit: f64,
+    optimizer: O,
+}
+
+impl<O: Optimizer> ClipByNorm<O> {
+    /// `optimizer` behind a limit, which is above 0.
+    pub fn new(limit: f64, optimizer: O) -> Self {
+        Self { limit, optimizer }
+    }
+}
+
+impl<O: Optimizer> Optimizer for ClipByNorm<O> {
+    #[track_caller]
+    fn step<'g>(&self, builder: &'g Builder, pairs: &[(Tensor<'g>, Tensor<'g>)]) {
+        let limit = self.limit;
+        let sane = limit > 0.0 && limit.is_finite();
+        if !in_range(builder, sane, "limit of the norm", limit, "above 0") {
+            return;
+        }
+        let clipped = |gradient: Tensor<'g>| {
+            gradient * (gradient.square().sum().sqrt().recip() * limit).minimum(1.0)
+        };
+        let pairs: Vec<_> = pairs.iter().map(|(p, g)| (*p, clipped(*g))).collect();
+        self.optimizer.step(builder, &pairs);
+    }
+}
+
+/// An optimizer that is handed gradients whose elements lie from `-limit` to `limit`: Keras's `clipvalue`. NaN stays NaN.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClipByValue<O> {
+    limit: f64,
+    optimizer: O,
+}
+
+impl<O: Optimizer> ClipByValue<O> {
+    /// `optimizer` behind a limit, which is above 0.
+    pub fn new(limit: f64, optimizer: O) -> Self {
+        Self { limit, optimizer }
+    }
+}
+
+impl<O: Optimizer> Optimizer for ClipByValue<O> {
+    #[track_caller]
+    fn step<'g>(&self, builder: &'g Builder, pairs: &[(Tensor<'g>, Tensor<'g>)]) {
+        let limit = self.limit;
+        let sane = limit > 0.0 && limit.is_finite();
+        if !in_range(builder, sane, "limit of the gradient", limit, "above 0") {
+            return;
+        }
+        let clipped = |(param, gradient): &(Tensor<'g>, Tensor<'g>)| {
+            (*param, gradient.maximum(-limit).minimum(limit))
         };
         let pairs: Vec<_> = pairs.iter().map(clipped).collect();
         self.optimizer.step(builder, &pairs);

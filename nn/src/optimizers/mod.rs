@@ -4,12 +4,27 @@
 //! remembers is state of the graph, named below the optimizer: `adam/m/fc1/w` is Adam's first moment of the param `fc1/w`. The learning
 //! rate is such a state too, `adam/learning_rate`, and may be set between steps without compiling again.
 
+mod adafactor;
+mod adagrad;
 mod adam;
 mod clip;
+mod group;
+mod lamb;
+mod lion;
+mod moments;
+mod rmsprop;
+mod settings;
 mod sgd;
 
+pub use adafactor::Adafactor;
+pub use adagrad::{Adadelta, Adagrad};
 pub use adam::{Adam, AdamW};
-pub use clip::ClipByGlobalNorm;
+pub use clip::{ClipByGlobalNorm, ClipByNorm, ClipByValue};
+pub use group::Group;
+pub use lamb::Lamb;
+pub use lion::Lion;
+pub use moments::{AdaMax, NAdam, RAdam};
+pub use rmsprop::RmsProp;
 pub use sgd::Sgd;
 
 use kiln_ir::{Builder, DType, Init, Kind, Location, Refusal, ScopeGuard, Tensor, grad};
@@ -59,6 +74,18 @@ impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
     fn minimize_from<'g>(&self, location: Location, loss: Tensor<'g>, params: &[Tensor<'g>]) {
         (**self).minimize_from(location, loss, params);
     }
+}
+
+/// The state with the average of the param `param` that `optimizer`, by the name of its scope, keeps where it is told to, as by
+/// [`AdamW::averaged`].
+///
+/// ```
+/// use kiln_nn::optimizers::average_of;
+///
+/// assert_eq!(average_of("adamw", "dense_1/w"), "adamw/average/dense_1/w");
+/// ```
+pub fn average_of(optimizer: &str, param: &str) -> String {
+    format!("{optimizer}/average/{param}")
 }
 
 /// One param of a step: its gradient, and where the optimizer keeps its memory of it.

@@ -1,12 +1,14 @@
 //! Stochastic gradient descent.
 
-use super::{Optimizer, in_range, learning_rate, own_scope, trained};
+use super::Optimizer;
+use super::settings::{Range, Settings, common_settings};
 use kiln_ir::{Builder, Tensor};
 
 /// `w := w - rate g`; with momentum `v := m v + g`, `w := w - rate v`.
 ///
 /// The velocity is not scaled by the rate, as in Sutskever, Martens, Dahl and Hinton, "On the importance of initialization and momentum
-/// in deep learning" (ICML 2013) as PyTorch reads it, so a change of the rate acts at once. States: `sgd/learning_rate`, and
+/// in deep learning" (ICML 2013) as PyTorch reads it, so a change of the rate acts at once. With
+/// [`Sgd::nesterov`] the direction is `m v + g` of the new `v`. States: `sgd/learning_rate`, and
 /// `sgd/velocity/NAME` where there is momentum.
 ///
 /// ```
@@ -21,20 +23,20 @@ use kiln_ir::{Builder, Tensor};
 /// let graph = g.finish().unwrap();
 /// assert_eq!(graph.updates().len(), 2);
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Sgd {
-    rate: f64,
+    settings: Settings,
     momentum: f64,
-    name: String,
+    nesterov: bool,
 }
 
 impl Sgd {
     /// Plain descent at the learning rate `rate`.
     pub fn new(rate: f64) -> Self {
         Self {
-            rate,
+            settings: Settings::new("sgd", rate),
             momentum: 0.0,
-            name: "sgd".to_owned(),
+            nesterov: false,
         }
     }
 
@@ -44,46 +46,40 @@ impl Sgd {
         self
     }
 
-    /// Another scope for the states than `sgd`: for a second optimizer in one graph.
-    pub fn named(mut self, name: &str) -> Self {
-        name.clone_into(&mut self.name);
+    /// Steps from where the velocity leads: Nesterov's momentum as Sutskever and others (2013) write it, around the point ahead.
+    pub fn nesterov(mut self) -> Self {
+        self.nesterov = true;
         self
     }
 }
 
+common_settings!(Sgd, settings);
+
 impl Optimizer for Sgd {
     #[track_caller]
     fn step<'g>(&self, builder: &'g Builder, pairs: &[(Tensor<'g>, Tensor<'g>)]) {
-        let Self { rate, momentum, .. } = *self;
-        let sane = in_range(
-            builder,
-            rate.is_finite() && rate >= 0.0,
-            "learning rate",
-            rate,
-            "at 0 or above",
-        ) & in_range(
-            builder,
-            (0.0..1.0).contains(&momentum),
-            "momentum",
-            momentum,
-            "from 0 to less than 1",
-        );
-        if !sane {
+        let momentum = self.momentum;
+        let ranges = [("momentum", momentum, Range::Share)];
+        if !self.settings.sane(builder, &ranges) {
             return;
         }
-        let _scope = own_scope(builder, &self.name);
-        let all = trained(pairs);
-        let rate = learning_rate(builder, &all, rate);
-        for one in all {
+        let run = self.settings.begin(builder, pairs);
+        let kept = run.kept();
+        for one in &run.params {
             let mut direction = one.gradient;
             if momentum > 0.0
                 && let Some(velocity) = one.memory("velocity")
             {
-                direction = velocity * momentum + one.gradient;
-                builder.update(velocity, direction);
+                let next = velocity * momentum + one.gradient;
+                run.update(velocity, next);
+                direction = if self.nesterov {
+                    next * momentum + one.gradient
+                } else {
+                    next
+                };
             }
-            let rate = rate.convert(one.dtype);
-            builder.update(one.param, one.param - direction * rate);
+            let rate = run.rate_of(one, run.rate);
+            run.descend(one, kept, direction * rate);
         }
     }
 }

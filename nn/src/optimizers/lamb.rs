@@ -1,0 +1,84 @@
+//! LAMB.
+
+use super::Optimizer;
+use super::adam::{moment_ranges, one_less_power};
+use super::settings::{Settings, common_settings};
+use kiln_ir::{Builder, Tensor};
+
+/// LAMB, Adam whose step of each tensor is as long as the tensor times the rate: You et al., "Large batch optimization for deep learning:
+/// training BERT in 76 minutes" (ICLR 2020), algorithm 2 with the identity as scaling.
+///
+/// ```text
+/// u = m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon)      w := w - rate |w| / |u| u
+/// ```
+///
+/// Where `|w|` or `|u|` is 0 their ratio counts as 1. The decay is decoupled, as for every optimizer here and in Keras; the paper adds
+/// `decay w` to `u` first. States: `lamb/learning_rate`, `lamb/step`, and `lamb/m/NAME` and `lamb/v/NAME`.
+#[derive(Clone, Debug)]
+pub struct Lamb {
+    settings: Settings,
+    betas: (f64, f64),
+    epsilon: f64,
+}
+
+impl Lamb {
+    /// LAMB at the learning rate `rate` with betas of 0.9 and 0.999, and an epsilon of 1e-6.
+    pub fn new(rate: f64) -> Self {
+        Self {
+            settings: Settings::new("lamb", rate),
+            betas: (0.9, 0.999),
+            epsilon: 1e-6,
+        }
+    }
+
+    /// The decay of the first and of the second moment, each from 0 to less than 1.
+    pub fn betas(mut self, first: f64, second: f64) -> Self {
+        self.betas = (first, second);
+        self
+    }
+
+    /// What is added to the root of the second moment, 0 or more.
+    pub fn epsilon(mut self, epsilon: f64) -> Self {
+        self.epsilon = epsilon;
+        self
+    }
+}
+
+common_settings!(Lamb, settings);
+
+impl Optimizer for Lamb {
+    #[track_caller]
+    fn step<'g>(&self, builder: &'g Builder, pairs: &[(Tensor<'g>, Tensor<'g>)]) {
+        let (beta1, beta2) = self.betas;
+        if !self
+            .settings
+            .sane(builder, &moment_ranges(self.betas, self.epsilon))
+        {
+            return;
+        }
+        let run = self.settings.begin(builder, pairs);
+        let (_, step) = run.clock();
+        let Some(scalar) = run.rate.ty() else { return };
+        let time = step.convert(scalar.dtype);
+        let kept = run.kept();
+        let first = one_less_power(time, beta1).recip();
+        let second = one_less_power(time, beta2).rsqrt();
+        for one in &run.params {
+            let (Some(m), Some(v)) = (one.memory("m"), one.memory("v")) else {
+                continue;
+            };
+            let next_m = m * beta1 + one.gradient * (1.0 - beta1);
+            let next_v = v * beta2 + one.gradient.square() * (1.0 - beta2);
+            run.update(m, next_m);
+            run.update(v, next_v);
+            let deviation = next_v.sqrt() * second.convert(one.dtype) + self.epsilon;
+            let direction = next_m * first.convert(one.dtype) / deviation;
+            let length = |x: Tensor<'g>| x.square().sum().sqrt();
+            let (of_param, of_step) = (length(one.param), length(direction));
+            let ratio = of_param / of_step;
+            let both = of_param.gt(0.0).and(of_step.gt(0.0));
+            let ratio = ratio.where_(both, 1.0);
+            run.descend(one, kept, direction * (run.rate_of(one, run.rate) * ratio));
+        }
+    }
+}
