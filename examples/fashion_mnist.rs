@@ -179,9 +179,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let mut trainer = trainer.compile()?;
     write!(out, "{}", trainer.summary(&train, batch)?)?;
 
-    let mut fit = Fit::until(epochs)
-        .validate(&test)
-        .callback(Cosine { rate, epochs });
+    let mut fit = Fit::until(epochs).validate(&test);
     if let Some(runs) = &arguments.runs {
         if arguments.resume
             && let Some(checkpoint) = Checkpoint::latest(runs)?

@@ -192,12 +192,27 @@ pub fn png(svg: &str) -> Result<Vec<u8>, PlotError> {
 
 /// The family that stands for any without serifs: a usual one that the machine has, else the first.
 fn sans_serif(fonts: &resvg::usvg::fontdb::Database) -> Option<String> {
-    let families = || fonts.faces().flat_map(|face| &face.families).map(|(name, _)| name);
-    let usual = USUAL.iter().find(|usual| families().any(|name| name == *usual));
-    usual.map(|name| (*name).to_owned()).or_else(|| families().next().cloned())
+    let families = || {
+        fonts
+            .faces()
+            .flat_map(|face| &face.families)
+            .map(|(name, _)| name)
+    };
+    let usual = USUAL
+        .iter()
+        .find(|usual| families().any(|name| name == *usual));
+    usual
+        .map(|name| (*name).to_owned())
+        .or_else(|| families().next().cloned())
 }
 
-const USUAL: [&str; 5] = ["DejaVu Sans", "Liberation Sans", "Noto Sans", "Arial", "Helvetica"];
+const USUAL: [&str; 5] = [
+    "DejaVu Sans",
+    "Liberation Sans",
+    "Noto Sans",
+    "Arial",
+    "Helvetica",
+];
 
 /// Series over common axes, with a title.
 #[derive(Clone, Debug)]
@@ -410,7 +425,10 @@ fn emptier_corner<'p>(
         SeriesLabelPosition::LowerLeft,
         SeriesLabelPosition::LowerRight,
     ];
-    let emptiest = corners.into_iter().zip(counts).min_by_key(|(_, count)| *count);
+    let emptiest = corners
+        .into_iter()
+        .zip(counts)
+        .min_by_key(|(_, count)| *count);
     emptiest.map_or(SeriesLabelPosition::UpperLeft, |(corner, _)| corner)
 }
 
