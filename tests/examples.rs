@@ -1,7 +1,7 @@
 //! The examples do what they promise, and say clearly what is wrong with bad input.
 //!
-//! They are run as a user runs them, through cargo, so that the test is right whatever was built before. Fashion-MNIST is left out but for
-//! its messages: the data is not part of the repository, and five epochs without optimisation take minutes.
+//! They are run as a user runs them, through cargo, so that the test is right whatever was built before. Fashion-MNIST is not
+//! part of the repository: in its place are a few pictures that any model tells apart.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
