@@ -6,33 +6,39 @@
 //! apt-get install dataset-fashion-mnist
 //! cargo run --release --example fashion_mnist -- [FOLDER]
 //! cargo run --release --example fashion_mnist -- --model cnn
-//! cargo run --release --example fashion_mnist -- --model resnet20
+//! cargo run --release --example fashion_mnist -- --model resnet20 --augment
+//! cargo run --release --example fashion_mnist -- --model cnn --runs runs/cnn --resume
 //! ```
 
 #[path = "models/resnet.rs"]
 mod resnet;
 
 use clap::{Parser, ValueEnum};
-use kiln::train::data::{FASHION_MNIST_DIR, fashion_mnist};
-use kiln::train::graphs::Task;
-use kiln::train::hand_over;
-use kiln::train::progress::Progress;
+use kiln::nn::metrics::ConfusionMatrix;
+use kiln::train::TrainError;
+use kiln::train::callbacks::{Callback, Checkpoint, CsvLog, Flow, Moment, TensorBoard};
+use kiln::train::data::{Augment, FASHION_MNIST_DIR, Pipeline, fashion_mnist};
+use kiln::train::plot::Confusion;
 use kiln::{
-    Accuracy, Adam, DType, Dataset, Dim, Feed, Loader, Optimizer, Options, Sequential,
-    SessionOptions, Sgd, SparseCrossEntropy, TensorType, epoch,
+    Accuracy, Adam, DType, Dataset, Dim, Fit, Optimizer, Options, Sequential, Sgd,
+    SparseCrossEntropy, Trainer,
 };
 use std::error::Error;
 use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
 
 /// Mean and deviation of all pixels to learn from, on a scale from 0 to 1.
 const MEAN: f32 = 0.286;
 const DEVIATION: f32 = 0.353;
 /// How many examples are measured at a time.
 const MEASURED_BATCH: usize = 1000;
+/// How many batches are prepared ahead of the step.
+const PREFETCHED: usize = 4;
+const CLASSES: [&str; 10] = [
+    "T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot",
+];
 
 /// Learns to tell clothes apart on Fashion-MNIST.
 #[derive(Parser)]
@@ -51,13 +57,22 @@ struct Arguments {
     batch: Option<usize>,
     /// The learning rate in the first epoch, if not the one that suits the model; it falls along half a cosine.
     #[arg(long)]
-    rate: Option<f32>,
+    rate: Option<f64>,
     /// What the order, the weights and the dropout are drawn with.
     #[arg(long, default_value_t = 42)]
     seed: u64,
     /// Threads that share a step, one for each core unless given; the result does not depend on them.
     #[arg(long)]
     threads: Option<NonZeroUsize>,
+    /// Where checkpoints, logs and pictures go; nowhere unless given.
+    #[arg(long)]
+    runs: Option<PathBuf>,
+    /// Goes on from the latest checkpoint in `--runs`, if there is one.
+    #[arg(long, requires = "runs")]
+    resume: bool,
+    /// Mirrors and moves the pictures to learn from, each a little different in each epoch.
+    #[arg(long)]
+    augment: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -74,9 +89,7 @@ enum Model {
 struct Recipe {
     model: Sequential,
     optimizer: fn(f64) -> Box<dyn Optimizer>,
-    /// The state with the learning rate.
-    rate_name: &'static str,
-    rate: f32,
+    rate: f64,
     batch: usize,
     epochs: u64,
 }
@@ -86,7 +99,6 @@ impl Model {
         let adam = |model, rate, batch| Recipe {
             model,
             optimizer: |rate| Box::new(Adam::new(rate)),
-            rate_name: "adam/learning_rate",
             rate,
             batch,
             epochs: 5,
@@ -113,7 +125,6 @@ impl Model {
             Model::Resnet20 => Recipe {
                 model: resnet::resnet20([28, 28, 1], 10),
                 optimizer: |rate| Box::new(Sgd::new(rate).momentum(0.9)),
-                rate_name: "sgd/learning_rate",
                 rate: 0.1,
                 batch: 128,
                 epochs: 10,
@@ -148,54 +159,83 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     };
     let (train, test) = (fit(train)?, fit(test)?);
 
-    let task = Task {
-        model: &model,
-        input: &input,
-        target: &TensorType::new(DType::U8, (Dim::symbol("b"),)),
-        loss: &SparseCrossEntropy,
-        metrics: &[&Accuracy],
-    };
-    let options = Options::from_env()?;
-    let session = SessionOptions {
-        threads: arguments.threads,
-        ..SessionOptions::new(arguments.seed)
-    };
     let rate = arguments.rate.unwrap_or(recipe.rate);
     let batch = arguments.batch.unwrap_or(recipe.batch);
     let epochs = arguments.epochs.unwrap_or(recipe.epochs);
-    let training = task.training(&*(recipe.optimizer)(rate.into()))?;
-    let mut learner = kiln::compile(&training, &options)?.session_with(&session)?;
-    let mut judge = kiln::compile(&task.evaluation()?, &options)?.session_with(&session)?;
-    writeln!(out, "{}", model.summary()?)?;
+    let mut trainer = Trainer::new(model)
+        .loss(SparseCrossEntropy)
+        .metric(Accuracy)
+        .metric(ConfusionMatrix)
+        .optimizer((recipe.optimizer)(rate))
+        .options(Options::from_env()?)
+        .seed(arguments.seed);
+    if let Some(threads) = arguments.threads {
+        trainer = trainer.threads(threads);
+    }
+    let mut trainer = trainer.compile()?;
+    write!(out, "{}", trainer.summary(&train, batch)?)?;
 
-    let mut loader = Loader::new(&train, batch)?.shuffled(arguments.seed);
-    let mut measured = Loader::new(&test, MEASURED_BATCH)?;
-    for number in 0..epochs {
-        let label = format!("epoch {}/{}", number + 1, epochs);
-        // The rate is a state of the optimizer: it changes between steps, and nothing is compiled again.
-        let rate = rate * half_cosine(number, epochs);
-        learner.set_state(recipe.rate_name, Feed::scalar(&rate))?;
-        let progress = Progress::new(&label, loader.batches() as u64);
-        let start = Instant::now();
-        let trained = epoch(&mut learner, &mut loader, number, |means| {
-            progress.step(means);
-        })?;
-        let time = start.elapsed();
-        progress.finish();
-        hand_over(&learner, &mut judge)?;
-        let tested = epoch(&mut judge, &mut measured, 0, |_| {})?;
+    let mut fit = Fit::until(epochs)
+        .validate(&test)
+        .callback(Cosine { rate, epochs });
+    if let Some(runs) = &arguments.runs {
+        if arguments.resume
+            && let Some(checkpoint) = Checkpoint::latest(runs)?
+        {
+            trainer.load(&checkpoint)?;
+            writeln!(out, "goes on from {}", checkpoint.display())?;
+        }
+        fit = fit
+            .callback(Checkpoint::every_epoch(runs).keep(2))
+            .callback(CsvLog::new(runs.join("history.csv")))
+            .callback(TensorBoard::new(runs))
+            .save_on_ctrl_c(runs.join("interrupted.safetensors"));
+    }
+    let mut pipeline = Pipeline::new(train, batch)?.shuffled(arguments.seed);
+    if arguments.augment {
+        pipeline = pipeline.with(Augment::images("x").flip().shift(2))?;
+    }
+    let history = trainer.fit(&mut pipeline.prefetch(PREFETCHED), fit)?;
+    for epoch in history.epochs() {
+        let (number, seconds) = (epoch.number, epoch.seconds);
         writeln!(
             out,
-            "{label}  {:.2} s  training: {trained}  test: {tested}",
-            time.as_secs_f64()
+            "epoch {number}/{epochs}  {seconds:.2} s  {}",
+            epoch.logs
         )?;
+    }
+    if let Some(why) = history.stopped() {
+        writeln!(out, "stopped: {why}")?;
+    }
+    if let (Some(runs), false) = (&arguments.runs, history.epochs().is_empty()) {
+        history.plot(runs.join("curves.svg"))?;
+        trainer.evaluate(&test, MEASURED_BATCH)?;
+        let cells = trainer.statistics("confusion_matrix").unwrap_or_default();
+        let picture = Confusion::new(ConfusionMatrix::rows(cells), CLASSES);
+        picture.write(runs.join("confusion.svg"))?;
+        writeln!(out, "pictures in {}", runs.display())?;
     }
     Ok(())
 }
 
+/// A learning rate that falls along half a cosine, epoch by epoch. It is a state of the optimizer: nothing is compiled again.
+struct Cosine {
+    rate: f64,
+    epochs: u64,
+}
+
+impl Callback for Cosine {
+    fn epoch_begin(&mut self, moment: &mut Moment<'_>) -> Result<Flow, TrainError> {
+        let epoch = moment.trainer.position().epoch;
+        let rate = self.rate * half_cosine(epoch, self.epochs);
+        moment.trainer.set_learning_rate(rate)?;
+        Ok(Flow::Go)
+    }
+}
+
 /// From 1 in the first of `epochs` epochs towards 0: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts" (ICLR
 /// 2017), equation 5, without restarts.
-fn half_cosine(epoch: u64, epochs: u64) -> f32 {
-    let progress = epoch as f32 / epochs as f32;
-    0.5 * (1.0 + (std::f32::consts::PI * progress).cos())
+fn half_cosine(epoch: u64, epochs: u64) -> f64 {
+    let progress = epoch as f64 / epochs as f64;
+    0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
 }

@@ -9,13 +9,8 @@
 
 use clap::Parser;
 use kiln::ir::philox::Stream;
-use kiln::train::graphs::Task;
-use kiln::train::hand_over;
 use kiln::train::plot::{Figure, Panel};
-use kiln::{
-    Column, DType, Dataset, Dim, Loader, MeanSquaredError, Options, Sequential, SessionOptions,
-    Sgd, TensorType, epoch,
-};
+use kiln::{Column, Dataset, Fit, MeanSquaredError, Sequential, Sgd, Trainer};
 use std::error::Error;
 use std::io::Write as _;
 use std::num::NonZeroUsize;
@@ -63,54 +58,36 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let mut out = std::io::stdout();
     let points = noisy_line(arguments.seed);
     let (xs, ys): (Vec<f32>, Vec<f32>) = points.iter().copied().unzip();
-    let data = Dataset::new([
-        Column::new("x", [POINTS, 1], xs)?,
-        Column::new("y", [POINTS, 1], ys)?,
-    ])?;
 
-    let model = Sequential::new([1]).dense(1).named("line");
-    let task = Task {
-        model: &model,
-        input: &model.input_type(DType::F32),
-        target: &TensorType::new(DType::F32, (Dim::symbol("b"), 1)),
-        loss: &MeanSquaredError,
-        metrics: &[],
-    };
-    let options = Options::from_env()?;
-    // A step touches a hundred numbers: a second thread would only be waited for.
-    let one_thread = SessionOptions {
-        threads: NonZeroUsize::new(1),
-        ..SessionOptions::new(arguments.seed)
-    };
-    let training = task.training(&Sgd::new(arguments.rate))?;
-    let mut learner = kiln::compile(&training, &options)?.session_with(&one_thread)?;
-    let mut judge = kiln::compile(&task.evaluation()?, &options)?.session_with(&one_thread)?;
-
-    let mut loader = Loader::new(&data, arguments.batch)?.shuffled(arguments.seed);
-    let mut losses = Vec::new();
+    let x = Column::new("x", [POINTS, 1], xs)?;
+    let y = Column::new("y", [POINTS, 1], ys)?;
+    let data = Dataset::new([x, y])?;
+    let mut trainer = Trainer::new(Sequential::new([1]).dense(1).named("line"))
+        .loss(MeanSquaredError)
+        .optimizer(Sgd::new(arguments.rate))
+        // A step touches a hundred numbers: a second thread would only be waited for.
+        .threads(NonZeroUsize::MIN)
+        .seed(arguments.seed)
+        .compile()?;
     let start = Instant::now();
-    for number in 0..arguments.epochs {
-        let means = epoch(&mut learner, &mut loader, number, |_| {})?;
-        let loss = means.get("loss").unwrap_or(f64::NAN);
-        if !loss.is_finite() {
-            let epoch = number + 1;
-            let rate = arguments.rate;
-            return Err(
-                format!("the loss is {loss} in epoch {epoch}: --rate {rate} is too large").into(),
-            );
-        }
-        losses.push(loss);
-    }
+    let fit = Fit::epochs(arguments.epochs).batch(arguments.batch).quiet();
+    let history = trainer.fit(&data, fit)?;
     let time = start.elapsed();
 
-    let weight = learner.state("line/w")?.scalar()?;
-    let bias = learner.state("line/b")?.scalar()?;
-    hand_over(&learner, &mut judge)?;
-    let mut whole = Loader::new(&data, POINTS)?;
-    let error = epoch(&mut judge, &mut whole, 0, |_| {})?;
+    let losses = history.get("loss");
+    if let Some(epoch) = losses.iter().position(|loss| !loss.is_finite()) {
+        let (loss, rate) = (losses[epoch], arguments.rate);
+        let epoch = epoch + 1;
+        return Err(
+            format!("the loss is {loss} in epoch {epoch}: --rate {rate} is too large").into(),
+        );
+    }
+    let weight = trainer.state("line/w")?.scalar()?;
+    let bias = trainer.state("line/b")?.scalar()?;
+    let error = trainer.evaluate(&data, POINTS)?;
     let error = error.get("loss").unwrap_or(f64::NAN).sqrt();
 
-    let steps = arguments.epochs * loader.batches() as u64;
+    let steps = arguments.epochs * POINTS.div_ceil(arguments.batch) as u64;
     writeln!(
         out,
         "weight {weight:.4} (true {WEIGHT}), bias {bias:.4} (true {BIAS})"

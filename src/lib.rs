@@ -36,7 +36,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The layers are modules: [`ir`] (graphs), [`nn`] (layers, losses, optimizers), [`train`] (data, epochs, weights in files), [`interop`] (files of other
+//! The layers are modules: [`ir`] (graphs), [`nn`] (layers, losses, optimizers), [`train`] (data, the [`Trainer`], checkpoints), [`interop`] (files of other
 //! programs), [`compiler`] and [`runtime`].
 //! What most programs need is at the top. A model in layers is built into its graphs by [`train::graphs::Task`].
 //!
@@ -45,7 +45,6 @@
 //! [`ir_text`] gives the text of a graph at any [`Stage`], and [`assert_ir_snapshot!`] makes it a test. A program that compiles with
 //! [`Options::from_env`] listens to `KILN_DUMP`, `KILN_DUMP_DIR`, `KILN_STOP_AFTER`, `KILN_VERIFY` and `KILN_TIME`.
 
-mod compile;
 mod memory;
 mod snapshot;
 
@@ -56,7 +55,6 @@ pub use kiln_nn as nn;
 pub use kiln_runtime as runtime;
 pub use kiln_train as train;
 
-pub use compile::{Error, compile, ir_text};
 pub use kiln_compiler::{CompileError, FullWidth, Options, Stage};
 pub use kiln_ir::{
     Bindings, Builder, DType, Diagnostics, Dim, Graph, Init, Shape, Symbol, Tensor, TensorType,
@@ -70,8 +68,8 @@ pub use kiln_runtime::{
     Executable, Feed, MemoryReport, Outputs, Session, SessionOptions, StepError, ToFeed,
 };
 pub use kiln_train::{
-    Means,
+    Error, Fit, History, Means, Model, Trainer, compile,
     data::{Column, Dataset, Loader},
-    epoch,
+    epoch, ir_text,
 };
 pub use memory::{PlanReport, memory_report};

@@ -3,11 +3,11 @@
 //! The compiler orders the steps, [`place`](kiln_ir::program::place) gives offsets, and the runtime adds what it needs itself; here the
 //! three meet, and the order is compared with the plain one. Nothing runs and nothing is allocated for the graph.
 
-use crate::compile::Error;
 use kiln_compiler::{Options, Order, program};
 use kiln_ir::program::place;
 use kiln_ir::{Bindings, Graph};
 use kiln_runtime::{Bytes, MemoryReport};
+use kiln_train::Error;
 use std::fmt;
 use std::num::NonZeroUsize;
 

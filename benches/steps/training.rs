@@ -111,7 +111,8 @@ impl Feeds {
         let inputs = workload.graph.slots().iter();
         let inputs = inputs.filter(|slot| slot.role == kiln::ir::Role::Input);
         let mut loader = Loader::new(&workload.data, workload.batch)?.drop_short()?;
-        loader.pick(inputs.map(|slot| slot.name.as_str()))?;
+        let inputs: Vec<&str> = inputs.map(|slot| slot.name.as_str()).collect();
+        loader.pick(&inputs)?;
         let mut batches = Vec::new();
         while let Some(batch) = loader.next_batch() {
             batches.push(kept(&batch)?);

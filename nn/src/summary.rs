@@ -26,8 +26,8 @@ pub struct Row {
 /// The layers of a model in the order in which they were applied, each above the layers inside it. `Display` is a table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
-    /// The type of the input.
-    pub input: TensorType,
+    /// The inputs by name, with their types.
+    pub inputs: Vec<(String, TensorType)>,
     /// One for each application of a layer.
     pub rows: Vec<Row>,
     /// The elements of all params.
@@ -47,20 +47,38 @@ impl Summary {
     /// assert_eq!(summary.parameters.constant(), Some(784 * 512 + 512 + 512 * 10 + 10));
     /// ```
     pub fn of(model: &dyn Layer, input: &TensorType) -> Result<Summary, Diagnostics> {
+        let inputs = [("x".to_owned(), input.clone())];
+        Self::of_inputs(&inputs, |cx, inputs| {
+            for x in inputs {
+                model.apply(cx, *x);
+            }
+        })
+    }
+
+    /// The same for a model of any number of inputs, which `apply` builds from them, in order, for training.
+    ///
+    /// # Errors
+    /// The mistakes in building it.
+    pub fn of_inputs(
+        inputs: &[(String, TensorType)],
+        apply: impl for<'g> FnOnce(&Context<'g>, &[Tensor<'g>]),
+    ) -> Result<Summary, Diagnostics> {
         let builder = Builder::new("summary");
         let rows = RefCell::new(Vec::new());
         let parameters = {
-            let x = builder.input("x", input.dtype, &input.shape);
+            let declare =
+                |(name, ty): &(String, TensorType)| builder.input(name, ty.dtype, &ty.shape);
+            let tensors: Vec<Tensor<'_>> = inputs.iter().map(declare).collect();
             let trace = Trace {
                 rows: &rows,
                 depth: 0,
             };
-            model.apply(&Context::training(&builder).traced(trace), x);
+            apply(&Context::training(&builder).traced(trace), &tensors);
             parameters(builder.params())
         };
         builder.finish()?;
         Ok(Summary {
-            input: input.clone(),
+            inputs: inputs.to_vec(),
             rows: rows.into_inner(),
             parameters,
         })
@@ -94,12 +112,14 @@ pub(crate) fn parameters<'g>(params: impl IntoIterator<Item = Tensor<'g>>) -> Di
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let header = ["layer", "kind", "output", "parameters"].map(str::to_owned);
-        let input = [
-            "x".to_owned(),
-            "input".to_owned(),
-            self.input.to_string(),
-            String::new(),
-        ];
+        let input = |(name, ty): &(String, TensorType)| {
+            [
+                name.clone(),
+                "input".to_owned(),
+                ty.to_string(),
+                String::new(),
+            ]
+        };
         let total = [
             "total".to_owned(),
             String::new(),
@@ -111,8 +131,9 @@ impl fmt::Display for Summary {
             let (path, kind) = (format!("{indent}{}", r.path), r.kind.clone());
             [path, kind, r.output.to_string(), count(&r.parameters)]
         };
-        let lines: Vec<[String; 4]> = [header, input]
+        let lines: Vec<[String; 4]> = [header]
             .into_iter()
+            .chain(self.inputs.iter().map(input))
             .chain(self.rows.iter().map(row))
             .chain([total])
             .collect();

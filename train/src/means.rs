@@ -3,6 +3,7 @@
 //! The short last batch of an epoch counts for as many examples as it has, so the mean over an epoch is the mean over the data set
 //! however it is cut into batches. What the values mean is the graph's business.
 
+use crate::trainer::write_values;
 use std::fmt;
 
 /// The means of named values over the examples seen so far.
@@ -74,16 +75,7 @@ impl Means {
 impl fmt::Display for Means {
     /// `loss 0.1234  accuracy 0.9710`; empty before the first example.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, (name, mean)) in self.iter().enumerate() {
-            let gap = if i == 0 { "" } else { "  " };
-            // Four decimals say nothing of a loss of 1e-6.
-            if mean != 0.0 && mean.abs() < 1e-3 {
-                write!(f, "{gap}{name} {mean:.3e}")?;
-            } else {
-                write!(f, "{gap}{name} {mean:.4}")?;
-            }
-        }
-        Ok(())
+        write_values(f, self.iter())
     }
 }
 

@@ -1,12 +1,17 @@
-//! Charts of points, fitted lines and loss curves, as SVG.
+//! Charts of points, fitted lines and loss curves, confusion matrices and ROC curves, as SVG or PNG.
 //!
 //! A [`Figure`] is a row of [`Panel`]s; a panel draws series over common axes. This is a thin layer
 //! over `plotters`: it chooses ranges, colours and labels so that a call is a line, and it is no
-//! drawing library. An SVG holds its text as text, so no font is needed to write one.
+//! drawing library. An SVG holds its text as text, so no font is needed to write one; a PNG is a drawing of the SVG with the fonts
+//! of the machine, and one without any has no text.
 
+mod confusion;
 mod memory;
+mod roc;
 
+pub use confusion::Confusion;
 pub use memory::memory_plan;
+pub use roc::{area_below, roc_curve, roc_panel};
 
 use std::path::{Path, PathBuf};
 
@@ -132,16 +137,53 @@ impl Figure {
         Ok(text)
     }
 
-    /// Writes the figure to an SVG file.
+    /// Writes the figure to a file: PNG where its name ends so, else SVG.
     ///
     /// # Errors
     /// As [`svg`](Self::svg), and [`PlotError::Write`].
     pub fn write(&self, path: &Path) -> Result<(), PlotError> {
-        std::fs::write(path, self.svg()?).map_err(|source| PlotError::Write {
-            path: path.to_owned(),
-            source,
-        })
+        save(&self.svg()?, path)
     }
+}
+
+/// Writes the text of an SVG to a file, drawn as a PNG where its name ends so.
+fn save(svg: &str, path: &Path) -> Result<(), PlotError> {
+    let is_png = path
+        .extension()
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("png"));
+    let bytes = if is_png {
+        png(svg)?
+    } else {
+        svg.as_bytes().to_vec()
+    };
+    std::fs::write(path, bytes).map_err(|source| PlotError::Write {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// How many pixels of a PNG are one of an SVG: as screens of today have them.
+const SCALE: f32 = 2.0;
+
+/// The picture of an SVG, drawn with the fonts of the machine, as a PNG file.
+///
+/// # Errors
+/// [`PlotError::Draw`] for a text that is no SVG.
+pub fn png(svg: &str) -> Result<Vec<u8>, PlotError> {
+    use resvg::{tiny_skia, usvg};
+    let refused = |message: String| PlotError::Draw { message };
+    let mut options = usvg::Options::default();
+    options.fontdb_mut().load_system_fonts();
+    let tree = usvg::Tree::from_str(svg, &options).map_err(|error| refused(error.to_string()))?;
+    let size = tree.size().to_int_size();
+    let (width, height) = (size.width() * SCALE as u32, size.height() * SCALE as u32);
+    let mut pixels = tiny_skia::Pixmap::new(width, height)
+        .ok_or_else(|| refused(format!("there is no picture of {width} x {height} pixels")))?;
+    let scale = tiny_skia::Transform::from_scale(SCALE, SCALE);
+    resvg::render(&tree, scale, &mut pixels.as_mut());
+    pixels
+        .encode_png()
+        .map_err(|error| refused(error.to_string()))
 }
 
 /// Series over common axes, with a title.

@@ -4,10 +4,13 @@
 //! not fill with half-drawn lines. It computes nothing; it shows the means that it is handed.
 
 use crate::means::Means;
+use crate::trainer::Logs;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::cell::Cell;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
 
-const TEMPLATE: &str =
-    "{prefix} {bar:28.cyan/blue} {pos}/{len} {per_sec:.dim} {elapsed_precise:.dim} {msg}";
+const TEMPLATE: &str = "{prefix} {bar:28.cyan/blue} {pos}/{len} {per_sec:.dim} {eta:.dim} {msg}";
 
 /// The progress of one epoch, or of anything that goes in steps.
 ///
@@ -25,7 +28,11 @@ const TEMPLATE: &str =
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
+    drawn: Cell<Instant>,
 }
+
+/// The least time between two drawings of a bar.
+const BETWEEN: Duration = Duration::from_millis(60);
 
 impl Progress {
     /// A bar of `steps` steps under `label`, hidden where standard error is no terminal.
@@ -36,7 +43,8 @@ impl Progress {
             bar.set_style(style.progress_chars("━╸─"));
         }
         bar.set_prefix(label.to_owned());
-        Self { bar }
+        let drawn = Cell::new(Instant::now());
+        Self { bar, drawn }
     }
 
     /// One step done, and the means so far.
@@ -46,6 +54,26 @@ impl Progress {
             self.bar.set_message(means.to_string());
         }
         self.bar.inc(1);
+    }
+
+    /// Whether the bar would be drawn anew: something looks at it, and the last time was a while ago. Asked for each step, so it is cheap.
+    pub(crate) fn is_due(&self) -> bool {
+        !self.bar.is_hidden() && self.drawn.get().elapsed() >= BETWEEN
+    }
+
+    /// `steps` steps done, and the values so far.
+    pub(crate) fn show(&self, steps: u64, logs: &Logs) {
+        self.drawn.set(Instant::now());
+        self.bar.set_message(logs.to_string());
+        self.bar.set_position(steps);
+    }
+
+    /// Takes the bar away and leaves a line with its label, also where there was no bar.
+    pub(crate) fn finish_line(self, text: &str) {
+        let label = self.bar.prefix();
+        self.bar.finish_and_clear();
+        // Where standard error is closed, nobody wanted to read.
+        let _ = writeln!(std::io::stderr(), "{label}  {text}");
     }
 
     /// Ends the bar and leaves it on the screen with what was reached.

@@ -205,7 +205,17 @@ pub fn load(
 pub fn save(
     session: &Session,
     path: &Path,
+    stored: impl FnMut(&Resident) -> Option<String>,
+) -> Result<(), SaveError> {
+    save_beside(session, path, stored, &[])
+}
+
+/// [`save`] with further tensors in the file.
+pub(crate) fn save_beside(
+    session: &Session,
+    path: &Path,
     mut stored: impl FnMut(&Resident) -> Option<String>,
+    others: &[TensorRef<'_>],
 ) -> Result<(), SaveError> {
     let residents = session.program().residents.iter();
     let named = residents.zip(session.states());
@@ -216,7 +226,8 @@ pub fn save(
         .iter()
         .map(|(name, state)| TensorRef::new(name, state.dtype(), state.shape(), state.bytes()))
         .collect::<Result<_, _>>()?;
-    safetensors::save(path, tensors, &BTreeMap::new())
+    let others = others.iter().copied();
+    safetensors::save(path, tensors.into_iter().chain(others), &BTreeMap::new())
 }
 
 /// The tensor that is to become `state`, if it fits.

@@ -10,9 +10,9 @@
 
 use super::block::Block;
 use super::{Failure, seconds};
-use crate::workloads::multiply_adds;
 use kiln::ir::{ConvOptions, Op, Padding};
 use kiln::runtime::machine;
+use kiln::train::flops::multiply_adds;
 use kiln::{Bindings, Builder, DType, Feed, Graph, Options, Session, SessionOptions, grad};
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -144,7 +144,7 @@ fn forward_multiply_adds(graph: &Graph) -> Result<u64, Failure> {
     let mut nodes = graph.nodes().map(|(_, node)| node);
     let conv = nodes.find(|node| matches!(node.op, Op::Conv(_)));
     let conv = conv.ok_or("the graph has no convolution")?;
-    multiply_adds(graph, conv, &Bindings::new())
+    Ok(multiply_adds(graph, conv, &Bindings::new())?)
 }
 
 /// A session with what it is fed.

@@ -9,7 +9,7 @@ pub trait Batches {
     ///
     /// # Errors
     /// [`DataError::UnknownColumn`]; the choice is then as it was.
-    fn pick<'n>(&mut self, names: impl Iterator<Item = &'n str> + Clone) -> Result<(), DataError>;
+    fn pick(&mut self, names: &[&str]) -> Result<(), DataError>;
 
     /// The number of batches in an epoch.
     fn batches(&self) -> usize;
@@ -19,6 +19,15 @@ pub trait Batches {
 
     /// The next batch of this epoch, or `None` at its end and until another epoch is started.
     fn next_batch(&mut self) -> Option<Batch<'_>>;
+
+    /// Leaves out the next `batches` of this epoch, as if they had been given: where a run that was stopped goes on.
+    fn skip(&mut self, batches: u64) {
+        for _ in 0..batches {
+            if self.next_batch().is_none() {
+                break;
+            }
+        }
+    }
 }
 
 /// Some examples of a data set, gathered: the same columns, with the batch as first axis.

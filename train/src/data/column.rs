@@ -5,7 +5,8 @@
 //! is fed to them through a conversion in the graph.
 
 use super::DataError;
-use kiln_runtime::{Feed, ToFeed};
+use kiln_ir::{DType, Dim, Shape, TensorType};
+use kiln_runtime::{Feed, ReadError, TensorView, ToFeed};
 
 /// A named array whose first axis is the example. Its data always fills its shape.
 #[derive(Clone, Debug, PartialEq)]
@@ -142,6 +143,60 @@ impl Column {
         self.data.gather(&source.data, starts, width);
     }
 
+    /// The elements, where they are f32.
+    pub(super) fn f32_mut(&mut self) -> Option<&mut [f32]> {
+        match &mut self.data {
+            ColumnData::F32(values) => Some(values),
+            ColumnData::F64(_)
+            | ColumnData::I8(_)
+            | ColumnData::I16(_)
+            | ColumnData::I32(_)
+            | ColumnData::I64(_)
+            | ColumnData::U8(_)
+            | ColumnData::U16(_)
+            | ColumnData::U32(_)
+            | ColumnData::U64(_)
+            | ColumnData::Bool(_) => None,
+        }
+    }
+
+    /// The type of a batch of examples, whose extent is `batch`.
+    pub(crate) fn type_of_batch(&self, batch: Dim) -> TensorType {
+        let extents = self
+            .example_shape()
+            .iter()
+            .map(|extent| Dim::from(*extent as i64));
+        let shape: Shape = [batch].into_iter().chain(extents).collect();
+        TensorType::new(self.to_feed().dtype(), shape)
+    }
+
+    /// A column without examples for results like `view`.
+    ///
+    /// # Errors
+    /// [`ReadError`] for a type that no column has.
+    pub(crate) fn like(view: &TensorView<'_>) -> Result<Self, ReadError> {
+        let mut shape = view.shape().to_vec();
+        match shape.first_mut() {
+            Some(examples) => *examples = 0,
+            None => shape.push(0),
+        }
+        Ok(Self {
+            name: view.name().to_owned(),
+            shape,
+            data: ColumnData::like(view)?,
+        })
+    }
+
+    /// Adds the examples of `view` behind those that are there.
+    ///
+    /// # Errors
+    /// [`ReadError`] for another type.
+    pub(crate) fn append(&mut self, view: &TensorView<'_>) -> Result<(), ReadError> {
+        self.data.append(view)?;
+        self.shape[0] += view.shape().first().copied().unwrap_or(1);
+        Ok(())
+    }
+
     fn elements_per_example(&self) -> usize {
         // The constructor saw the whole product fit, except where an axis of length 0 hid the rest:
         // then the data is empty, and saturating keeps the arithmetic defined.
@@ -176,6 +231,14 @@ pub(super) enum Number {
 }
 
 impl Number {
+    /// The nearest `f64`.
+    pub(super) fn to_f64(self) -> f64 {
+        match self {
+            Self::Real(value) => value,
+            Self::Whole(value) => value as f64,
+        }
+    }
+
     /// The nearest `f32`; infinite where it is too large.
     pub(super) fn to_f32(self) -> f32 {
         match self {
@@ -304,6 +367,56 @@ impl ColumnData {
             Self::I8(_) | Self::I16(_) | Self::I32(_) | Self::I64(_) => true,
             Self::U8(_) | Self::U16(_) | Self::U32(_) | Self::U64(_) => true,
         }
+    }
+}
+
+impl ColumnData {
+    /// None yet of the elements of `view`.
+    fn like(view: &TensorView<'_>) -> Result<Self, ReadError> {
+        Ok(match view.dtype() {
+            DType::F32 => Self::F32(Vec::new()),
+            DType::F64 => Self::F64(Vec::new()),
+            DType::I8 => Self::I8(Vec::new()),
+            DType::I16 => Self::I16(Vec::new()),
+            DType::I32 => Self::I32(Vec::new()),
+            DType::I64 => Self::I64(Vec::new()),
+            DType::U8 => Self::U8(Vec::new()),
+            DType::U16 => Self::U16(Vec::new()),
+            DType::U32 => Self::U32(Vec::new()),
+            DType::U64 => Self::U64(Vec::new()),
+            DType::Bool => Self::Bool(Vec::new()),
+            DType::BF16 | DType::F16 => return Err(no_column(view)),
+        })
+    }
+
+    fn append(&mut self, view: &TensorView<'_>) -> Result<(), ReadError> {
+        match self {
+            Self::F32(values) => values.extend_from_slice(view.as_slice()?),
+            Self::F64(values) => values.extend_from_slice(view.as_slice()?),
+            Self::I8(values) => values.extend_from_slice(view.as_slice()?),
+            Self::I16(values) => values.extend_from_slice(view.as_slice()?),
+            Self::I32(values) => values.extend_from_slice(view.as_slice()?),
+            Self::I64(values) => values.extend_from_slice(view.as_slice()?),
+            Self::U8(values) => values.extend_from_slice(view.as_slice()?),
+            Self::U16(values) => values.extend_from_slice(view.as_slice()?),
+            Self::U32(values) => values.extend_from_slice(view.as_slice()?),
+            Self::U64(values) => values.extend_from_slice(view.as_slice()?),
+            Self::Bool(values) => {
+                let bytes = view.as_slice::<u8>()?;
+                values.extend(bytes.iter().map(|byte| *byte != 0));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Half precision is a form of storage in a graph, and no column has it.
+fn no_column(view: &TensorView<'_>) -> ReadError {
+    ReadError::DType {
+        name: view.name().to_owned(),
+        found: view.dtype(),
+        shape: view.shape().to_vec(),
+        asked: DType::F32,
     }
 }
 

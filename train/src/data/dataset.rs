@@ -1,10 +1,9 @@
 //! A data set: named columns with one number of examples, and what is done to it as a whole.
 //!
 //! The operations take the data set and give a new one, so a pipeline reads from top to bottom and
-//! no half-changed data set can be observed. Statistics are not computed here: a scaling fitted on
-//! the test data is a mistake that a plain [`Dataset::map_f32`] with given numbers cannot make.
+//! no half-changed data set can be observed.
 
-use super::{Column, ColumnData, DataError};
+use super::{Column, ColumnData, DataError, Element};
 
 /// An ordered list of columns of distinct names and equal length, with at least one example.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,6 +85,56 @@ impl Dataset {
         Self::new(columns.collect::<Vec<_>>())
     }
 
+    /// The examples whose values in the column `name` are such as `keeps` wants them, in order.
+    ///
+    /// # Errors
+    /// [`DataError::UnknownColumn`], [`DataError::Type`], and [`DataError::Empty`] where none is left.
+    pub fn filter<T: Element>(
+        &self,
+        name: &str,
+        keeps: impl Fn(&[T]) -> bool,
+    ) -> Result<Self, DataError> {
+        let values = self.column(name)?.values::<T>()?;
+        let width = values.len() / self.len();
+        let kept = |row: &usize| keeps(&values[row * width..][..width]);
+        let rows: Vec<usize> = (0..self.len()).filter(kept).collect();
+        self.select(&rows)
+    }
+
+    /// The first `count` examples, or all where there are fewer.
+    ///
+    /// # Errors
+    /// [`DataError::Empty`] for none.
+    pub fn take(&self, count: usize) -> Result<Self, DataError> {
+        let rows: Vec<usize> = (0..self.len().min(count)).collect();
+        self.select(&rows)
+    }
+
+    /// The examples behind the first `count`.
+    ///
+    /// # Errors
+    /// [`DataError::Empty`] where none is left.
+    pub fn skip(&self, count: usize) -> Result<Self, DataError> {
+        let rows: Vec<usize> = (count.min(self.len())..self.len()).collect();
+        self.select(&rows)
+    }
+
+    /// All examples, in the order that belongs to `seed`.
+    pub fn shuffle(&self, seed: u64) -> Result<Self, DataError> {
+        let mut rows: Vec<usize> = (0..self.len()).collect();
+        super::order::shuffle(&mut rows, seed, super::order::Purpose::Shuffle);
+        self.select(&rows)
+    }
+
+    /// The data with a further column.
+    ///
+    /// # Errors
+    /// As [`Dataset::new`].
+    pub fn with(mut self, column: Column) -> Result<Self, DataError> {
+        self.columns.push(column);
+        Self::new(self.columns)
+    }
+
     /// Applies `function` to every element of column `name`, of whatever type, and makes the result
     /// an f32 column. This is how pixels are scaled: `data.map_f32("x", |ink| ink / 16.0)`.
     ///
@@ -113,7 +162,7 @@ impl Dataset {
         self.replace(name, |column| column.reshaped(example_shape))
     }
 
-    fn replace(
+    pub(super) fn replace(
         mut self,
         name: &str,
         change: impl FnOnce(Column) -> Result<Column, DataError>,

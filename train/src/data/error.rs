@@ -134,6 +134,59 @@ pub enum DataError {
         examples: usize,
     },
 
+    /// A column that holds no pictures.
+    #[error(
+        "column `{column}`: shape {shape:?} is none of pictures, which are [n, h, w] or [n, h, w, channels]"
+    )]
+    Picture {
+        /// The column's name.
+        column: String,
+        /// Its shape.
+        shape: Vec<usize>,
+    },
+
+    /// Examples of another size than that which statistics were fitted on.
+    #[error("column `{column}` has {found} features; what was fitted has {wanted}")]
+    Features {
+        /// The column's name.
+        column: String,
+        /// The elements of an example.
+        found: usize,
+        /// Those of the examples that were fitted.
+        wanted: usize,
+    },
+
+    /// A label that is not known.
+    #[error("column `{column}`: example {row} has the label {label}, which is none of those known")]
+    Label {
+        /// The column's name.
+        column: String,
+        /// The example, from 0.
+        row: usize,
+        /// Its label.
+        label: i64,
+    },
+
+    /// A file that is no picture.
+    #[error("{} is no picture: {message}", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        message: String,
+    },
+
+    /// A setting that is out of its range.
+    #[error("{what} is {value}; it lies {wanted}")]
+    Setting {
+        /// The setting.
+        what: &'static str,
+        /// What was given.
+        value: f64,
+        /// The range.
+        wanted: &'static str,
+    },
+
     /// An example that the data set does not have.
     #[error("there is no example {index}; the data set has {examples}, counted from 0")]
     Row {

@@ -76,15 +76,13 @@ impl<'d> Loader<'d> {
     ///
     /// # Errors
     /// [`DataError::UnknownColumn`]; the choice is then as it was.
-    pub fn pick<'n>(
-        &mut self,
-        names: impl Iterator<Item = &'n str> + Clone,
-    ) -> Result<(), DataError> {
+    pub fn pick(&mut self, names: &[&str]) -> Result<(), DataError> {
         let current = self.buffers.iter().map(Column::name);
-        if current.eq(names.clone()) {
+        if current.eq(names.iter().copied()) {
             return Ok(());
         }
         self.picked = names
+            .iter()
             .map(|name| position(self.data.columns(), name))
             .collect::<Result<_, _>>()?;
         self.make_buffers();
@@ -155,7 +153,7 @@ impl<'d> Loader<'d> {
 }
 
 impl Batches for Loader<'_> {
-    fn pick<'n>(&mut self, names: impl Iterator<Item = &'n str> + Clone) -> Result<(), DataError> {
+    fn pick(&mut self, names: &[&str]) -> Result<(), DataError> {
         self.pick(names)
     }
 
@@ -270,14 +268,14 @@ mod tests {
     fn picked_columns_come_in_the_order_asked_for() {
         let data = data();
         let mut loader = Loader::new(&data, 4).unwrap();
-        loader.pick(["y", "x"].into_iter()).unwrap();
+        loader.pick(&["y", "x"]).unwrap();
         let batch = loader.next_batch().unwrap();
         let names: Vec<&str> = batch.columns().iter().map(Column::name).collect();
         assert_eq!(names, ["y", "x"]);
         assert_eq!(batch.values::<u8>("y").unwrap(), [0, 1, 2, 3]);
         assert_eq!(batch.column("x").unwrap().shape(), [4, 2]);
-        loader.pick(["y"].into_iter()).unwrap();
-        let error = loader.pick(["y", "z"].into_iter()).unwrap_err().to_string();
+        loader.pick(&["y"]).unwrap();
+        let error = loader.pick(&["y", "z"]).unwrap_err().to_string();
         assert_eq!(error, "there is no column `z`; there are `x`, `y`");
         let batch = loader.next_batch().unwrap();
         assert_eq!(batch.columns().len(), 1, "a refused choice changes nothing");

@@ -4,10 +4,16 @@
 //! axis counts the examples, so a data set can hold images, tokens, targets and weights side by
 //! side without any of them being special. A [`Loader`] walks it in [`Batch`]es.
 //!
+//! Columns come from memory, [`Table`]s, [`idx`] files, [pictures in folders](image_folder), arrays of other programs, or are
+//! [made up](synthetic). [`Standardise`] and its kin are fitted on the part that is learned from. A [`Pipeline`] changes batches on their way,
+//! by an [`Augment`] say, on a thread of its own if wanted.
+//!
 //! Texts become tokens and windows of them in [`text`]. What walks either is [`Batches`].
 //!
 //! Everything here is held in memory, and nothing is fetched: a reader takes a folder or a text.
 
+mod arrays;
+mod augment;
 mod batches;
 mod column;
 mod csv;
@@ -15,15 +21,25 @@ mod dataset;
 mod error;
 mod fashion;
 pub mod idx;
+mod images;
 mod loader;
 mod order;
+mod pipeline;
+mod prepare;
 mod split;
+pub mod synthetic;
+mod table;
 pub mod text;
 
+pub use augment::{Augment, CutMix, MixUp};
 pub use batches::{Batch, Batches};
 pub use column::{Column, ColumnData, Element};
 pub use csv::digits;
 pub use dataset::Dataset;
 pub use error::DataError;
 pub use fashion::{FASHION_MNIST_DIR, fashion_mnist};
+pub use images::{Channels, image_folder};
 pub use loader::Loader;
+pub use pipeline::{Examples, Pipeline, Transform};
+pub use prepare::{Impute, MinMax, Missing, OneHot, Standardise};
+pub use table::Table;

@@ -13,6 +13,8 @@ pub(super) enum Purpose {
     Split,
     /// The order of the batches in one epoch.
     Epoch(u64),
+    /// The order of a data set, once and for all.
+    Shuffle,
     /// Where the windows of one epoch begin.
     Windows(u64),
 }
@@ -22,6 +24,7 @@ pub(super) fn stream(seed: u64, purpose: Purpose) -> Stream {
     match purpose {
         Purpose::Split => Stream::new(seed, "data/split", 0),
         Purpose::Epoch(epoch) => Stream::new(seed, "data/epoch", epoch),
+        Purpose::Shuffle => Stream::new(seed, "data/shuffle", 0),
         Purpose::Windows(epoch) => Stream::new(seed, "data/windows", epoch),
     }
 }
@@ -40,6 +43,7 @@ mod tests {
         let orders = [
             (1, Purpose::Split),
             (2, Purpose::Split),
+            (1, Purpose::Shuffle),
             (1, Purpose::Epoch(0)),
             (1, Purpose::Epoch(1)),
             (1, Purpose::Epoch(1 << 32)),

@@ -96,7 +96,7 @@ impl Dataset {
         Ok((self.select(&rest)?, self.select(&held)?))
     }
 
-    fn classes(&self, labels: &str) -> Result<Vec<i128>, DataError> {
+    pub(super) fn classes(&self, labels: &str) -> Result<Vec<i128>, DataError> {
         let column = self.column(labels)?;
         if column.data().len() != self.len() {
             return Err(DataError::Shape {

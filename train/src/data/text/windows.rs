@@ -110,14 +110,16 @@ impl<'d> Windows<'d> {
     ///
     /// # Errors
     /// [`DataError::UnknownColumn`] for other names than `x` and `y`; the choice is then as it was.
-    pub fn pick<'n>(
-        &mut self,
-        names: impl Iterator<Item = &'n str> + Clone,
-    ) -> Result<(), DataError> {
-        if self.buffers.iter().map(Column::name).eq(names.clone()) {
+    pub fn pick(&mut self, names: &[&str]) -> Result<(), DataError> {
+        if self
+            .buffers
+            .iter()
+            .map(Column::name)
+            .eq(names.iter().copied())
+        {
             return Ok(());
         }
-        let shift = |name: &'n str| match name {
+        let shift = |name: &&str| match *name {
             INPUT => Ok(0),
             TARGET => Ok(1),
             other => Err(DataError::UnknownColumn {
@@ -125,7 +127,7 @@ impl<'d> Windows<'d> {
                 known: vec![INPUT.to_owned(), TARGET.to_owned()],
             }),
         };
-        self.shifts = names.map(shift).collect::<Result<_, _>>()?;
+        self.shifts = names.iter().map(shift).collect::<Result<_, _>>()?;
         self.make_buffers();
         Ok(())
     }
@@ -194,7 +196,7 @@ impl<'d> Windows<'d> {
 }
 
 impl Batches for Windows<'_> {
-    fn pick<'n>(&mut self, names: impl Iterator<Item = &'n str> + Clone) -> Result<(), DataError> {
+    fn pick(&mut self, names: &[&str]) -> Result<(), DataError> {
         self.pick(names)
     }
 
@@ -311,16 +313,13 @@ mod tests {
     fn columns_are_picked_and_keep_the_type_of_the_tokens() {
         let tokens = Column::new("t", [5], vec![9u8, 8, 7, 6, 5]).unwrap();
         let mut windows = Windows::new(&tokens, 4, 1).unwrap();
-        windows.pick(["y", "x"].into_iter()).unwrap();
+        windows.pick(&["y", "x"]).unwrap();
         let batch = windows.next_batch().unwrap();
         assert_eq!(batch.columns()[0].values::<u8>().unwrap(), [8, 7, 6, 5]);
         assert_eq!(batch.columns()[1].values::<u8>().unwrap(), [9, 8, 7, 6]);
-        let error = windows
-            .pick(["x", "z"].into_iter())
-            .unwrap_err()
-            .to_string();
+        let error = windows.pick(&["x", "z"]).unwrap_err().to_string();
         assert_eq!(error, "there is no column `z`; there are `x`, `y`");
-        windows.pick(["x"].into_iter()).unwrap();
+        windows.pick(&["x"]).unwrap();
         windows.start_epoch(0);
         assert_eq!(windows.next_batch().unwrap().columns().len(), 1);
     }

@@ -1,6 +1,6 @@
 //! From a graph to an executable: where compiler and runtime, which never import each other, meet.
 //!
-//! The layers below print nothing. What a user asks to see by [`Options`], timings and dumps without a folder, is written to standard
+//! Compiling prints nothing by itself. What a user asks to see by [`Options`], timings and dumps without a folder, is written to standard
 //! error here and nowhere else.
 
 use kiln_compiler::driver::Context;
@@ -47,12 +47,13 @@ pub enum Error {
 /// runtime cannot multiply.
 ///
 /// ```
-/// use kiln::{Builder, DType, Options};
+/// use kiln_compiler::Options;
+/// use kiln_ir::{Builder, DType};
 ///
 /// let g = Builder::new("double");
 /// let x = g.input("x", DType::F32, (g.dim("n"),));
 /// g.output("y", x + x);
-/// let mut session = kiln::compile(&g.finish()?, &Options::default())?.session(0)?;
+/// let mut session = kiln_train::compile(&g.finish()?, &Options::default())?.session(0)?;
 /// let outputs = session.step(&[vec![1.0_f32, 2.0, 3.0]])?;
 /// assert_eq!(outputs.as_slice::<f32>("y")?, [2.0, 4.0, 6.0]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -72,19 +73,20 @@ pub fn compile(graph: &Graph, options: &Options) -> Result<Executable, Error> {
     Ok(executable)
 }
 
-/// The text of a graph at a stage, compiled with the default options: what [`assert_ir_snapshot!`](crate::assert_ir_snapshot) compares.
+/// The text of a graph at a stage, compiled with the default options: what the facade's `assert_ir_snapshot!` compares.
 /// The user's files and lines are left out.
 ///
 /// # Errors
 /// [`CompileError`] for a graph that cannot be compiled up to the stage.
 ///
 /// ```
-/// use kiln::{Builder, DType, Stage};
+/// use kiln_compiler::Stage;
+/// use kiln_ir::{Builder, DType};
 ///
 /// let g = Builder::new("double");
 /// let x = g.input("x", DType::F32, (g.dim("n"),));
 /// g.output("y", x + x);
-/// let text = kiln::ir_text(&g.finish()?, Stage::Optimized)?;
+/// let text = kiln_train::ir_text(&g.finish()?, Stage::Optimized)?;
 /// assert!(text.starts_with("kiln 1\ngraph @double<n>(%x: f32[n]) {\n"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

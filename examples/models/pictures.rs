@@ -1,0 +1,35 @@
+//! Small grey pictures side by side in one file.
+
+use image::{GrayImage, Luma};
+use std::path::Path;
+
+/// How many pixels of the file are one of a picture.
+const SCALE: u32 = 6;
+/// Pixels of the file between two pictures.
+const GAP: u32 = 4;
+
+/// Writes square pictures of `side` pixels, whose ink is given from 0 to 1, `columns` in a row.
+pub(crate) fn write_grid(
+    pixels: &[f32],
+    side: usize,
+    columns: usize,
+    path: &Path,
+) -> Result<(), image::ImageError> {
+    let count = pixels.len() / (side * side);
+    let cell = side as u32 * SCALE + GAP;
+    let rows = count.div_ceil(columns) as u32;
+    let size = (columns as u32 * cell + GAP, rows * cell + GAP);
+    let mut grid = GrayImage::from_pixel(size.0, size.1, Luma([200]));
+    for (number, picture) in pixels.chunks_exact(side * side).enumerate() {
+        let left = GAP + (number % columns) as u32 * cell;
+        let top = GAP + (number / columns) as u32 * cell;
+        for y in 0..side as u32 * SCALE {
+            for x in 0..side as u32 * SCALE {
+                let ink = picture[(y / SCALE) as usize * side + (x / SCALE) as usize];
+                let grey = 255.0 * (1.0 - ink.clamp(0.0, 1.0));
+                grid.put_pixel(left + x, top + y, Luma([grey as u8]));
+            }
+        }
+    }
+    grid.save(path)
+}

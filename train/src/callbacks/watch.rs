@@ -1,0 +1,64 @@
+//! Whether a watched value still improves.
+
+use crate::trainer::{Epoch, TrainError};
+
+/// A value of each epoch, and which direction is better.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Watch {
+    name: String,
+    rises: bool,
+    min_delta: f64,
+}
+
+impl Watch {
+    pub(super) fn lowest(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            rises: false,
+            min_delta: 0.0,
+        }
+    }
+
+    pub(super) fn highest(name: &str) -> Self {
+        Self {
+            rises: true,
+            ..Self::lowest(name)
+        }
+    }
+
+    pub(super) fn set_min_delta(&mut self, min_delta: f64) {
+        self.min_delta = min_delta;
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The value of each epoch, so that smaller is better.
+    ///
+    /// # Errors
+    /// [`TrainError::Unwatched`] where the last epoch lacks it.
+    pub(super) fn costs(&self, epochs: &[Epoch]) -> Result<Vec<f64>, TrainError> {
+        if let Some(last) = epochs.last()
+            && last.logs.get(&self.name).is_none()
+        {
+            return Err(TrainError::Unwatched {
+                name: self.name.clone(),
+                known: last.logs.names(),
+            });
+        }
+        let cost = |epoch: &Epoch| {
+            let value = epoch.logs.get(&self.name).unwrap_or(f64::NAN);
+            if self.rises { -value } else { value }
+        };
+        Ok(epochs.iter().map(cost).collect())
+    }
+
+    /// Whether a cost is so much better than the best before that it counts. Nothing is better than `NaN`, and everything than none.
+    pub(super) fn improves(&self, best: Option<f64>, cost: f64) -> bool {
+        match best {
+            Some(best) => cost < best - self.min_delta,
+            None => !cost.is_nan(),
+        }
+    }
+}

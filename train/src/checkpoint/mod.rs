@@ -1,0 +1,233 @@
+//! Checkpoints: all that a training needs to go on as if it had never stopped, in one safetensors file.
+//!
+//! The file holds every param and state of the session that learns under its own name (weights, the optimizer's memory, learning rate,
+//! counters of random numbers), and beside them a tensor of bytes with the position in the data, the sums of an epoch that is not over, the
+//! history, and what the user keeps with the model. All of it is under the checksum. A file is replaced whole or not at all, and loading
+//! compares everything before anything is changed.
+
+use crate::trainer::{History, Position, Sums, TrainError, Trainer};
+use crate::weights::{self, LoadWeightsError, everything, params};
+use kiln_interop::{FileError, SaveError, TensorRef, Tensors, safetensors};
+use kiln_ir::{DType, TensorType};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The tensor of bytes beside the params and states. Graphs cannot have such a name: scopes do not begin with a dot.
+const TRAINING: &str = ".kiln/training";
+/// The form of these bytes.
+const VERSION: u8 = 1;
+/// How many names a message lists before it counts the rest.
+const LISTED: usize = 10;
+
+/// Why a checkpoint could not be saved or loaded. A file to be replaced is then as it was, and so is a trainer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// The file cannot be read, is not whole, or was damaged.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The file cannot be written.
+    #[error(transparent)]
+    Save(#[from] SaveError),
+    /// The file does not fit the model.
+    #[error(transparent)]
+    Weights(#[from] LoadWeightsError),
+    /// The file holds weights, but not the state of a training.
+    #[error(
+        "{file} is no checkpoint: it has no `{TRAINING}`; `Trainer::load_weights` reads weights alone"
+    )]
+    Bare {
+        /// The file.
+        file: String,
+    },
+    /// The state of a training is none that this version of Kiln reads.
+    #[error("{file}: `{TRAINING}` cannot be read: {what}")]
+    Training {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// Tensors that the model does not have.
+    #[error("{file} holds what the model does not have, and nothing was loaded: {names}")]
+    Unknown {
+        /// The file.
+        file: String,
+        /// Their names.
+        names: String,
+    },
+    /// A value that is kept with the model cannot be written.
+    #[error("`{name}` cannot be kept: {what}")]
+    Keep {
+        /// Its name.
+        name: String,
+        /// Why.
+        what: String,
+    },
+}
+
+/// All that is not a param or state.
+#[derive(Serialize, Deserialize)]
+struct Training {
+    seed: u64,
+    position: Position,
+    /// Whether the session was one that learns, so that the states of the optimizer are there.
+    learned: bool,
+    targets: Vec<(String, TensorType)>,
+    sums: Sums,
+    history: History,
+    run_start: usize,
+    kept: BTreeMap<String, Vec<u8>>,
+}
+
+impl Trainer {
+    /// Replaces the file at `path` with a checkpoint.
+    ///
+    /// # Errors
+    /// [`TrainError::Checkpoint`]; the file is then as it was.
+    ///
+    /// ```no_run
+    /// # fn example(mut trainer: kiln_train::Trainer, data: kiln_train::data::Dataset) -> Result<(), Box<dyn std::error::Error>> {
+    /// use kiln_train::Fit;
+    ///
+    /// trainer.load("runs/a/epoch-0003.safetensors")?;
+    /// trainer.fit(&data, Fit::until(5))?; // epochs 4 and 5, bit for bit as in a run that did not stop
+    /// trainer.save("runs/a/last.safetensors")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn save(&mut self, path: impl AsRef<Path>) -> Result<(), TrainError> {
+        let training = Training {
+            seed: self.session.seed,
+            position: self.position,
+            learned: self.learner.is_some(),
+            targets: self.targets.clone(),
+            sums: self
+                .learner
+                .as_ref()
+                .map(|l| l.sums.clone())
+                .unwrap_or_default(),
+            history: self.history.clone(),
+            run_start: self.run_start,
+            kept: self.kept.clone(),
+        };
+        let mut bytes = vec![VERSION];
+        let written = postcard::to_stdvec(&training).map_err(|error| CheckpointError::Keep {
+            name: TRAINING.to_owned(),
+            what: error.to_string(),
+        })?;
+        bytes.extend_from_slice(&written);
+        let shape = [bytes.len()];
+        let extra = TensorRef::new(TRAINING, DType::U8, &shape, &bytes);
+        let extra = extra.map_err(|error| CheckpointError::Save(error.into()))?;
+        weights::save_beside(self.master()?, path.as_ref(), everything, &[extra])
+            .map_err(CheckpointError::Save)?;
+        Ok(())
+    }
+
+    /// Goes on where the checkpoint at `path` was saved: params, states, position, history and what was [kept](Self::keep).
+    ///
+    /// # Errors
+    /// [`TrainError::Checkpoint`]: a file that is not whole, was damaged, or does not fit the model, with all that differs. The trainer is
+    /// then as it was.
+    pub fn load(&mut self, path: impl AsRef<Path>) -> Result<(), TrainError> {
+        let tensors = safetensors::open(path.as_ref()).map_err(CheckpointError::File)?;
+        tensors.verify().map_err(CheckpointError::File)?;
+        let training = read_training(&tensors)?;
+        let before = std::mem::replace(&mut self.targets, training.targets.clone());
+        let loaded = self.load_states(&tensors, training.learned);
+        if loaded.is_err() {
+            self.targets = before;
+            return loaded;
+        }
+        if let Some(learner) = &mut self.learner {
+            learner.restart();
+            learner.sums.clone_from(&training.sums);
+        }
+        self.session.seed = training.seed;
+        self.position = training.position;
+        self.history = training.history;
+        self.run_start = training.run_start;
+        self.is_resumed = true;
+        self.kept = training.kept;
+        self.grown_old();
+        Ok(())
+    }
+
+    fn load_states(&mut self, tensors: &Tensors, learned: bool) -> Result<(), TrainError> {
+        if learned {
+            self.open_learner()?;
+        }
+        let file = tensors.file().to_owned();
+        let session = self.master_mut()?;
+        let known = |name: &str| name == TRAINING || session.state(name).is_ok();
+        let names = tensors.iter().map(|tensor| tensor.name().to_owned());
+        let unknown: Vec<String> = names.filter(|name| !known(name)).collect();
+        if !unknown.is_empty() {
+            let mut names = unknown[..unknown.len().min(LISTED)].join(", ");
+            if unknown.len() > LISTED {
+                names += &format!(" and {} more", unknown.len() - LISTED);
+            }
+            return Err(CheckpointError::Unknown { file, names }.into());
+        }
+        weights::load(session, tensors, everything).map_err(CheckpointError::Weights)?;
+        Ok(())
+    }
+
+    /// Replaces the file at `path` with the params alone, as other programs read them.
+    ///
+    /// # Errors
+    /// As [`Trainer::save`].
+    pub fn save_weights(&mut self, path: impl AsRef<Path>) -> Result<(), TrainError> {
+        weights::save(self.master()?, path.as_ref(), params).map_err(CheckpointError::Save)?;
+        Ok(())
+    }
+
+    /// Overwrites the params with those of a file of weights or a checkpoint; everything else stays as it is.
+    ///
+    /// # Errors
+    /// As [`Trainer::load`].
+    pub fn load_weights(&mut self, path: impl AsRef<Path>) -> Result<(), TrainError> {
+        let tensors = safetensors::open(path.as_ref()).map_err(CheckpointError::File)?;
+        weights::load(self.master_mut()?, &tensors, params).map_err(CheckpointError::Weights)?;
+        self.grown_old();
+        Ok(())
+    }
+
+    /// Keeps a value with the model: the statistics of a preprocessing, the names of classes. It is part of every checkpoint from now on.
+    ///
+    /// # Errors
+    /// [`TrainError::Checkpoint`] for a value that has no fixed form.
+    pub fn keep(&mut self, name: &str, value: &impl Serialize) -> Result<(), TrainError> {
+        let bytes = postcard::to_stdvec(value).map_err(|error| CheckpointError::Keep {
+            name: name.to_owned(),
+            what: error.to_string(),
+        })?;
+        self.kept.insert(name.to_owned(), bytes);
+        Ok(())
+    }
+
+    /// The value that was kept under `name`; `None` where there is none, or where it is of another type.
+    pub fn kept<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        postcard::from_bytes(self.kept.get(name)?).ok()
+    }
+}
+
+fn read_training(tensors: &Tensors) -> Result<Training, CheckpointError> {
+    let file = || tensors.file().to_owned();
+    let Some(tensor) = tensors.get(TRAINING) else {
+        return Err(CheckpointError::Bare { file: file() });
+    };
+    let wrong = |what: String| CheckpointError::Training { file: file(), what };
+    match tensor.bytes().split_first() {
+        Some((&VERSION, bytes)) => {
+            postcard::from_bytes(bytes).map_err(|error| wrong(error.to_string()))
+        }
+        Some((version, _)) => Err(wrong(format!(
+            "it has version {version}, and this is Kiln of version {VERSION}"
+        ))),
+        None => Err(wrong("it is empty".to_owned())),
+    }
+}
