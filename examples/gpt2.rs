@@ -1,4 +1,5 @@
-//! Trains GPT-2, 124 million parameters, on a text: from drawn weights, or on from weights in a safetensors file.
+//! Trains GPT-2, 124 million parameters, on a text: from drawn weights, or on from weights in a safetensors file. Then it goes on with the
+//! beginning of the text, a compiled step a token, which keeps the keys and values of the tokens before.
 //!
 //! Without a tokenizer the tokens are the bytes of the text. GPT-2's own weights need its own tokens: build with `--features tokenizers` and
 //! give the `tokenizer.json` that comes with them. Names are those of the files that Hugging Face distributes (`wte.weight`, `h.0.ln_1.bias`,
@@ -15,9 +16,12 @@ use kiln::ir::Role;
 use kiln::ir::program::Resident;
 use kiln::nn::{AdamW, ClipByGlobalNorm};
 use kiln::train::data::text::{Bytes, Tokenizer, Windows};
-use kiln::train::graphs::Task;
-use kiln::train::weights;
-use kiln::{Column, DType, Dim, Options, SessionOptions, SparseCrossEntropy, TensorType, epoch};
+use kiln::train::graphs::{Task, continuation};
+use kiln::train::sample::{Sampler, Sampling};
+use kiln::train::{Writer, hand_over, weights};
+use kiln::{
+    Column, DType, Dim, Options, Session, SessionOptions, SparseCrossEntropy, TensorType, epoch,
+};
 use std::error::Error;
 use std::io::Write as _;
 use std::num::NonZeroUsize;
@@ -67,6 +71,12 @@ struct Arguments {
     /// Tokens in a window, at most 1024.
     #[arg(long, default_value_t = 64)]
     length: usize,
+    /// Tokens that are written at the end.
+    #[arg(long, default_value_t = 32)]
+    sample: usize,
+    /// What logits are divided by before a token is drawn; 0 takes the likeliest.
+    #[arg(long, default_value_t = 0.8)]
+    temperature: f64,
     /// The learning rate of AdamW.
     #[arg(long, default_value_t = 3e-4)]
     rate: f64,
@@ -106,11 +116,13 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             .map_err(|error| format!("cannot read {}: {error}", path.display()))?,
         None => TEXT.to_owned(),
     };
-    let tokens = tokenizer(arguments)?.encode(&text)?;
+    let tokenizer = tokenizer(arguments)?;
+    let tokens = tokenizer.encode(&text)?;
     if let Some(token) = tokens.iter().find(|t| i64::from(**t) >= MODEL.vocabulary) {
         return Err(format!("the tokenizer gives {token}, which GPT-2 has no token for").into());
     }
     writeln!(out, "{} tokens", tokens.len())?;
+    let prompt = tokens[..tokens.len().min(arguments.length)].to_vec();
     let column = Column::new("tokens", [tokens.len()], tokens)?;
 
     let windows = TensorType::new(DType::U32, (Dim::symbol("b"), Dim::symbol("t")));
@@ -152,7 +164,46 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         weights::save(&session, path, stored)?;
         writeln!(out, "weights written to {}", path.display())?;
     }
+    if arguments.sample > 0 {
+        let written = write(arguments, &session, &options, &*tokenizer, &prompt)?;
+        writeln!(out, "\n{}|{}", tokenizer.decode(&prompt)?, written.0)?;
+        writeln!(out, "{:.1} tokens/s written", written.1)?;
+    }
     Ok(())
+}
+
+/// Goes on behind a prompt; the text, and the tokens written in a second.
+fn write(
+    arguments: &Arguments,
+    learner: &Session,
+    options: &SessionOptions,
+    tokenizer: &dyn Tokenizer,
+    prompt: &[u32],
+) -> Result<(String, f64), Box<dyn Error>> {
+    let context = MODEL.context as usize;
+    let executable = kiln::compile(&continuation(&MODEL, context)?, &Options::from_env()?)?;
+    let mut writer = Writer::new(executable.session_with(options)?, context);
+    hand_over(learner, writer.session_mut())?;
+    let sampling = Sampling {
+        temperature: arguments.temperature,
+        ..Sampling::default()
+    };
+    let mut sampler = Sampler::new(sampling, arguments.seed)?;
+    for token in prompt.iter().rev().skip(1).rev() {
+        writer.read(*token)?;
+    }
+    let mut token = *prompt.last().ok_or("an empty text is no prompt")?;
+    let mut written = Vec::with_capacity(arguments.sample);
+    let start = Instant::now();
+    for _ in 0..arguments.sample {
+        // Of the rows that the model has, the tokenizer may know fewer.
+        let logits = writer.read(token)?;
+        let known = tokenizer.vocabulary().min(logits.len());
+        token = sampler.draw(&logits[..known])? as u32;
+        written.push(token);
+    }
+    let rate = written.len() as f64 / start.elapsed().as_secs_f64();
+    Ok((tokenizer.decode(&written)?, rate))
 }
 
 #[cfg(feature = "tokenizers")]

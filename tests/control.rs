@@ -12,6 +12,7 @@ use kiln_ir::{
     Array, Bindings, Builder, DType, Dim, Graph, Init, ScanOptions, Tensor, Values, Yield, eval,
     grad,
 };
+use kiln_nn::{AttentionOptions, AttentionSchedule, attention};
 
 /// Compiles the graph in every way and compares. Sources without a value are drawn.
 fn check(name: &str, graph: &Graph, bindings: &[(&str, i64)]) {
@@ -222,6 +223,32 @@ fn iterations_without_carries() {
         for (t, n) in [(1, 1), (9, 5), (16, 33)] {
             check(&format!("rows {save:?}"), &graph, &[("t", t), ("n", n)]);
         }
+    }
+}
+
+#[test]
+fn attention_in_blocks_of_a_length_that_is_not_known() {
+    let g = Builder::new("attention");
+    let (b, t, s) = (g.dim("b"), g.dim("t"), g.dim("s"));
+    let q = g.input("q", DType::F32, (b.clone(), t, 4, 8));
+    let k = g.input("k", DType::F32, (b.clone(), s.clone(), 2, 8));
+    let v = g.input("v", DType::F32, (b.clone(), s.clone(), 2, 5));
+    let visible = g.input("visible", DType::Bool, (b, s));
+    let options = AttentionOptions {
+        causal: true,
+        visible: Some(visible),
+        schedule: AttentionSchedule::Blocks(4),
+        ..AttentionOptions::default()
+    };
+    let y = attention(q, k, v, &options);
+    let loss = (y * y.logistic()).mean();
+    for (name, gradient) in ["dq", "dk", "dv"].into_iter().zip(grad(loss, &[q, k, v])) {
+        g.output(name, gradient);
+    }
+    g.output("y", y);
+    let graph = g.finish().unwrap();
+    for (b, t, s) in [(1, 1, 1), (2, 4, 9), (5, 7, 7), (3, 17, 20)] {
+        check("attention", &graph, &[("b", b), ("t", t), ("s", s)]);
     }
 }
 

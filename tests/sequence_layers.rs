@@ -6,8 +6,9 @@ mod common;
 use common::layer::check;
 use kiln_ir::{DType, Tensor};
 use kiln_nn::{
-    BlockInputs, Context, Embedding, FeedForward, Layer, LayerNorm, LearnedPositions, Memory,
-    MultiHeadAttention, OutOfRange, RmsNorm, Sequential, SwiGlu, TransformerBlock,
+    AttentionSchedule, BlockInputs, Context, Embedding, FeedForward, Layer, LayerNorm,
+    LearnedPositions, Memory, MultiHeadAttention, OutOfRange, RmsNorm, Sequential, SwiGlu,
+    TransformerBlock,
 };
 
 #[test]
@@ -22,6 +23,18 @@ fn attention_in_every_form() {
     // Heads of a register's lanes, which are joined in blocks.
     check(&MultiHeadAttention::new(3).causal(), &[5, 48]);
     check(&MultiHeadAttention::new(1).head_width(20).causal(), &[1, 3]);
+}
+
+#[test]
+fn attention_in_blocks() {
+    // Blocks that are cut at the end, that all queries fit into, and one query each; spans of keys, and a head for several.
+    for (rows, t) in [(2, 5), (16, 16), (1, 3), (4, 19)] {
+        let schedule = AttentionSchedule::Blocks(rows);
+        let heads = |heads| MultiHeadAttention::new(heads).schedule(schedule);
+        check(&heads(3), &[t, 12]);
+        check(&heads(4).kv_heads(2).causal(), &[t, 16]);
+        check(&heads(2).causal().rotary().dropout(0.3), &[t, 8]);
+    }
 }
 
 #[test]

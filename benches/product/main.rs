@@ -5,10 +5,14 @@
 //! transposed, and `batch=48` says that as many products follow one another in memory. `peak` is Kiln's share of the fused
 //! multiply-adds that a core could do, measured beside it. Both sides compute the same matrices in turns; a figure is the best of several rounds, so that what else the machine does spoils
 //! neither. An argument selects the lines that contain it, as in `cargo bench --bench product -- n=10`.
+//!
+//! The operands stay in the caches that hold them, from call to call. In a training step they come from further away, so `--far` has each
+//! call read operands that no call has touched for the last [`FAR`] bytes.
 
 use kiln::runtime::machine::fma_peak;
 use kiln::runtime::memory::AlignedBytes;
 use kiln::runtime::product::{Form, Matrices, Method, ProductSummation, ProductType, Strides};
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 /// How long one side of a round runs: less than a scheduler lets a process run, so that some rounds are undisturbed on a busy machine.
@@ -16,6 +20,9 @@ const SLICE: Duration = Duration::from_millis(1);
 
 /// How long all rounds of a shape take, at the least.
 const TOTAL: Duration = Duration::from_millis(120);
+
+/// How much lies between two uses of an operand that comes from far: more than any L2 holds.
+const FAR: usize = 24 << 20;
 
 /// Rounds of each shape, at the least.
 const ROUNDS: usize = 5;
@@ -117,17 +124,16 @@ const TABLE: &[(usize, usize, usize, usize, char, char)] = &[
 
 fn main() {
     // cargo passes `--bench`.
-    let wanted: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|a| a != "--bench")
-        .collect();
+    let arguments = std::env::args().skip(1).filter(|a| a != "--bench");
+    let (flags, wanted): (Vec<String>, Vec<String>) = arguments.partition(|a| a == "--far");
+    let far = !flags.is_empty();
     for &(batch, m, n, k, lhs, rhs) in TABLE {
         let name = match batch {
             1 => format!("product m={m} n={n} k={k} lhs={lhs} rhs={rhs} "),
             _ => format!("product batch={batch} m={m} n={n} k={k} lhs={lhs} rhs={rhs} "),
         };
         if wanted.iter().all(|part| name.contains(part.as_str())) {
-            let [kiln, rival] = rates(batch, [m, n, k], [lhs, rhs]);
+            let [kiln, rival] = rates(batch, [m, n, k], [lhs, rhs], far);
             let ratio = kiln / rival;
             let peak = kiln / (fma_peak() / 1e9);
             println!(
@@ -138,7 +144,7 @@ fn main() {
 }
 
 /// GFLOP/s of Kiln and of the crate.
-fn rates(batch: usize, [m, n, k]: [usize; 3], [lhs, rhs]: [char; 2]) -> [f64; 2] {
+fn rates(batch: usize, [m, n, k]: [usize; 3], [lhs, rhs]: [char; 2], far: bool) -> [f64; 2] {
     let strides = |rows: usize, cols: usize, lies: char| match lies {
         't' => Strides {
             row: 1,
@@ -160,11 +166,22 @@ fn rates(batch: usize, [m, n, k]: [usize; 3], [lhs, rhs]: [char; 2]) -> [f64; 2]
         rhs: strides(k, n, rhs),
     };
     let method = Method::new(form, batch, 1).expect("sizes that fit into memory");
-    let (left, right) = (noise(batch * m * k, 1), noise(batch * k * n, 2));
-    let (mut own, mut other) = (zeros(batch * m * n), zeros(batch * m * n));
+    let sizes = [m * k, k * n, m * n].map(|size| batch * size);
+    let sets = if far {
+        FAR.div_ceil(4 * sizes.iter().sum::<usize>())
+    } else {
+        1
+    };
+    let (left, right) = (noise(sets * sizes[0], 1), noise(sets * sizes[1], 2));
+    let (mut own, mut other) = (zeros(sets * sizes[2]), zeros(sets * sizes[2]));
     let mut scratch = AlignedBytes::zeroed(method.scratch()).expect("memory");
     let scratch = scratch.as_mut_ptr();
     let (to, other_to) = (own.as_mut_ptr(), other.as_mut_ptr());
+    let turn = Cell::new(0);
+    let next = || {
+        turn.set((turn.get() + 1) % sets);
+        turn.get() * batch
+    };
     let at = |to: *mut u8, matrix: usize| Matrices {
         dst: to.wrapping_add(4 * matrix * m * n),
         lhs: left.as_ptr().wrapping_add(4 * matrix * m * k),
@@ -172,6 +189,7 @@ fn rates(batch: usize, [m, n, k]: [usize; 3], [lhs, rhs]: [char; 2]) -> [f64; 2]
     };
     let kiln = || {
         let mut packed = std::ptr::null();
+        let first = next();
         for index in 0..method.units() {
             let unit = method.unit(index);
             // SAFETY: the matrices have the extents and strides of the form, the scratch is as large as the method says, and nobody else
@@ -180,7 +198,7 @@ fn rates(batch: usize, [m, n, k]: [usize; 3], [lhs, rhs]: [char; 2]) -> [f64; 2]
                 method.run(
                     unit.rows,
                     unit.cols,
-                    at(to, unit.matrix),
+                    at(to, first + unit.matrix),
                     scratch,
                     &mut packed,
                 )
@@ -189,7 +207,8 @@ fn rates(batch: usize, [m, n, k]: [usize; 3], [lhs, rhs]: [char; 2]) -> [f64; 2]
     };
     let (l, r, d) = (form.lhs, form.rhs, form.dst);
     let rival = || {
-        for at in (0..batch).map(|matrix| at(other_to, matrix)) {
+        let first = next();
+        for at in (0..batch).map(|matrix| at(other_to, first + matrix)) {
             // SAFETY: as above.
             unsafe {
                 gemm::gemm(
@@ -225,8 +244,11 @@ fn rates(batch: usize, [m, n, k]: [usize; 3], [lhs, rhs]: [char; 2]) -> [f64; 2]
         best[0] = best[0].min(time(&kiln, calls[0]));
         best[1] = best[1].min(time(&rival, calls[1]));
     }
-    let own: &[f32] = own.view(0, batch * m * n).expect("a result");
-    let other: &[f32] = other.view(0, batch * m * n).expect("a result");
+    // The last turns of the two may differ, so that each makes all of its results.
+    (0..sets).for_each(|_| kiln());
+    (0..sets).for_each(|_| rival());
+    let own: &[f32] = own.view(0, sets * sizes[2]).expect("a result");
+    let other: &[f32] = other.view(0, sets * sizes[2]).expect("a result");
     for (a, b) in own.iter().zip(other) {
         // Sums of k products of numbers below 1.
         assert!((a - b).abs() <= 1e-6 * k as f32, "{a} and {b}");

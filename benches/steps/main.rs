@@ -106,6 +106,8 @@ enum Name {
     Adam,
     /// Convolutions alone, forward and both ways back, beside the FMA peak.
     Conv,
+    /// Causal attention alone, forward and back, all scores at once and in blocks, at lengths from 64 to 2048.
+    Attention,
 }
 
 /// What a name stands for.
@@ -114,6 +116,7 @@ enum Kind {
     Fsrs,
     Micro(&'static [Micro]),
     Convolutions,
+    Attention,
 }
 
 impl Name {
@@ -137,6 +140,7 @@ impl Name {
             Name::BiasGrad => Kind::Micro(micro::BIAS_GRAD),
             Name::Adam => Kind::Micro(micro::ADAM),
             Name::Conv => Kind::Convolutions,
+            Name::Attention => Kind::Attention,
         })
     }
 }
@@ -176,22 +180,19 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             }
         }
         Kind::Fsrs => {
-            let given = [
-                (arguments.profile, "--profile"),
-                (arguments.memory, "--memory"),
-                (arguments.peers.is_some(), "--peers"),
-            ];
-            if let Some((_, option)) = given.iter().find(|(given, _)| *given) {
-                return Err(format!("{option} is for the other models").into());
-            }
+            refuse_options_of_models(arguments)?;
             println!("{}", workloads::fsrs::measure(threads, &options)?);
         }
-        Kind::Micro(workloads) => {
+        Kind::Attention => {
             refuse_options_of_models(arguments)?;
+            micro::attention::measure(threads, &options, |line| println!("{line}"))?;
+        }
+        Kind::Micro(workloads) => {
+            one_thread(arguments)?;
             micro::measure(workloads, &options, |line| println!("{line}"))?;
         }
         Kind::Convolutions => {
-            refuse_options_of_models(arguments)?;
+            one_thread(arguments)?;
             micro::convolution::measure(&options, |line| println!("{line}"))?;
         }
     }
@@ -199,19 +200,22 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 }
 
 fn refuse_options_of_models(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let options = [
-        (arguments.threads != NonZeroUsize::MIN, "--threads"),
+    let given = [
         (arguments.profile, "--profile"),
         (arguments.memory, "--memory"),
         (arguments.peers.is_some(), "--peers"),
     ];
-    match options.iter().find(|(given, _)| *given) {
-        Some((_, option)) => Err(format!(
-            "{option} is for the models; a single op is timed on one thread, without peers"
-        )
-        .into()),
+    match given.iter().find(|(given, _)| *given) {
+        Some((_, option)) => Err(format!("{option} is for the other models").into()),
         None => Ok(()),
     }
+}
+
+fn one_thread(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    if arguments.threads != NonZeroUsize::MIN {
+        return Err("--threads is for the models; a single op is timed on one thread".into());
+    }
+    refuse_options_of_models(arguments)
 }
 
 /// The script lies beside the checkout.

@@ -103,8 +103,11 @@ pub enum Home {
     Constant(Arc<[u8]>),
     /// The arena: shared with every buffer whose live range does not meet this one.
     Arena(LiveRange),
-    /// One copy for each thread; its content does not outlive a launch or, in a parallel [`Loop`], an iteration.
+    /// One copy for each thread; its content does not outlive a launch.
     Scratch,
+    /// One copy for each thread that runs iterations of a parallel [`Loop`], within whose body it lives: shared with every such buffer
+    /// whose live range does not meet this one.
+    Local(LiveRange),
     /// Another buffer: it is one entry of that, another one in each iteration of a loop.
     Slice(Slice),
 }

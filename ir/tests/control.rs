@@ -31,6 +31,10 @@ fn arena(first: usize, last: usize) -> Home {
     Home::Arena(LiveRange { first, last })
 }
 
+fn local(first: usize, last: usize) -> Home {
+    Home::Local(LiveRange { first, last })
+}
+
 fn slice(of: usize, at: usize, entries: impl Into<Dim>, first: impl Into<Dim>) -> Home {
     Home::Slice(Slice {
         of: id(of),
@@ -179,7 +183,7 @@ fn parallel() -> Program {
             buffer("y", f32, t() * 4, Home::Output),
             buffer("x[i]", f32, 4, slice(0, 0, t(), 0)),
             buffer("y[i]", f32, 4, slice(1, 0, t(), 0)),
-            buffer("row", f32, 4, Home::Scratch),
+            buffer("row", f32, 4, local(1, 2)),
         ],
         vec![
             repeat(t(), 2, true),
@@ -303,8 +307,8 @@ fn bodies_lie_in_the_program_and_nest() {
         &[
             (Rule::Body, "step 0: a body of it has no step"),
             (
-                Rule::Scratch,
-                "step 2: the kernel only reads scratch, $4 (row)",
+                Rule::Parallel,
+                "$4 (row): it is local and lives 1..=2, not within the body of one parallel loop",
             ),
             (
                 Rule::Slice,
@@ -419,10 +423,25 @@ fn slices_are_entries_of_a_buffer_in_a_loop() {
     refused(
         parallel,
         |p| {
+            p.buffers.push(buffer("fine", DType::F32, 4, Home::Scratch));
+            let part = slice(5, 0, 1, 0);
+            p.buffers.push(buffer("part", DType::F32, 4, part));
+        },
+        &[(
+            Rule::Slice,
+            "$6 (part): it is a slice of scratch, $5 (fine)",
+        )],
+    );
+    refused(
+        parallel,
+        |p| {
             let part = slice(4, 0, 1, 0);
             p.buffers.push(buffer("part", DType::F32, 4, part));
         },
-        &[(Rule::Slice, "$5 (part): it is a slice of scratch, $4 (row)")],
+        &[(
+            Rule::LiveRange,
+            "$5 (part): $4 (row) lives 1..=2, and not throughout the loop at steps 0 to 2",
+        )],
     );
     refused(
         sums,
@@ -636,8 +655,7 @@ fn residents_are_written_behind_guards_and_outside_of_loops() {
 
 #[test]
 fn iterations_of_a_parallel_loop_leave_each_other_alone() {
-    let other =
-        "which is not another entry in each iteration of the parallel loop at step 0, nor scratch";
+    let other = "which is not another entry in each iteration of the parallel loop at step 0, nor local to a thread";
     let message = format!("step 2: it writes $3 (y[i]), {other}");
     let written = [(Rule::Parallel, message.as_str())];
     refused(parallel, |p| slice_of(p, 3).first = Dim::from(1), &written);
@@ -677,8 +695,8 @@ fn iterations_of_a_parallel_loop_leave_each_other_alone() {
     refused(
         parallel,
         |p| {
-            p.buffers
-                .push(buffer("fine", DType::Bool, 1, Home::Scratch));
+            p.buffers.push(buffer("fine", DType::Bool, 1, local(1, 2)));
+            p.buffers[4].home = local(1, 3);
             p.steps[1] = kernel(1, &[(2, READ), (4, WRITE), (5, WRITE)]);
             p.steps.insert(2, guard(5));
             p.steps[0] = repeat(t(), 3, true);
@@ -688,7 +706,7 @@ fn iterations_of_a_parallel_loop_leave_each_other_alone() {
             "step 2: a guard in the parallel loop at step 0",
         )],
     );
-    // What a thread's scratch holds is gone when the loop is done.
+    // What is local to a thread is gone when the loop is done.
     refused(
         parallel,
         |p| {
@@ -696,8 +714,26 @@ fn iterations_of_a_parallel_loop_leave_each_other_alone() {
                 .push(copy("late", (4, Dim::from(0)), (1, Dim::from(0)), 4))
         },
         &[(
-            Rule::Scratch,
-            "step 3: $4 (row) is scratch, which only kernels have",
+            Rule::LiveRange,
+            "step 3: it uses $4 (row), which lives 1..=2",
         )],
+    );
+    refused(
+        parallel,
+        |p| p.buffers[4].home = local(1, 3),
+        &[
+            (
+                Rule::LiveRange,
+                "$4 (row): it lives 1..=3 in a program of 3 steps",
+            ),
+            (
+                Rule::LiveRange,
+                "$4 (row): it lives 1..=3, neither within the body of the loop at steps 0 to 2 nor throughout",
+            ),
+            (
+                Rule::Parallel,
+                "$4 (row): it is local and lives 1..=3, not within the body of one parallel loop",
+            ),
+        ],
     );
 }

@@ -4,6 +4,7 @@
 //! evaluation graph and the prediction graph, and their params meet by name. Everything here stands on the public API of `kiln-ir`; a
 //! layer of your own needs nothing that the ones in this crate do not use.
 
+use crate::continuation::Continuation;
 use crate::initialisers::{Fans, Initialiser};
 use crate::summary::{Row, Trace};
 use kiln_ir::{
@@ -60,6 +61,7 @@ pub struct Context<'g> {
     builder: &'g Builder,
     mode: Mode,
     sharing: bool,
+    continuation: Option<Continuation<'g>>,
     location: Option<Location>,
     trace: Option<Trace<'g>>,
 }
@@ -81,6 +83,7 @@ impl<'g> Context<'g> {
             builder,
             mode,
             sharing: false,
+            continuation: None,
             location: None,
             trace: None,
         }
@@ -93,6 +96,24 @@ impl<'g> Context<'g> {
             sharing: true,
             ..self.clone()
         }
+    }
+
+    /// The same context for a step that goes on with a sequence, which is one of inference: attentions within a sequence keep keys and
+    /// values as states, and positions begin at that of the step.
+    ///
+    /// Other layers take what they are given for a whole sequence: those that look along time, recurrent layers and convolutions, have no
+    /// place here.
+    pub fn continuing(&self, continuation: Continuation<'g>) -> Self {
+        Self {
+            continuation: Some(continuation),
+            mode: Mode::Inference,
+            ..self.clone()
+        }
+    }
+
+    /// Where the step goes on with a sequence; none where it is given whole ones.
+    pub fn continuation(&self) -> Option<Continuation<'g>> {
+        self.continuation
     }
 
     /// The builder of the graph.

@@ -26,6 +26,7 @@
 //! - [`Loss`], [`Metric`], [`Optimizer`] and [`Initialiser`](initialisers::Initialiser): traits with one method to write.
 //! - [`random_bits`]: where randomness in a graph comes from.
 
+mod continuation;
 pub mod initialisers;
 mod labels;
 mod last_axis;
@@ -40,16 +41,17 @@ mod sequential;
 mod summary;
 mod weights;
 
+pub use continuation::Continuation;
 pub use kiln_ir::ops::OutOfRange;
 pub use kiln_ir::{Layout, Padding};
 pub use layer::{Context, Layer, Mode};
 pub use layers::{
-    Activation, AttentionOptions, AvgPool, AvgPool1d, AvgPool2d, AvgPool3d, BatchNorm,
-    Bidirectional, BlockInputs, Cell, Conv, Conv1d, Conv2d, Conv3d, ConvTranspose, ConvTranspose1d,
-    ConvTranspose2d, ConvTranspose3d, Dense, DepthwiseConv, DepthwiseConv1d, DepthwiseConv2d,
-    DepthwiseConv3d, Dropout, Elman, Embedding, FeedForward, Flatten, GatedUnit, GaussianNoise,
-    Given, GlobalAvgPool, GlobalMaxPool, GroupNorm, Gru, InstanceNorm, LayerNorm, LearnedPositions,
-    LongShortTerm, Lstm, MaxPool, MaxPool1d, MaxPool2d, MaxPool3d, Memory, Merge,
+    Activation, AttentionOptions, AttentionSchedule, AvgPool, AvgPool1d, AvgPool2d, AvgPool3d,
+    BatchNorm, Bidirectional, BlockInputs, Cell, Conv, Conv1d, Conv2d, Conv3d, ConvTranspose,
+    ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, Dense, DepthwiseConv, DepthwiseConv1d,
+    DepthwiseConv2d, DepthwiseConv3d, Dropout, Elman, Embedding, FeedForward, Flatten, GatedUnit,
+    GaussianNoise, Given, GlobalAvgPool, GlobalMaxPool, GroupNorm, Gru, InstanceNorm, LayerNorm,
+    LearnedPositions, LongShortTerm, Lstm, MaxPool, MaxPool1d, MaxPool2d, MaxPool3d, Memory, Merge,
     MultiHeadAttention, PerAxis, Recurrent, RecurrentBias, RmsNorm, SeparableConv, SeparableConv1d,
     SeparableConv2d, SeparableConv3d, Sequence, SimpleRnn, SpatialDropout, Step, StochasticDepth,
     SwiGlu, TransformerBlock, Upsample, Upsample1d, Upsample2d, Upsample3d, ZeroPad, ZeroPad1d,

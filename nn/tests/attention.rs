@@ -5,7 +5,10 @@ mod common;
 use common::{Loop, close, differences, floats};
 use kiln_ir::philox::Stream;
 use kiln_ir::{Array, Builder, DType, Init, Tensor, Values, grad};
-use kiln_nn::{AttentionOptions, Context, Memory, Mode, MultiHeadAttention, attention, rotary};
+use kiln_nn::{
+    AttentionOptions, AttentionSchedule, Context, Memory, Mode, MultiHeadAttention, attention,
+    rotary,
+};
 
 fn normal(name: &str, shape: &[usize]) -> Array {
     let stream = Stream::new(3, name, 0);
@@ -84,6 +87,14 @@ fn declared<'g>(g: &'g Builder, feeds: &[(&str, Array)]) -> Vec<Tensor<'g>> {
     feeds.iter().map(of).collect()
 }
 
+/// All at once, and blocks that are cut at the last query, hold all or hold one.
+const SCHEDULES: [AttentionSchedule; 4] = [
+    AttentionSchedule::Whole,
+    AttentionSchedule::Blocks(2),
+    AttentionSchedule::Blocks(100),
+    AttentionSchedule::Blocks(1),
+];
+
 #[test]
 fn attention_is_equation_1_under_every_mask() {
     let padding = [
@@ -98,7 +109,10 @@ fn attention_is_equation_1_under_every_mask() {
         Some(bools(&[2, 3, 6], &by_query)),
         Some(bools(&[2, 4, 3, 6], &by_head)),
     ];
-    for kv_heads in [4, 2, 1] {
+    let cases = [4, 2, 1]
+        .iter()
+        .flat_map(|kv_heads| SCHEDULES.iter().map(move |schedule| (*kv_heads, *schedule)));
+    for (kv_heads, schedule) in cases {
         for causal in [false, true] {
             for mask in &masks {
                 let mut feeds = operands(kv_heads).to_vec();
@@ -109,6 +123,7 @@ fn attention_is_equation_1_under_every_mask() {
                     causal,
                     visible: x.get(3).copied(),
                     dropout: 0.0,
+                    schedule,
                 };
                 g.output("y", attention(x[0], x[1], x[2], &options));
                 let y = Loop::new(g.finish().unwrap(), 0)
@@ -135,7 +150,9 @@ fn attention_is_equation_1_under_every_mask() {
 
 #[test]
 fn gradients_of_attention_are_those_of_differences_even_where_nothing_is_seen() {
-    for (kv_heads, causal) in [(4, true), (2, false)] {
+    let cases = [(4, true), (2, false)].iter();
+    let cases = cases.flat_map(|case| SCHEDULES.iter().map(move |schedule| (*case, *schedule)));
+    for ((kv_heads, causal), schedule) in cases {
         let g = Builder::new("m");
         let of =
             |name: &str, shape: [i64; 4]| g.param_of(name, DType::F64, shape, Init::normal(1.0));
@@ -147,6 +164,7 @@ fn gradients_of_attention_are_those_of_differences_even_where_nothing_is_seen() 
             causal,
             visible: Some(visible),
             dropout: 0.0,
+            schedule,
         };
         let y = attention(q, k, v, &options);
         let weights = g.input("weights", DType::F64, [2, 2, 4, 2]);

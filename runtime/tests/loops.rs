@@ -308,7 +308,7 @@ fn parallel_inside(w: usize) -> Program {
             buffer("bias[i]", F32, w, slice(1, 0, t.clone(), 0)),
             buffer("x[i][j]", F32, w, slice(3, 1, s.clone(), 0)),
             buffer("y[i][j]", F32, w, slice(4, 1, s.clone(), 0)),
-            buffer("row", F32, w, Home::Scratch),
+            buffer("row", F32, w, local(2, 3)),
         ],
         vec![
             repeat(t, 3, false),

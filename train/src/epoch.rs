@@ -6,7 +6,8 @@
 
 use crate::data::{Batches, DataError};
 use crate::means::Means;
-use kiln_ir::{Class, DType};
+use kiln_ir::program::Resident;
+use kiln_ir::{Class, DType, Role};
 use kiln_runtime::{ReadError, Session, SetError, StepError, TensorView};
 
 /// Why a pass over a data set ended early.
@@ -103,14 +104,14 @@ pub fn epoch(
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandOverError {
-    /// The giving session lacks one.
+    /// The giving session lacks a param.
     #[error("`{to}` needs `{name}`, which `{from}` does not have")]
     Missing {
         /// The graph of the giving session.
         from: String,
         /// The graph of the receiving session.
         to: String,
-        /// The param or state.
+        /// The param.
         name: String,
     },
     /// The two differ in type or shape.
@@ -118,23 +119,29 @@ pub enum HandOverError {
     Set(#[from] SetError),
 }
 
-/// Copies to each param and state of `to` the one of the same name in `from`, so that a session that evaluates sees what another has
-/// learned. What only `from` has, such as an optimizer's moments, stays behind. Allocates nothing.
+/// Copies to each param and state of `to` the one of the same name in `from`, so that a session that evaluates or writes sees what another
+/// has learned. What only `from` has, such as an optimizer's moments, stays behind, and a state that only `to` has, such as what an attention
+/// remembers of a text, stays as it is. Allocates nothing.
 ///
 /// # Errors
-/// [`HandOverError`] where `from` lacks a name, or has it with another type or shape; nothing is copied then.
+/// [`HandOverError`] where `from` lacks a param, or has a param or state with another type or shape; nothing is copied then.
 pub fn hand_over(from: &Session, to: &mut Session) -> Result<(), HandOverError> {
     // Everything is compared before anything is written, so that a session never holds half of each.
-    let fits = |wanted: &TensorView<'_>| {
+    let fits = |(wanted, resident): &(TensorView<'_>, &Resident)| {
         let same = |given: TensorView<'_>| {
             given.name() == wanted.name()
                 && given.dtype() == wanted.dtype()
                 && given.shape() == wanted.shape()
         };
-        from.states().any(same)
+        let own = matches!(resident.role, Role::State(_)) && from.state(wanted.name()).is_err();
+        own || from.states().any(same)
     };
-    let unfit = to.states().find(|wanted| !fits(wanted));
-    if let Some(name) = unfit.map(|wanted| wanted.name().to_owned()) {
+    let unfit = to.states().zip(&to.program().residents);
+    let unfit = unfit
+        .filter(|wanted| !fits(wanted))
+        .map(|(wanted, _)| wanted.name().to_owned())
+        .next();
+    if let Some(name) = unfit {
         let Ok(given) = from.state(&name) else {
             return Err(HandOverError::Missing {
                 from: from.program().name.clone(),

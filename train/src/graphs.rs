@@ -1,4 +1,4 @@
-//! The graphs of a model: one that learns, one that evaluates, one that predicts.
+//! The graphs of a model: one that learns, one that evaluates, one that predicts, and for texts one that writes.
 //!
 //! A model is a description, so it is built once for each purpose: dropout is there only where the model learns, gradients and moments
 //! only where they are needed, and what is not needed is not planned. The three agree in the names of params, by which a session hands
@@ -6,13 +6,15 @@
 //!
 //! Nothing is compiled or run here.
 
-use kiln_ir::{Builder, Diagnostics, Graph, Location, Tensor, TensorType};
-use kiln_nn::{Context, Layer, Loss, MeanMetric, Mode, Optimizer};
+use kiln_ir::{Builder, DType, Diagnostics, Graph, Location, Tensor, TensorType};
+use kiln_nn::{Context, Continuation, Layer, Loss, MeanMetric, Mode, Optimizer};
 
 /// The input of every graph.
 pub const INPUT: &str = "x";
 /// The input of targets, in the graphs that learn and evaluate.
 pub const TARGET: &str = "y";
+/// The input of where a token stands, in the graph that goes on with a text.
+pub const POSITION: &str = "position";
 /// The output with the mean loss over the batch.
 pub const LOSS: &str = "loss";
 /// The output with what the model makes of its input.
@@ -99,10 +101,28 @@ pub fn prediction(model: &dyn Layer, input: &TensorType) -> Result<Graph, Diagno
     builder.finish()
 }
 
+/// The graph of a step that goes on with a text by one token, as a [`Writer`](crate::Writer) runs it: `x: u32[1, 1]` at `position: i32[]`
+/// of a context of `context` tokens in, the prediction for what follows out. What the layers keep of earlier tokens are states.
+#[track_caller]
+pub fn continuation(model: &dyn Layer, context: usize) -> Result<Graph, Diagnostics> {
+    let builder = Builder::new("continuation");
+    {
+        let _at = builder.charged_to(Location::caller());
+        let x = builder.input(INPUT, DType::U32, (1, 1));
+        let position = builder.input(POSITION, DType::I32, ());
+        // More than any memory holds is refused where the states are declared.
+        let context = i64::try_from(context).unwrap_or(i64::MAX);
+        let at = Continuation::new(position, 1, context);
+        let y = model.apply(&Context::inference(&builder).continuing(at), x);
+        builder.output(PREDICTION, y);
+    }
+    builder.finish()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kiln_ir::{DType, Dim, Role};
+    use kiln_ir::{Dim, Role};
     use kiln_nn::{Accuracy, Adam, MeanSquaredError, Sequential, SparseCrossEntropy};
 
     fn params(graph: &Graph) -> Vec<&str> {

@@ -18,6 +18,7 @@ pub mod progress;
 pub mod sample;
 mod trainer;
 pub mod weights;
+mod writer;
 
 pub use checkpoint::CheckpointError;
 pub use compile::{Error, compile, ir_text};
@@ -27,3 +28,4 @@ pub use trainer::{
     Culprit, Epoch, Fit, History, Logs, Model, NotFinite, Position, Snapshot, Source, TrainError,
     Trainer, TrainerBuilder, TrainerSummary,
 };
+pub use writer::{Writer, WriterError};

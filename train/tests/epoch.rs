@@ -195,3 +195,21 @@ fn a_hand_over_that_does_not_fit_changes_nothing() {
         from.state("b").unwrap().bytes()
     );
 }
+
+#[test]
+fn a_state_that_the_giver_lacks_stays_as_it_is() {
+    let session = |state: &[&str], seed| {
+        let g = Builder::new("model");
+        let mut sum = g.param("a", (), Init::normal(1.0));
+        for name in state {
+            sum = sum + g.state(name, DType::F32, (), Init::Constant(seed as f64));
+        }
+        g.output("sum", sum);
+        open(&g.finish().unwrap(), seed)
+    };
+    let (from, mut to) = (session(&["shared"], 1), session(&["own", "shared"], 2));
+    hand_over(&from, &mut to).unwrap();
+    let values: Vec<f64> = to.states().map(|s| s.scalar().unwrap()).collect();
+    let given = from.state("a").unwrap().scalar().unwrap();
+    assert_eq!(values, [given, 2.0, 1.0]);
+}

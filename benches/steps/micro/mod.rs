@@ -12,6 +12,7 @@
 //! Before anything is timed, the results of one step of both are compared, at a small size those of the narrower loops too.
 
 mod adam;
+pub(crate) mod attention;
 mod bias_grad;
 mod block;
 pub(crate) mod convolution;

@@ -7,7 +7,7 @@
 
 use super::rewrite::{Fate, Rewriter, rewrite};
 use super::{Numerics, Pass, PassCx, PassError};
-use kiln_ir::ops::{Dot, Effect, Op, Scan};
+use kiln_ir::ops::{Dot, Effect, Op, Save, Scan};
 use kiln_ir::{Graph, Node, NodeId};
 use lift::{Lift, Lifted};
 use std::collections::BTreeMap;
@@ -146,8 +146,8 @@ fn hoist(
         uses[id.index()] += 1;
     }
     let outputs: Vec<NodeId> = body.outputs().iter().map(|o| o.node).collect();
-    // Iterations that depend on nothing before them are cut for the sake of what they keep to themselves.
-    let chained = scan.carries > 0;
+    // Iterations that depend on nothing before them, or only in their sums, are cut for the sake of what they keep to themselves.
+    let chained = scan.carries > 0 && scan.save != Save::Least;
     let mut constant: Vec<(NodeId, Lifted)> = Vec::new();
     let mut scanned: Vec<(NodeId, Lifted)> = Vec::new();
     for (id, inner) in body.nodes() {

@@ -180,12 +180,9 @@ impl Assembler<'_> {
             let label = format!("{name} entry of result {position}");
             outputs.push(self.slice(&label, ty.dtype, elements, stacked(of)));
         }
-        let flat = body.program.steps.iter().all(|step| {
-            let bodies = step.bodies(0);
-            bodies.first.is_empty() && bodies.second.is_empty()
-        });
+        let apart = body.program.steps.iter().all(runs_on_one_thread);
         let many = scan.trip.constant().is_none_or(|t| t >= LEAST_PARALLEL);
-        let parallel = scan.carries == 0 && flat && many;
+        let parallel = scan.carries == 0 && apart && many;
         self.steps.push(Step::Loop(Loop {
             name: name.clone(),
             trip: scan.trip.clone(),
@@ -326,7 +323,7 @@ impl Assembler<'_> {
     }
 
     /// Appends the steps of a body, whose inputs and outputs are these buffers. With `whole`, each iteration runs on one thread, and what
-    /// the body keeps for itself is scratch.
+    /// the body keeps for itself is local to that.
     fn splice(&mut self, body: &Planned, inputs: &[BufferId], outputs: &[BufferId], whole: bool) {
         let start = self.steps.len();
         let first_kernel = self.kernels.len();
@@ -353,7 +350,10 @@ impl Assembler<'_> {
                     rows += 1;
                     self.scratch_row(dtype, &elements, rows - 1)
                 }
-                Home::Arena(_) if whole => self.homes.add(name, dtype, elements, Home::Scratch),
+                Home::Arena(live) | Home::Local(live) if whole => {
+                    self.homes.add(name, dtype, elements, Home::Local(live))
+                }
+                Home::Local(live) => self.homes.add(name, dtype, elements, Home::Local(live)),
                 Home::Arena(_) => self.homes.add(name, dtype, elements, arena()),
                 // Slices are of loops within; what they are of comes before them.
                 Home::Slice(slice) => {
@@ -374,11 +374,27 @@ impl Assembler<'_> {
         for step in &program.steps {
             let mut step = step.clone();
             rename(&mut step, &moved);
+            if let Step::Loop(l) = &mut step {
+                l.parallel &= !whole;
+            }
             for launch in step.calls_mut() {
                 launch.kernel = KernelId::new(launch.kernel.index() + first_kernel);
             }
             self.steps.push(step);
         }
+    }
+}
+
+/// Whether a step may stand in an iteration that one thread has for itself, with buffers of its own. A condition is read by whoever runs
+/// the steps, and a refusal is theirs too.
+fn runs_on_one_thread(step: &Step) -> bool {
+    match step {
+        Step::Kernel(_)
+        | Step::Product(_)
+        | Step::Convolution(_)
+        | Step::Copy(_)
+        | Step::Loop(_) => true,
+        Step::Guard(_) | Step::While(_) | Step::Branch(_) => false,
     }
 }
 

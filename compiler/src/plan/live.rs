@@ -1,9 +1,9 @@
-//! From when to when each buffer of the arena is used.
+//! From when to when each buffer of the arena is used, and each that is local to a thread.
 //!
 //! In a flat list of steps this is from the first mention to the last. A loop goes back, so what a body uses and others do too, or another
 //! iteration, lives as long as the whole loop; what only one body mentions is written anew in each iteration before it is read.
 
-use kiln_ir::program::{Buffer, Home, LiveRange, Step, slices_of};
+use kiln_ir::program::{Buffer, Home, LiveRange, Step};
 use std::collections::BTreeSet;
 
 pub(super) fn set_ranges(buffers: &mut [Buffer], steps: &[Step]) {
@@ -14,12 +14,15 @@ pub(super) fn set_ranges(buffers: &mut [Buffer], steps: &[Step]) {
             if let Some(touched) = touched.get_mut(id.index()) {
                 touched.insert(position);
             }
-            // An entry of a buffer is another one in each iteration, so the whole buffer is touched by the whole loop.
-            for slice in slices_of(buffers, id) {
-                if let Some(touched) = touched.get_mut(slice.of.index()) {
-                    touched.extend([slice.at, end(slice.at)]);
-                }
-            }
+        }
+    }
+    // An entry of a buffer is another one in each iteration, so the whole buffer is touched by the whole loop, even if no step is left that
+    // looks at the entry.
+    for buffer in buffers.iter() {
+        if let Home::Slice(slice) = &buffer.home
+            && let Some(touched) = touched.get_mut(slice.of.index())
+        {
+            touched.extend([slice.at, end(slice.at)]);
         }
     }
     // Those within others come later, and are looked at first.
@@ -35,7 +38,7 @@ pub(super) fn set_ranges(buffers: &mut [Buffer], steps: &[Step]) {
         }
     }
     for (buffer, touched) in buffers.iter_mut().zip(&touched) {
-        if let (Home::Arena(live), Some(first), Some(last)) =
+        if let (Home::Arena(live) | Home::Local(live), Some(first), Some(last)) =
             (&mut buffer.home, touched.first(), touched.last())
         {
             *live = LiveRange {

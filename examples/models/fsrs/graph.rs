@@ -67,6 +67,18 @@ pub(crate) fn evaluation() -> Result<Graph, Diagnostics> {
     g.finish()
 }
 
+/// The step that tells how sharply the log loss of a batch is curved: outputs the product of its matrix of second derivatives with
+/// `direction: f32[21]`.
+pub(crate) fn curvature() -> Result<Graph, Diagnostics> {
+    let g = Builder::new("fsrs_curvature");
+    let inputs = Inputs::of(&g);
+    let direction = g.input("direction", DType::F32, [PARAMETERS as i64]);
+    let offsets = g.param(OFFSETS, [PARAMETERS as i64], Init::zeros());
+    let slope = grad(log_loss(offsets, &inputs), &[offsets])[0];
+    g.output("product", grad((slope * direction).sum(), &[offsets])[0]);
+    g.finish()
+}
+
 /// Adam with betas of 0.9 and 0.999, along half a cosine, and then clipped.
 fn descend<'g>(settings: &Training, offsets: Tensor<'g>, gradient: Tensor<'g>) {
     let g = offsets.builder();

@@ -162,8 +162,8 @@ fn after((s, d): (f64, f64), rating: u8, days: f64) -> (f64, f64) {
     )
 }
 
-/// Batches of cards sorted by length. The weight of a scored row grows with its time: `0.25 + 0.75 (i / (n - 1))^3` for the i-th of n.
-pub(crate) fn batches(cards: &[Card]) -> Result<Vec<Batch>, Box<dyn Error>> {
+/// All scored rows in the order of time, each a card and a row of it.
+pub(crate) fn scored_in_order(cards: &[Card]) -> Vec<(usize, usize)> {
     let mut order: Vec<(u32, usize, usize)> = Vec::new();
     for (number, card) in cards.iter().enumerate() {
         let mut day = card.start;
@@ -175,9 +175,16 @@ pub(crate) fn batches(cards: &[Card]) -> Result<Vec<Batch>, Box<dyn Error>> {
         }
     }
     order.sort_unstable();
+    let places = order.into_iter();
+    places.map(|(_, number, row)| (number, row)).collect()
+}
+
+/// Batches of cards sorted by length. The weight of a scored row grows with its time: `0.25 + 0.75 (i / (n - 1))^3` for the i-th of n.
+pub(crate) fn batches(cards: &[Card]) -> Result<Vec<Batch>, Box<dyn Error>> {
+    let order = scored_in_order(cards);
     let last = order.len().saturating_sub(1).max(1) as f64;
     let mut weights: Vec<Vec<f32>> = cards.iter().map(|c| vec![0.0; c.ratings.len()]).collect();
-    for (i, (_, number, row)) in order.iter().enumerate() {
+    for (i, (number, row)) in order.iter().enumerate() {
         weights[*number][*row] = (0.25 + 0.75 * (i as f64 / last).powi(3)) as f32;
     }
     let mut sorted: Vec<usize> = (0..cards.len()).collect();

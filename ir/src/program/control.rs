@@ -147,7 +147,8 @@ pub fn slices_of(buffers: &[Buffer], id: BufferId) -> impl Iterator<Item = &Slic
             | Home::Output
             | Home::Constant(_)
             | Home::Arena(_)
-            | Home::Scratch,
+            | Home::Scratch
+            | Home::Local(_),
         )
         | None => None,
     };

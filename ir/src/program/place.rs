@@ -77,7 +77,7 @@ pub fn place(buffers: &[Buffer], bindings: &Bindings) -> Result<Placement, BindE
         .collect::<Result<_, _>>()?;
     let mut offsets = vec![None; buffers.len()];
     let mut scratch = 0usize;
-    let mut tenants: Vec<Tenant> = Vec::new();
+    let (mut tenants, mut locals): (Vec<Tenant>, Vec<Tenant>) = Default::default();
     for (id, buffer) in buffers.iter().enumerate() {
         let size = bytes[id].next_multiple_of(ALIGNMENT);
         match buffer.home {
@@ -86,6 +86,7 @@ pub fn place(buffers: &[Buffer], bindings: &Bindings) -> Result<Placement, BindE
                 scratch = scratch.saturating_add(size);
             }
             Home::Arena(live) => tenants.push(Tenant { id, size, live }),
+            Home::Local(live) => locals.push(Tenant { id, size, live }),
             // A slice lies in the memory of what it is a slice of.
             Home::Input | Home::Resident | Home::Output | Home::Constant(_) | Home::Slice(_) => {}
         }
@@ -95,6 +96,11 @@ pub fn place(buffers: &[Buffer], bindings: &Bindings) -> Result<Placement, BindE
     for (tenant, offset) in tenants.iter().zip(&fit.offsets) {
         offsets[tenant.id] = Some(*offset);
     }
+    let local = best_fit(&locals, self::live_peak(&locals));
+    for (tenant, offset) in locals.iter().zip(&local.offsets) {
+        offsets[tenant.id] = Some(scratch.saturating_add(*offset));
+    }
+    scratch = scratch.saturating_add(local.arena);
     Ok(Placement {
         offsets,
         bytes,
@@ -224,6 +230,21 @@ mod tests {
         let placement = place(&chain, &Bindings::new()).unwrap();
         check(&chain, &placement);
         assert_eq!((placement.arena, placement.live_peak), (128, 128));
+    }
+
+    #[test]
+    fn what_is_local_to_a_thread_shares_memory_behind_the_scratch() {
+        let home = |home| Buffer {
+            home,
+            ..arena(16, 0, 0)
+        };
+        let local = |first, last| home(Home::Local(LiveRange { first, last }));
+        let buffers = [local(1, 2), home(Home::Scratch), local(3, 4), local(2, 3)];
+        let placement = place(&buffers, &Bindings::new()).unwrap();
+        assert_eq!((placement.arena, placement.scratch), (0, 64 + 128));
+        assert_eq!(placement.offsets[1], Some(0));
+        assert_eq!(placement.offsets[0], placement.offsets[2]);
+        assert_ne!(placement.offsets[0], placement.offsets[3]);
     }
 
     #[test]

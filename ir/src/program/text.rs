@@ -306,6 +306,7 @@ impl fmt::Display for Home {
             Home::Constant(bytes) => write!(f, "constant of {} bytes", bytes.len()),
             Home::Arena(live) => write!(f, "arena, live {}..={}", live.first, live.last),
             Home::Scratch => f.write_str("scratch"),
+            Home::Local(live) => write!(f, "local, live {}..={}", live.first, live.last),
             Home::Slice(slice) => write!(f, "slice {slice}"),
         }
     }

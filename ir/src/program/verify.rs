@@ -46,8 +46,7 @@ pub enum Rule {
     /// What lies in the arena or in an output is written before it is read, and every output is written. What only a step writes that may
     /// not run is not written; a slice that is written counts as all of its buffer, since a loop writes every entry or none is read.
     Written,
-    /// Outside of parallel loops, scratch is touched by kernels only, and no kernel merely reads it, since its content does not outlive a
-    /// launch.
+    /// Scratch is touched by kernels only, and no kernel merely reads it, since its content does not outlive a launch.
     Scratch,
     /// A guard's condition is one `bool`, and no resident is written before the last guard.
     Guard,
@@ -73,8 +72,8 @@ pub enum Rule {
     Slice,
     /// Both parts of a copy have one element type.
     Copy,
-    /// A parallel loop writes nothing but scratch and slices of its own, which are another entry in each iteration and of whose buffer the
-    /// body touches nothing else; and there is no guard in it.
+    /// A parallel loop writes nothing but scratch, what is local to a thread and lives in its body alone, and slices of its own, which are
+    /// another entry in each iteration and of whose buffer the body touches nothing else; and there is no guard in it.
     Parallel,
 }
 
@@ -165,9 +164,7 @@ impl Program {
                 Step::Copy(c) => copy(self, c, &place, &mut errors),
                 Step::Loop(_) => {}
             }
-            if !nested.is_in_parallel(self, position) {
-                scratch(self, step, &place, &mut errors);
-            }
+            scratch(self, step, &place, &mut errors);
         }
         live_through_loops(self, &nested, &mut errors);
         parallel_loops(self, &nested, &mut errors);
@@ -234,7 +231,9 @@ fn kind(home: &Home) -> Option<Kind> {
         Home::Input => Some(Kind::Input),
         Home::Resident => Some(Kind::Resident),
         Home::Output => Some(Kind::Output),
-        Home::Constant(_) | Home::Arena(_) | Home::Scratch | Home::Slice(_) => None,
+        Home::Constant(_) | Home::Arena(_) | Home::Scratch | Home::Local(_) | Home::Slice(_) => {
+            None
+        }
     }
 }
 
@@ -339,7 +338,7 @@ fn buffers(program: &Program, errors: &mut Errors) {
                     errors.add(Rule::ConstantBytes, &place, message);
                 }
             }
-            Home::Arena(live) => {
+            Home::Arena(live) | Home::Local(live) => {
                 if live.first > live.last || live.last >= program.steps.len() {
                     let message = format!(
                         "it lives {}..={} in a program of {} steps",

@@ -120,7 +120,8 @@ impl Layer for Embedding {
 /// Dauphin, "Convolutional sequence to sequence learning" (ICML 2017), section 3.1, as GPT-2 has it.
 ///
 /// One param, of the element type of `x`: `w: [length, features]`, normal with a deviation of 0.02. Of a sequence shorter than `length` the
-/// first positions are used; a longer one is refused, when the graph is built if its length is fixed, else when it is fed.
+/// first positions are used; a longer one is refused, when the graph is built if its length is fixed, else when it is fed. In a context that
+/// goes on with a sequence ([`Context::continuing`]) positions begin at that of the step.
 ///
 /// ```
 /// use kiln_ir::{Builder, DType};
@@ -164,19 +165,26 @@ impl Layer for LearnedPositions {
         let Some(ty) = x.ty() else { return x };
         let refusal = match &*ty.shape {
             [_, time, features] if ty.dtype.is_float() => {
-                let too_long = time.constant().is_some_and(|time| time > self.length);
+                let last = match cx.continuation() {
+                    Some(from) => Some(from.context()),
+                    None => time.constant(),
+                };
+                let too_long = last.is_some_and(|last| last > self.length);
                 match features.constant() {
                     Some(features) if !too_long => {
                         let shape = (self.length, features);
                         let w = cx.param("w", ty.dtype, shape, &*self.weight);
-                        let (start, limit) = ([0.into(), 0.into()], [time.clone(), features.into()]);
-                        return x + w.slice(&start, &limit, &[1, 1]);
+                        let limit = [time.clone(), features.into()];
+                        return x + match cx.continuation() {
+                            Some(from) => w.dynamic_slice(&from.window(0, 2), limit),
+                            None => w.slice(&[0.into(), 0.into()], &limit, &[1, 1]),
+                        };
                     }
                     Some(_) => Refusal::new(
                         Kind::Shape,
                         format!("`learned_positions` of {} vectors for {ty}", self.length),
                     )
-                    .help("there must be a vector for each position of axis 1"),
+                    .help("there must be a vector for each position of axis 1, and of the context in which a sequence goes on"),
                     None => Refusal::new(
                         Kind::Shape,
                         format!("`learned_positions` needs a fixed number of features on the last axis of {ty}"),

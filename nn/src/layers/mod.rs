@@ -16,7 +16,9 @@ mod spatial;
 mod transformer;
 
 pub use activation::{Activation, gelu, gelu_tanh, log_softmax, relu, silu, softmax};
-pub use attention::{AttentionOptions, Memory, MultiHeadAttention, attention, rotary};
+pub use attention::{
+    AttentionOptions, AttentionSchedule, Memory, MultiHeadAttention, attention, rotary,
+};
 pub use conv::{
     Conv, Conv1d, Conv2d, Conv3d, ConvTranspose, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d,
     DepthwiseConv, DepthwiseConv1d, DepthwiseConv2d, DepthwiseConv3d, SeparableConv,

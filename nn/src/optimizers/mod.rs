@@ -65,17 +65,6 @@ pub trait Optimizer {
     }
 }
 
-/// Whichever it is, chosen when the program runs.
-impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
-    fn step<'g>(&self, builder: &'g Builder, pairs: &[(Tensor<'g>, Tensor<'g>)]) {
-        (**self).step(builder, pairs);
-    }
-
-    fn minimize_from<'g>(&self, location: Location, loss: Tensor<'g>, params: &[Tensor<'g>]) {
-        (**self).minimize_from(location, loss, params);
-    }
-}
-
 /// The state with the average of the param `param` that `optimizer`, by the name of its scope, keeps where it is told to, as by
 /// [`AdamW::averaged`].
 ///
@@ -86,6 +75,17 @@ impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
 /// ```
 pub fn average_of(optimizer: &str, param: &str) -> String {
     format!("{optimizer}/average/{param}")
+}
+
+/// Whichever it is, chosen when the program runs.
+impl<O: Optimizer + ?Sized> Optimizer for Box<O> {
+    fn step<'g>(&self, builder: &'g Builder, pairs: &[(Tensor<'g>, Tensor<'g>)]) {
+        (**self).step(builder, pairs);
+    }
+
+    fn minimize_from<'g>(&self, location: Location, loss: Tensor<'g>, params: &[Tensor<'g>]) {
+        (**self).minimize_from(location, loss, params);
+    }
 }
 
 /// One param of a step: its gradient, and where the optimizer keeps its memory of it.

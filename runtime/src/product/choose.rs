@@ -34,7 +34,7 @@ const STRIPS_IN_PLACE: usize = 6;
 const SPLIT_DEPTH: usize = 384;
 
 /// The same for rows that lie one element apart, of which a tile reads a line or two for each depth.
-const STRIPS_IN_PLACE_FLAT: usize = 8;
+const STRIPS_IN_PLACE_FLAT: usize = 2;
 
 /// Tiles that read the lanes in place before packing them pays.
 const TILES_IN_PLACE: usize = 2;

@@ -143,7 +143,7 @@ pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, cons
                 .wrapping_add(vector * S::LANES)
         };
         let add = t.then == Then::Add;
-        if add && t.depth >= PREFETCH_DEPTH {
+        if t.depth >= PREFETCH_DEPTH {
             for row in 0..ROWS {
                 for vector in 0..VECTORS {
                     S::prefetch(out(row, vector));
@@ -184,10 +184,13 @@ pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, cons
                 } else {
                     S::load(from)
                 };
+                S::prefetch(from.wrapping_offset(PREFETCH_AHEAD * t.lane_depth));
                 if MODE == PACKING {
-                    S::prefetch(from.wrapping_offset(PREFETCH_AHEAD * t.lane_depth));
                     S::store(copy.wrapping_add(vector * S::LANES), *right);
                 }
+            }
+            if MODE != STRIDED {
+                S::prefetch(rows.wrapping_offset(PREFETCH_AHEAD * t.row_depth));
             }
             for (row, sums) in sums.iter_mut().enumerate() {
                 let left = S::splat(if MODE == STRIDED {

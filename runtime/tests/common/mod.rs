@@ -62,6 +62,10 @@ pub(crate) fn arena(first: usize, last: usize) -> Home {
     Home::Arena(LiveRange { first, last })
 }
 
+pub(crate) fn local(first: usize, last: usize) -> Home {
+    Home::Local(LiveRange { first, last })
+}
+
 pub(crate) fn port(name: &str, ty: TensorType, buffer: usize) -> Port {
     Port {
         name: name.into(),

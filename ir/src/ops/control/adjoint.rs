@@ -209,10 +209,18 @@ pub(super) fn scan<'g>(op: &Scan, cx: &Vjp<'g>) -> Vec<Option<Tensor<'g>>> {
             match id {
                 None => Flow::None,
                 Some(id) if position < own => Flow::Stacked(frame.stack(*id)),
-                Some(id) => match Sum::of(&pulled_back, *id, &|id| varies[id.index()]) {
-                    Some(sum) => Flow::Sum(sum),
-                    None => accumulated(&nested, *id, &types[position], builder, &mut frame),
-                },
+                Some(id) => {
+                    let behind = match op.save {
+                        Save::Results | Save::Carries => {
+                            Sum::of(&pulled_back, *id, &|id| varies[id.index()])
+                        }
+                        Save::Least => None,
+                    };
+                    match behind {
+                        Some(sum) => Flow::Sum(sum),
+                        None => accumulated(&nested, *id, &types[position], builder, &mut frame),
+                    }
+                }
             }
         };
         flows.push(flow);
@@ -304,12 +312,16 @@ impl<'g> Forward<'_, 'g> {
         let captured = self.again.sources[self.own..].iter();
         let captured: Vec<NodeId> = captured.filter_map(|s| s.id()).collect();
         let varies = varying(body, &captured);
+        // What the forward scan stacks anyway costs nothing to keep.
+        let stacks: BTreeSet<NodeId> = (self.again.yielded.iter().skip(self.op.carries))
+            .filter_map(|t| t.id())
+            .collect();
         let kept = |id: NodeId| {
-            let costly = body.node(id).is_some_and(|n| is_costly(&n.op));
-            self.op.save == Save::Results
-                && costly
-                && varies[id.index()]
-                && self.again.origin.contains_key(&id)
+            let worth = match self.op.save {
+                Save::Results => body.node(id).is_some_and(|n| is_costly(&n.op)),
+                Save::Carries | Save::Least => stacks.contains(&id),
+            };
+            worth && varies[id.index()] && self.again.origin.contains_key(&id)
         };
         let mut roots: Vec<NodeId> = frame.carries.iter().map(|(_, _, next)| *next).collect();
         roots.extend(frame.stacked.iter().chain(leaves));

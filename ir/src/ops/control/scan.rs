@@ -22,17 +22,21 @@ pub enum Save {
     /// Nothing: the gradient computes each iteration again from its carries. With a scan in the body of a scan, carries are kept of every
     /// n-th iteration only (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost").
     Carries,
+    /// As `Carries`, and the gradient stacks nothing either that is summed over the iterations: sums are made in carries, iteration by
+    /// iteration, where others are one product of stacked values behind the loop. For iterations whose values are larger than the sums.
+    Least,
 }
 
 impl Save {
     /// Every choice.
-    pub const ALL: [Save; 2] = [Save::Results, Save::Carries];
+    pub const ALL: [Save; 3] = [Save::Results, Save::Carries, Save::Least];
 
     /// The spelling in the text.
     pub fn name(self) -> &'static str {
         match self {
             Save::Results => "results",
             Save::Carries => "carries",
+            Save::Least => "least",
         }
     }
 }
@@ -81,7 +85,7 @@ impl Scan {
                 Some(word) => Save::ALL
                     .into_iter()
                     .find(|s| s.name() == word)
-                    .ok_or_else(|| error("save", "results or carries"))?,
+                    .ok_or_else(|| error("save", "results, carries or least"))?,
             };
             Ok(Self {
                 trip: trip.clone(),
@@ -121,7 +125,11 @@ impl Scan {
             reverse,
             save,
         };
-        vec![scan(false, Save::Results), scan(true, Save::Carries)]
+        vec![
+            scan(false, Save::Results),
+            scan(true, Save::Carries),
+            scan(false, Save::Least),
+        ]
     }
 
     /// How many values the body captures.
@@ -300,7 +308,9 @@ impl Rules for Scan {
             .with_flag("reverse", self.reverse);
         let attributes = match self.save {
             Save::Results => attributes,
-            Save::Carries => attributes.with("save", Value::Word(self.save.name().into())),
+            Save::Carries | Save::Least => {
+                attributes.with("save", Value::Word(self.save.name().into()))
+            }
         };
         attributes.with("body", Value::Region(self.body.clone()))
     }

@@ -173,7 +173,7 @@ pub(super) fn slices(program: &Program, nested: &Nested, errors: &mut Errors) {
                     errors.add(Rule::Slice, &place, message);
                 }
             }
-            Home::Arena(live) if is_loop => {
+            Home::Arena(live) | Home::Local(live) if is_loop => {
                 let last = nested.bodies[*at].all().end - 1;
                 if live.first > *at || live.last < last {
                     let message = format!(
@@ -185,7 +185,12 @@ pub(super) fn slices(program: &Program, nested: &Nested, errors: &mut Errors) {
                     errors.add(Rule::LiveRange, &place, message);
                 }
             }
-            Home::Arena(_) | Home::Input | Home::Resident | Home::Output | Home::Constant(_) => {}
+            Home::Arena(_)
+            | Home::Local(_)
+            | Home::Input
+            | Home::Resident
+            | Home::Output
+            | Home::Constant(_) => {}
         }
     }
 }
@@ -193,7 +198,7 @@ pub(super) fn slices(program: &Program, nested: &Nested, errors: &mut Errors) {
 /// [`Rule::LiveRange`] in loops: what an iteration finds there must not be what another buffer left.
 pub(super) fn live_through_loops(program: &Program, nested: &Nested, errors: &mut Errors) {
     for (index, buffer) in program.buffers.iter().enumerate() {
-        let Home::Arena(live) = &buffer.home else {
+        let (Home::Arena(live) | Home::Local(live)) = &buffer.home else {
             continue;
         };
         for (at, step) in program.steps.iter().enumerate() {
@@ -219,6 +224,23 @@ pub(super) fn live_through_loops(program: &Program, nested: &Nested, errors: &mu
 
 /// [`Rule::Parallel`].
 pub(super) fn parallel_loops(program: &Program, nested: &Nested, errors: &mut Errors) {
+    for (index, buffer) in program.buffers.iter().enumerate() {
+        let Home::Local(live) = &buffer.home else {
+            continue;
+        };
+        let holds = |at: usize| {
+            let body = nested.bodies[at].all();
+            body.contains(&live.first) && body.contains(&live.last)
+        };
+        if !(0..program.steps.len()).any(|at| is_parallel(program, at) && holds(at)) {
+            let message = format!(
+                "it is local and lives {}..={}, not within the body of one parallel loop",
+                live.first, live.last
+            );
+            let place = program.describe(BufferId::new(index));
+            errors.add(Rule::Parallel, &place, message);
+        }
+    }
     for (at, step) in program.steps.iter().enumerate() {
         match step {
             Step::Loop(l) if l.parallel => parallel(program, at, l, nested, errors),
@@ -247,8 +269,8 @@ fn parallel(program: &Program, at: usize, l: &Loop, nested: &Nested, errors: &mu
             errors.add(Rule::Parallel, &place, message);
         }
         for (id, _) in touched(position).filter(|(_, access)| access.writes()) {
-            let is_scratch = |home: &Home| matches!(home, Home::Scratch);
-            if program.buffer(id).is_none_or(|b| is_scratch(&b.home)) {
+            let root = program.buffer(root_of(&program.buffers, id));
+            if root.is_none_or(|b| matches!(b.home, Home::Scratch | Home::Local(_))) {
                 continue;
             }
             match moved(id) {
@@ -257,7 +279,7 @@ fn parallel(program: &Program, at: usize, l: &Loop, nested: &Nested, errors: &mu
                 }
                 Some(_) | None => {
                     let message = format!(
-                        "it writes {}, which is not another entry in each iteration of the parallel loop at step {at}, nor scratch",
+                        "it writes {}, which is not another entry in each iteration of the parallel loop at step {at}, nor local to a thread",
                         program.describe(id)
                     );
                     errors.add(Rule::Parallel, &place, message);

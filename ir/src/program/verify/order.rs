@@ -108,7 +108,7 @@ impl Walk<'_> {
     /// What was in scratch before a parallel loop or an iteration of it is not there within.
     fn forget_scratch(&mut self) {
         for (buffer, written) in self.program.buffers.iter().zip(&mut self.written) {
-            *written &= !matches!(buffer.home, Home::Scratch);
+            *written &= !matches!(buffer.home, Home::Scratch | Home::Local(_));
         }
     }
 
@@ -175,22 +175,21 @@ impl Walk<'_> {
                     self.errors.add(Rule::ReadOnly, &place, message);
                 }
             }
-            Home::Arena(live) if root == id && !(live.first..=live.last).contains(&position) => {
+            Home::Arena(live) | Home::Local(live)
+                if root == id && !(live.first..=live.last).contains(&position) =>
+            {
                 let (first, last) = (live.first, live.last);
                 let message = format!("it uses {name}, which lives {first}..={last}");
                 self.errors.add(Rule::LiveRange, &place, message);
             }
-            Home::Arena(_) | Home::Output if reads => {
-                let message = format!("it reads {name}, {unwritten}");
-                self.errors.add(Rule::Written, &place, message);
-            }
-            Home::Scratch if reads && nested.is_in_parallel(program, position) => {
+            Home::Arena(_) | Home::Local(_) | Home::Output if reads => {
                 let message = format!("it reads {name}, {unwritten}");
                 self.errors.add(Rule::Written, &place, message);
             }
             Home::Input
             | Home::Constant(_)
             | Home::Arena(_)
+            | Home::Local(_)
             | Home::Output
             | Home::Resident
             | Home::Scratch

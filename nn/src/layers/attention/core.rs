@@ -1,7 +1,8 @@
-//! Attention itself, without params: scores, mask, softmax and values in one function, so that another schedule of the four replaces this
-//! file and no layer.
+//! Attention itself, without params: scores, mask, softmax and values in one function, all scores at once or, where these are many, in
+//! [blocks](super::blocks).
 
 use super::super::dropout::dropout;
+use super::blocks;
 use kiln_ir::ops::{Broadcast, DimSize, Iota, ReduceKind};
 use kiln_ir::{DType, Dim, Kind, Refusal, Shape, Tensor, TensorType};
 
@@ -15,6 +16,29 @@ pub struct AttentionOptions<'g> {
     pub visible: Option<Tensor<'g>>,
     /// The share of the probabilities that is dropped, 0 for none.
     pub dropout: f64,
+    /// How many scores are there at a time. It changes no result beyond rounding.
+    pub schedule: AttentionSchedule,
+}
+
+/// In which order an attention is computed, and so how much memory it takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AttentionSchedule {
+    /// Blocks where a head has more than [`AttentionSchedule::MOST_SCORES`] scores or a symbolic number, and no mask has as many; else all.
+    #[default]
+    Chosen,
+    /// All scores at once: each of the four steps is one large op, and scores are kept for the gradient.
+    Whole,
+    /// The scores of so many queries of one example and one head of keys (of its whole group of query heads) at a time, from product to
+    /// product on one core. The gradient computes them again, so memory is linear in the lengths: Dao et al., "FlashAttention" (NeurIPS
+    /// 2022). The mask, if there is one, is `[b, s]`; attention with a larger one ignores the wish for blocks.
+    Blocks(i64),
+}
+
+impl AttentionSchedule {
+    /// The most scores of one head that are computed at once if nobody says otherwise: 256 queries of 256 keys, 256 KiB of f32.
+    pub const MOST_SCORES: i64 = 256 * 256;
+    /// The queries of a block if nobody says otherwise.
+    pub const ROWS: i64 = 128;
 }
 
 /// Scaled dot-product attention of several heads: Vaswani et al., "Attention is all you need" (NeurIPS 2017), equation 1.
@@ -52,6 +76,9 @@ pub fn attention<'g>(
     let Some(sizes) = Sizes::of(q, k, v) else {
         return builder.poison();
     };
+    if let Some(rows) = sizes.block(options) {
+        return blocks::attention(&sizes, rows, q, k, v, options);
+    }
     let Some(bias) = bias(&sizes, options, q) else {
         return builder.poison();
     };
@@ -91,7 +118,10 @@ pub fn attention<'g>(
 /// The exponentials of a softmax along the last axis of `x`, and what they are to be divided by. `bias` is added first; where a row has
 /// minus infinity throughout the exponentials are 0, and the divisor is 1.
 #[track_caller]
-fn unnormalised<'g>(x: Tensor<'g>, bias: Option<Tensor<'g>>) -> (Tensor<'g>, Tensor<'g>) {
+pub(super) fn unnormalised<'g>(
+    x: Tensor<'g>,
+    bias: Option<Tensor<'g>>,
+) -> (Tensor<'g>, Tensor<'g>) {
     let x = match bias {
         Some(bias) => x + bias,
         None => x,
@@ -190,15 +220,15 @@ fn causal<'g>(sizes: &Sizes, q: Tensor<'g>) -> Tensor<'g> {
 }
 
 /// What the three operands agree on.
-struct Sizes {
-    dtype: DType,
-    b: Dim,
-    t: Dim,
-    s: Dim,
-    heads: i64,
-    kv_heads: i64,
-    width: i64,
-    values: Dim,
+pub(super) struct Sizes {
+    pub(super) dtype: DType,
+    pub(super) b: Dim,
+    pub(super) t: Dim,
+    pub(super) s: Dim,
+    pub(super) heads: i64,
+    pub(super) kv_heads: i64,
+    pub(super) width: i64,
+    pub(super) values: Dim,
 }
 
 impl Sizes {
@@ -255,6 +285,23 @@ impl Sizes {
             width,
             values: values.clone(),
         })
+    }
+
+    /// The queries of a block; none where all scores are computed at once.
+    fn block(&self, options: &AttentionOptions<'_>) -> Option<i64> {
+        let fits = match options.visible.and_then(|visible| visible.ty()) {
+            None => options.visible.is_none(),
+            Some(ty) => ty.dtype == DType::Bool && ty.shape == Shape::from((&self.b, &self.s)),
+        };
+        match options.schedule {
+            AttentionSchedule::Whole => None,
+            AttentionSchedule::Blocks(rows) => (fits && rows > 0).then_some(rows),
+            AttentionSchedule::Chosen => {
+                let scores = (&self.t * &self.s).constant();
+                let few = scores.is_some_and(|scores| scores <= AttentionSchedule::MOST_SCORES);
+                (fits && !few).then_some(AttentionSchedule::ROWS)
+            }
+        }
     }
 
     /// The type of the scores.

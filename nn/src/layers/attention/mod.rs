@@ -1,9 +1,11 @@
 //! Attention as a layer: the projections around [`attention`], and positions that turn queries and keys.
 
+mod blocks;
+mod cache;
 mod core;
 mod rotary;
 
-pub use core::{AttentionOptions, attention};
+pub use core::{AttentionOptions, AttentionSchedule, attention};
 pub use rotary::rotary;
 
 use super::Dense;
@@ -22,6 +24,10 @@ use std::sync::Arc;
 /// unless told otherwise.
 ///
 /// [`attention`] says what is computed between, and what becomes of a query that may see nothing.
+///
+/// In a context that goes on with a sequence ([`Context::continuing`]) a causal attention within itself keeps the states `keys` and `values:
+/// [b, kv_heads, context, width]`, zeros at first. Each step writes the rows of its tokens in place and attends to what was written so far.
+/// Batch and tokens are fixed there, and a mask is refused. Across a memory nothing is kept.
 ///
 /// Refused, at the line that added the layer: inputs that are not floating `[b, t, features]` with fixed features, features that the heads do
 /// not divide where no width is given, heads that are no multiple of the key heads, and an odd width with rotary positions.
@@ -44,6 +50,7 @@ pub struct MultiHeadAttention {
     causal: bool,
     dropout: f64,
     rotary: Option<f64>,
+    schedule: AttentionSchedule,
     weight: Arc<dyn Initialiser + Send + Sync>,
 }
 
@@ -67,6 +74,7 @@ impl MultiHeadAttention {
             causal: false,
             dropout: 0.0,
             rotary: None,
+            schedule: AttentionSchedule::Chosen,
             weight: Arc::new(GlorotUniform),
         }
     }
@@ -110,6 +118,12 @@ impl MultiHeadAttention {
     /// [`MultiHeadAttention::rotary`] with another base.
     pub fn rotary_base(mut self, base: f64) -> Self {
         self.rotary = Some(base);
+        self
+    }
+
+    /// In which order it is computed, and so how much memory it takes.
+    pub fn schedule(mut self, schedule: AttentionSchedule) -> Self {
+        self.schedule = schedule;
         self
     }
 
@@ -162,9 +176,11 @@ impl MultiHeadAttention {
                 (heads_of(q, 0, self.heads, width), part(0), part(shared))
             }
         };
-        let turned = |x: Tensor<'g>| match self.rotary {
-            Some(base) => rotary(x, rotary::from_zero(x), base),
-            None => x,
+        let continuation = cx.continuation().filter(|_| inputs.memory.is_none());
+        let turned = |x: Tensor<'g>| match (self.rotary, &continuation) {
+            (Some(base), Some(from)) => rotary(x, from.positions(), base),
+            (Some(base), None) => rotary(x, rotary::from_zero(x), base),
+            (None, _) => x,
         };
         let options = AttentionOptions {
             causal: self.causal,
@@ -173,16 +189,41 @@ impl MultiHeadAttention {
                 Mode::Training => self.dropout,
                 Mode::Inference => 0.0,
             },
+            schedule: self.schedule,
         };
         let q = turned(q);
         if q.id().is_none() {
             // What is wrong with the queries is wrong with the keys too, and once is enough to say it.
             return q;
         }
-        let y = attention(q, turned(k), v, &options);
+        let y = match &continuation {
+            Some(from) if self.causal && inputs.visible.is_none() => {
+                cache::attend(cx, [q, turned(k), v], from)
+            }
+            Some(_) => self.refuse_to_go_on(cx, x),
+            None => attention(q, turned(k), v, &options),
+        };
         let Some(ty) = y.ty() else { return y };
         let y = y.reshape((&ty.shape[0], &ty.shape[1], own));
         project("out", features, y)
+    }
+
+    /// Reports what keeps the attention from going on with a sequence.
+    #[track_caller]
+    fn refuse_to_go_on<'g>(&self, cx: &Context<'g>, x: Tensor<'g>) -> Tensor<'g> {
+        let (message, help) = if self.causal {
+            (
+                "an attention that goes on with a sequence is given what of it may be seen",
+                "it sees all tokens before and no others; masks are for whole sequences",
+            )
+        } else {
+            (
+                "an attention that is not causal goes on with a sequence",
+                "what it sees ahead is not there yet; an encoder takes whole sequences, in a context that is not continuing",
+            )
+        };
+        let refusal = Refusal::new(Kind::Attribute, message).help(help);
+        cx.builder().refuse(refusal, &[x])
     }
 
     fn projection(&self, units: i64) -> Dense {

@@ -215,6 +215,16 @@ impl<C: Cell> Recurrent<C> {
     ) -> Option<Vec<Tensor<'g>>> {
         let count = self.cell.states();
         let Some(initial) = &given.initial else {
+            if cx.continuation().is_some() {
+                let message = format!(
+                    "`{}` goes on with a sequence from nothing",
+                    self.cell.kind()
+                );
+                let refusal = Refusal::new(Kind::Signature, message)
+                    .help("`Recurrent::sequence` takes the states that an earlier step has left, and gives the next ones");
+                cx.builder().refuse(refusal, &[]);
+                return None;
+            }
             let zeros = cx.builder().splat(state.dtype, &state.shape, 0.0);
             return Some(vec![zeros; count]);
         };
