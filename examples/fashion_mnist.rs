@@ -15,8 +15,8 @@ mod resnet;
 
 use clap::{Parser, ValueEnum};
 use kiln::nn::metrics::ConfusionMatrix;
-use kiln::train::TrainError;
-use kiln::train::callbacks::{Callback, Checkpoint, CsvLog, Flow, Moment, TensorBoard};
+use kiln::nn::schedules::Cosine;
+use kiln::train::callbacks::{Checkpoint, CsvLog, TensorBoard};
 use kiln::train::data::{Augment, FASHION_MNIST_DIR, Pipeline, fashion_mnist};
 use kiln::train::plot::Confusion;
 use kiln::{
@@ -55,7 +55,7 @@ struct Arguments {
     /// Examples in a batch; 128 unless given, and 64 for `cnn`.
     #[arg(long)]
     batch: Option<usize>,
-    /// The learning rate in the first epoch, if not the one that suits the model; it falls along half a cosine.
+    /// The learning rate in the first step, if not the one that suits the model; it falls along half a cosine.
     #[arg(long)]
     rate: Option<f64>,
     /// What the order, the weights and the dropout are drawn with.
@@ -88,7 +88,8 @@ enum Model {
 /// How a model is trained, unless the command line says otherwise.
 struct Recipe {
     model: Sequential,
-    optimizer: fn(f64) -> Box<dyn Optimizer>,
+    /// By the rate in the first step and the number of steps, along which it falls as half a cosine.
+    optimizer: fn(f64, u64) -> Box<dyn Optimizer>,
     rate: f64,
     batch: usize,
     epochs: u64,
@@ -98,7 +99,7 @@ impl Model {
     fn recipe(self) -> Recipe {
         let adam = |model, rate, batch| Recipe {
             model,
-            optimizer: |rate| Box::new(Adam::new(rate)),
+            optimizer: |rate, steps| Box::new(Adam::new(rate).schedule(Cosine::over(steps))),
             rate,
             batch,
             epochs: 5,
@@ -124,7 +125,9 @@ impl Model {
             }
             Model::Resnet20 => Recipe {
                 model: resnet::resnet20([28, 28, 1], 10),
-                optimizer: |rate| Box::new(Sgd::new(rate).momentum(0.9)),
+                optimizer: |rate, steps| {
+                    Box::new(Sgd::new(rate).momentum(0.9).schedule(Cosine::over(steps)))
+                },
                 rate: 0.1,
                 batch: 128,
                 epochs: 10,
@@ -162,11 +165,12 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let rate = arguments.rate.unwrap_or(recipe.rate);
     let batch = arguments.batch.unwrap_or(recipe.batch);
     let epochs = arguments.epochs.unwrap_or(recipe.epochs);
+    let steps = epochs * train.len().div_ceil(batch.max(1)) as u64;
     let mut trainer = Trainer::new(model)
         .loss(SparseCrossEntropy)
         .metric(Accuracy)
         .metric(ConfusionMatrix)
-        .optimizer((recipe.optimizer)(rate))
+        .optimizer((recipe.optimizer)(rate, steps))
         .options(Options::from_env()?)
         .seed(arguments.seed);
     if let Some(threads) = arguments.threads {
@@ -175,9 +179,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let mut trainer = trainer.compile()?;
     write!(out, "{}", trainer.summary(&train, batch)?)?;
 
-    let mut fit = Fit::until(epochs)
-        .validate(&test)
-        .callback(Cosine { rate, epochs });
+    let mut fit = Fit::until(epochs).validate(&test);
     if let Some(runs) = &arguments.runs {
         if arguments.resume
             && let Some(checkpoint) = Checkpoint::latest(runs)?
@@ -216,26 +218,4 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         writeln!(out, "pictures in {}", runs.display())?;
     }
     Ok(())
-}
-
-/// A learning rate that falls along half a cosine, epoch by epoch. It is a state of the optimizer: nothing is compiled again.
-struct Cosine {
-    rate: f64,
-    epochs: u64,
-}
-
-impl Callback for Cosine {
-    fn epoch_begin(&mut self, moment: &mut Moment<'_>) -> Result<Flow, TrainError> {
-        let epoch = moment.trainer.position().epoch;
-        let rate = self.rate * half_cosine(epoch, self.epochs);
-        moment.trainer.set_learning_rate(rate)?;
-        Ok(Flow::Go)
-    }
-}
-
-/// From 1 in the first of `epochs` epochs towards 0: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts" (ICLR
-/// 2017), equation 5, without restarts.
-fn half_cosine(epoch: u64, epochs: u64) -> f64 {
-    let progress = epoch as f64 / epochs as f64;
-    0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
 }

@@ -1,7 +1,23 @@
 //! Kiln compiles a whole training step, forward, backward and update, into one executable, and runs it on the CPU.
 //!
-//! A graph is built with symbolic sizes, differentiated, optimised, fused, planned and compiled to machine code, once. A session then runs
-//! steps: it is fed slices where they lie, and it allocates nothing.
+//! A model in layers is trained in ten lines:
+//!
+//! ```
+//! use kiln::{Column, Dataset, Fit, MeanSquaredError, Sequential, Sgd, Trainer};
+//!
+//! let xs: Vec<f32> = (0..100).map(|i| i as f32 / 50.0 - 1.0).collect();
+//! let ys: Vec<f32> = xs.iter().map(|x| 2.0 * x + 1.0).collect();
+//! let data = Dataset::new([Column::new("x", [100, 1], xs)?, Column::new("y", [100, 1], ys)?])?;
+//! let model = Sequential::new([1]).dense(1).named("line");
+//! let mut trainer = Trainer::new(model).loss(MeanSquaredError).optimizer(Sgd::new(0.1)).compile()?;
+//! let history = trainer.fit(&data, Fit::epochs(100))?;
+//! assert!(history.last("loss") < Some(1e-6));
+//! assert!((trainer.state("line/b")?.scalar()? - 1.0).abs() < 1e-3);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Below the [`Trainer`] lies what it is made of. A graph is built with symbolic sizes, differentiated, optimised, fused, planned and
+//! compiled to machine code, once. A session then runs steps: it is fed slices where they lie, and it allocates nothing.
 //!
 //! ```
 //! use kiln::{Builder, DType, Init, Optimizer, Options, Sgd};
@@ -38,7 +54,7 @@
 //!
 //! The layers are modules: [`ir`] (graphs), [`nn`] (layers, losses, optimizers), [`train`] (data, the [`Trainer`], checkpoints), [`interop`] (files of other
 //! programs), [`compiler`] and [`runtime`].
-//! What most programs need is at the top. A model in layers is built into its graphs by [`train::graphs::Task`].
+//! What most programs need is at the top. Loops of one's own get a model's graphs from [`train::graphs::Task`].
 //!
 //! # Looking inside
 //!

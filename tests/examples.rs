@@ -1,7 +1,7 @@
 //! The examples do what they promise, and say clearly what is wrong with bad input.
 //!
-//! They are run as a user runs them, through cargo, so that the test is right whatever was built before. Fashion-MNIST is left out but for
-//! its messages: the data is not part of the repository, and five epochs without optimisation take minutes.
+//! They are run as a user runs them, through cargo, so that the test is right whatever was built before. Fashion-MNIST is not
+//! part of the repository: in its place are a few pictures that any model tells apart.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -61,6 +61,99 @@ fn linear_regression_finds_the_line_and_draws_it() {
     assert!((0.05..0.15).contains(&error), "{found}");
     let svg = std::fs::read_to_string(&picture).expect("the picture was written");
     assert!(svg.starts_with("<svg") && svg.contains("Loss of each epoch"));
+}
+
+#[test]
+fn tabular_tells_tumours_apart_and_draws_how_well() {
+    let (roc, confusion) = (scratch("roc.svg"), scratch("confusion.svg"));
+    let plots = [&roc, &confusion].map(|path| path.to_str().expect("a path in UTF-8"));
+    let found = success("tabular", &["--plot", plots[0], "--confusion", plots[1]]);
+    assert!(number_after(&found, "f1 ") >= 0.93, "{found}");
+    let svg = std::fs::read_to_string(&roc).expect("the picture was written");
+    assert!(number_after(&svg, "ROC, area ") > 0.97, "{svg}");
+    let svg = std::fs::read_to_string(&confusion).expect("the picture was written");
+    assert!(svg.contains("malignant") && svg.contains("benign"));
+}
+
+#[test]
+fn autoencoder_and_vae_draw_digits() {
+    let picture = scratch("digits.png");
+    let path = picture.to_str().expect("a path in UTF-8");
+    let found = success("autoencoder", &["--epochs", "40", "--plot", path]);
+    assert!(number_after(&found, "explained ") > 0.6, "{found}");
+    let size = image::image_dimensions(&picture).expect("a picture");
+    assert_eq!(size, (16 * 52 + 4, 2 * 52 + 4));
+    let found = success("vae", &["--epochs", "21", "--plot", path]);
+    let first = number_after(found.lines().next().expect("a line"), "loss ");
+    assert!(number_after(&found, "loss ") < 0.75 * first, "{found}");
+    assert_eq!(
+        image::image_dimensions(&picture).expect("a picture").1,
+        4 * 52 + 4
+    );
+}
+
+#[test]
+fn custom_parts_learn_the_spiral() {
+    let found = success("custom", &[]);
+    assert!(number_after(&found, "accuracy ") > 0.95, "{found}");
+}
+
+/// Pictures of 28 x 28 whose brightness is the class, in the place of Fashion-MNIST.
+fn stripes() -> PathBuf {
+    let folder = scratch("stripes");
+    std::fs::create_dir_all(&folder).expect("a folder for the test");
+    for (part, count) in [("train", 400u32), ("t10k", 100)] {
+        let size = count.to_be_bytes();
+        let labels = (0..count).map(|i| (i % 10) as u8);
+        let pixels = labels.clone().flat_map(|label| [label * 25; 784]);
+        let side = [0, 0, 0, 28];
+        let images = [&[0, 0, 8, 3][..], &size, &side, &side].concat();
+        let images: Vec<u8> = images.into_iter().chain(pixels).collect();
+        let labels: Vec<u8> = [&[0, 0, 8, 1][..], &size]
+            .concat()
+            .into_iter()
+            .chain(labels)
+            .collect();
+        for (name, bytes) in [("images-idx3", images), ("labels-idx1", labels)] {
+            std::fs::write(folder.join(format!("{part}-{name}-ubyte")), bytes).expect("written");
+        }
+    }
+    folder
+}
+
+#[test]
+fn fashion_mnist_goes_on_from_its_checkpoint() {
+    let (folder, runs) = (stripes(), scratch("runs"));
+    let _ = std::fs::remove_dir_all(&runs);
+    let (folder, runs) = (
+        folder.to_str().expect("UTF-8"),
+        runs.to_str().expect("UTF-8"),
+    );
+    let run = |epochs| {
+        let common = [folder, "--runs", runs, "--resume", "--threads", "1"];
+        success(
+            "fashion_mnist",
+            &[&common[..], &["--epochs", epochs]].concat(),
+        )
+    };
+    run("2");
+    let found = run("3");
+    assert!(
+        found.contains("goes on from ") && found.contains("epoch-0002.safetensors"),
+        "{found}"
+    );
+    let last = found
+        .lines()
+        .rfind(|line| line.starts_with("epoch 3/3"))
+        .expect("a third epoch");
+    for name in [
+        "history.csv",
+        "curves.svg",
+        "confusion.svg",
+        "epoch-0003.safetensors",
+    ] {
+        assert!(PathBuf::from(runs).join(name).exists(), "no {name}\n{last}");
+    }
 }
 
 #[test]

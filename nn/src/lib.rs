@@ -50,17 +50,18 @@ pub use layers::{
     BatchNorm, Bidirectional, BlockInputs, Cell, Conv, Conv1d, Conv2d, Conv3d, ConvTranspose,
     ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, Dense, DepthwiseConv, DepthwiseConv1d,
     DepthwiseConv2d, DepthwiseConv3d, Dropout, Elman, Embedding, FeedForward, Flatten, GatedUnit,
-    Given, GlobalAvgPool, GlobalMaxPool, GroupNorm, Gru, InstanceNorm, LayerNorm, LearnedPositions,
-    LongShortTerm, Lstm, MaxPool, MaxPool1d, MaxPool2d, MaxPool3d, Memory, Merge,
+    GaussianNoise, Given, GlobalAvgPool, GlobalMaxPool, GroupNorm, Gru, InstanceNorm, LayerNorm,
+    LearnedPositions, LongShortTerm, Lstm, MaxPool, MaxPool1d, MaxPool2d, MaxPool3d, Memory, Merge,
     MultiHeadAttention, PerAxis, Recurrent, RecurrentBias, RmsNorm, SeparableConv, SeparableConv1d,
-    SeparableConv2d, SeparableConv3d, Sequence, SimpleRnn, Step, SwiGlu, TransformerBlock,
-    Upsample, Upsample1d, Upsample2d, Upsample3d, ZeroPad, ZeroPad1d, ZeroPad2d, ZeroPad3d,
-    attention, dropout, gelu, gelu_tanh, log_softmax, relu, rotary, silu, softmax,
+    SeparableConv2d, SeparableConv3d, Sequence, SimpleRnn, SpatialDropout, Step, StochasticDepth,
+    SwiGlu, TransformerBlock, Upsample, Upsample1d, Upsample2d, Upsample3d, ZeroPad, ZeroPad1d,
+    ZeroPad2d, ZeroPad3d, attention, dropout, gelu, gelu_tanh, log_softmax, relu, rotary, silu,
+    softmax,
 };
 pub use losses::{
     BinaryCrossEntropy, BinaryFocal, CategoricalFocal, CategoricalHinge, ClassWeighted,
     CosineSimilarity, CrossEntropy, Hinge, Huber, KlDivergence, LogCosh, Loss, MeanAbsoluteError,
-    MeanSquaredError, Poisson, Smoothed, SparseCrossEntropy, SquaredHinge, triplet,
+    MeanSquaredError, Poisson, Regularised, Smoothed, SparseCrossEntropy, SquaredHinge, triplet,
 };
 pub use metrics::{
     Accuracy, Average, BinaryAccuracy, CategoricalAccuracy, ConfusionMatrix, F1, LossMetric,

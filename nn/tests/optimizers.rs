@@ -4,7 +4,11 @@ mod common;
 
 use common::{Loop, close, floats};
 use kiln_ir::{Builder, DType, Graph, Init};
-use kiln_nn::{Adam, AdamW, ClipByGlobalNorm, Optimizer, Sgd};
+use kiln_nn::{
+    AdaMax, Adadelta, Adafactor, Adagrad, Adam, AdamW, ClipByGlobalNorm, ClipByNorm, ClipByValue,
+    Cosine, Exponential, Group, Lamb, Lion, NAdam, OneCycle, Optimizer, Piecewise, RAdam, RmsProp,
+    Sgd, Warmup,
+};
 
 /// The loss `sum (w - c)^2 / 2 + sum w`, with gradient `w - c + 1`, of one param in a scope.
 fn graph(dtype: DType, optimizer: &impl Optimizer) -> Graph {
@@ -188,4 +192,183 @@ fn clipped_gradients_keep_their_direction_and_have_the_norm_of_the_limit() {
     let mut run = Loop::new(g.finish().unwrap(), 1);
     run.step(&[]);
     assert_eq!(run.floats("a"), [1.0; 2]);
+}
+
+/// Three gradients of 3, 0 and 6 are a mean of 3; between, nothing moves, counts or decays.
+#[test]
+fn accumulated_gradients_move_params_every_third_step() {
+    let g = Builder::new("accumulated");
+    let w = g.param_of("w", DType::F64, (1, 1), Init::ones());
+    let gradient = g.input("gradient", DType::F64, (1, 1));
+    let optimizer = Sgd::new(0.1)
+        .momentum(0.5)
+        .weight_decay(0.5)
+        .schedule(Exponential::every(1, 0.5))
+        .averaged(0.9)
+        .accumulate(3);
+    optimizer.step(&g, &[(w, gradient)]);
+    let mut run = Loop::new(g.finish().unwrap(), 1);
+    let names = [
+        "sgd/accumulated",
+        "sgd/accumulated/w",
+        "sgd/average/w",
+        "sgd/learning_rate",
+        "sgd/step",
+        "sgd/velocity/w",
+        "w",
+    ];
+    assert_eq!(run.names(), names);
+    let (mut w, mut velocity, mut rate) = (1.0, 0.0, 0.1);
+    let mut average = 0.0;
+    for round in 0..3 {
+        for (number, gradient) in [3.0, 0.0, 6.0].into_iter().enumerate() {
+            run.step(&[("gradient", floats(DType::F64, &[1, 1], &[gradient]))]);
+            if number == 2 {
+                velocity = velocity * 0.5 + 3.0;
+                w = w * (1.0 - rate * 0.5) - rate * velocity;
+                average = if round == 0 {
+                    w
+                } else {
+                    average * 0.9 + w * 0.1
+                };
+                rate *= 0.5;
+            }
+            close(&run.floats("w"), &[w], 1e-13);
+            close(&run.floats("sgd/velocity/w"), &[velocity], 1e-13);
+            close(&run.floats("sgd/average/w"), &[average], 1e-13);
+            let moved = i64::from(round + i32::from(number == 2));
+            assert_eq!(run.ints("sgd/step"), [moved]);
+        }
+    }
+}
+
+/// The state is the rate before the schedule: halved between steps, all that follows is half as fast.
+#[test]
+fn a_rate_set_between_steps_goes_through_the_schedule() {
+    let g = Builder::new("scheduled");
+    let w = g.param_of("w", DType::F64, [1], Init::zeros());
+    let gradient = g.splat(DType::F64, [1], -1.0);
+    let schedule = Warmup::new(2, Exponential::every(1, 0.5));
+    Sgd::new(1.0).schedule(schedule).step(&g, &[(w, gradient)]);
+    let mut run = Loop::new(g.finish().unwrap(), 1);
+    let mut moved = Vec::new();
+    for step in 0..6 {
+        if step == 4 {
+            run.set("sgd/learning_rate", floats(DType::F64, &[], &[0.5]));
+        }
+        let before = run.floats("w")[0];
+        run.step(&[]);
+        moved.push(run.floats("w")[0] - before);
+    }
+    close(&moved, &[0.0, 0.5, 1.0, 0.5, 0.125, 0.0625], 1e-13);
+}
+
+/// A param in no group keeps the optimizer's settings, and one in two has those of the first.
+#[test]
+fn groups_change_rate_and_decay_of_their_params() {
+    let g = Builder::new("groups");
+    let param = |name| g.param_of(name, DType::F64, (1, 1), Init::ones());
+    let (a, b, c) = (param("a"), param("b"), param("c"));
+    let none = g.splat(DType::F64, (1, 1), 0.0);
+    let one = g.splat(DType::F64, (1, 1), 1.0);
+    let optimizer = Sgd::new(0.1)
+        .weight_decay(0.5)
+        .group(Group::of(|name| name == "a").weight_decay(0.0))
+        .group(Group::of(|name| name != "c").rate(0.5));
+    optimizer.step(&g, &[(a, none), (b, one), (c, none)]);
+    let mut run = Loop::new(g.finish().unwrap(), 1);
+    run.step(&[]);
+    close(&run.floats("a"), &[1.0], 1e-15);
+    close(&run.floats("b"), &[1.0 - 0.025 - 0.05], 1e-15);
+    close(&run.floats("c"), &[0.95], 1e-15);
+}
+
+/// Gradients of zeros divide nothing by 0, in either type.
+#[test]
+fn gradients_of_zeros_leave_params_finite() {
+    let optimizers: [&dyn Optimizer; 16] = [
+        &Sgd::new(0.1).momentum(0.9).nesterov(),
+        &Adagrad::new(0.1),
+        &Adadelta::new(1.0),
+        &RmsProp::new(0.1).centered(),
+        &Adam::new(0.1).amsgrad(),
+        &AdamW::new(0.1),
+        &NAdam::new(0.1),
+        &RAdam::new(0.1),
+        &AdaMax::new(0.1),
+        &Lion::new(0.1),
+        &Lamb::new(0.1),
+        &Adafactor::new(0.1),
+        &ClipByNorm::new(1.0, Sgd::new(0.1)),
+        &ClipByValue::new(1.0, Sgd::new(0.1)),
+        &ClipByGlobalNorm::new(1.0, Sgd::new(0.1)),
+        &Sgd::new(0.1).accumulate(2),
+    ];
+    for optimizer in optimizers {
+        for dtype in [DType::F32, DType::F64] {
+            let g = Builder::new("zeros");
+            let w = g.param_of("w", dtype, [2, 3], Init::ones());
+            let v = g.param_of("v", dtype, [3], Init::zeros());
+            let k = g.param_of("k", dtype, [2, 2, 3], Init::ones());
+            let pairs = [w, v, k].map(|param| {
+                let zeros = g.splat(dtype, &param.ty().unwrap().shape, 0.0);
+                (param, zeros)
+            });
+            optimizer.step(&g, &pairs);
+            let mut run = Loop::new(g.finish().unwrap(), 1);
+            for _ in 0..7 {
+                run.step(&[]);
+            }
+            for name in ["w", "v", "k"] {
+                let found = run.floats(name);
+                assert!(found.iter().all(|x| x.is_finite()), "{found:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn settings_out_of_range_are_refused_by_name() {
+    let all: [(&dyn Optimizer, &str); 9] = [
+        (
+            &Sgd::new(0.1).accumulate(0),
+            "accumulated steps of the optimizer is 0",
+        ),
+        (
+            &Adam::new(0.1).averaged(1.0),
+            "momentum of the average of the optimizer is 1",
+        ),
+        (
+            &Adam::new(0.1).group(Group::of(|_| true).max_norm(0.0)),
+            "largest norm of the group of the optimizer is 0",
+        ),
+        (&RmsProp::new(0.1).rho(-0.1), "rho of the optimizer is -0.1"),
+        (
+            &Adafactor::new(0.1).decay_power(0.0),
+            "power of the decay of the optimizer is 0",
+        ),
+        (
+            &ClipByValue::new(-1.0, Sgd::new(0.1)),
+            "limit of the gradient of the optimizer is -1",
+        ),
+        (
+            &Sgd::new(0.1).schedule(Cosine::over(0)),
+            "number of steps of the schedule is 0",
+        ),
+        (
+            &Sgd::new(0.1).schedule(Piecewise::new([(5, 0.1), (5, 0.2)])),
+            "step of the schedule is 5",
+        ),
+        (
+            &Sgd::new(0.1).schedule(OneCycle::over(10).rise(1.0)),
+            "share of rising steps of the schedule is 1",
+        ),
+    ];
+    for (optimizer, expected) in all {
+        let g = Builder::new("refused");
+        let w = g.param("w", [2], Init::ones());
+        optimizer.minimize_from(kiln_ir::Location::caller(), w.sum(), &[w]);
+        let message = g.finish().unwrap_err().0[0].to_string();
+        assert!(message.contains(expected), "{message}");
+    }
 }

@@ -3,7 +3,7 @@
 use super::Numbers;
 use super::compare::bits_differ;
 use super::data::{Fed, Kind, random};
-use super::jit::{VARIANTS, executable, residents, session_at, states, step};
+use super::jit::{VARIANTS, executable, inputs as fed_slots, residents, session_at, states, step};
 use kiln_ir::{Array, Bindings, Builder, DType, Graph, Init, Role, eval, grad};
 use kiln_nn::{Context, Layer, Optimizer, Sgd};
 
@@ -46,53 +46,66 @@ fn agrees(what: &str, found: &Array, expected: &Array) {
 
 /// Compares a training step of `layer` on `x: [5, features..]` with itself in every variant and on two threads, and with the interpreter.
 pub fn check(layer: &dyn Layer, features: &[i64]) {
-    let kind = layer.kind();
     let graph = graph(layer, features);
     let shape: Vec<usize> = [BATCH]
         .into_iter()
         .chain(features.iter().map(|f| *f as usize))
         .collect();
     let x = random(&mut Numbers::new(7), DType::F32, &shape, Kind::Plain);
-    let feeds = [Fed::new(&x, false)];
+    check_steps(layer.kind(), &graph, &[x], 1);
+}
+
+/// The same for `steps` steps of any graph on `inputs`, in the order of its own, of which all variants give the same bits: the outputs of
+/// the last step and what is left behind.
+pub fn check_steps(what: &str, graph: &Graph, inputs: &[Array], steps: usize) {
+    let feeds: Vec<Fed> = inputs.iter().map(|array| Fed::new(array, false)).collect();
     let mut first = None;
     for variant in VARIANTS {
-        let executable = executable(&graph, variant).unwrap_or_else(|e| panic!("{kind}: {e}"));
+        let executable = executable(graph, variant).unwrap_or_else(|e| panic!("{what}: {e}"));
         for threads in [1, 2] {
             let mut session = session_at(&executable, threads, Bindings::new());
             let before = states(&session);
-            let results = step(&mut session, &feeds).unwrap_or_else(|e| panic!("{kind}: {e}"));
+            let mut one = || step(&mut session, &feeds).unwrap_or_else(|e| panic!("{what}: {e}"));
+            let mut results = one();
+            for _ in 1..steps {
+                results = one();
+            }
             let (expected, _) = first.get_or_insert_with(|| (results.clone(), before));
             let pairs = results.outputs.iter().zip(&expected.outputs);
             for (a, b) in pairs.chain(results.states.iter().zip(&expected.states)) {
-                assert_eq!(bits_differ(a, b), None, "{kind} {variant:?} {threads}");
+                assert_eq!(bits_differ(a, b), None, "{what} {variant:?} {threads}");
             }
         }
     }
-    let Some((found, before)) = first else { return };
-    let slots: Vec<&str> = residents(&graph).map(|s| s.name.as_str()).collect();
-    let plain = eval(&graph, |slot| match &slot.role {
-        Role::Input => Some(x.clone()),
-        Role::Param(_) | Role::State(_) => {
-            let place = slots.iter().position(|name| *name == slot.name)?;
-            before.get(place).cloned()
+    let Some((found, mut kept)) = first else {
+        return;
+    };
+    let slots: Vec<&str> = residents(graph).map(|s| s.name.as_str()).collect();
+    let fed: Vec<&str> = fed_slots(graph).map(|s| s.name.as_str()).collect();
+    let mut outputs = Vec::new();
+    for _ in 0..steps {
+        let plain = eval(graph, |slot| match &slot.role {
+            Role::Input => {
+                let place = fed.iter().position(|name| *name == slot.name)?;
+                inputs.get(place).cloned()
+            }
+            Role::Param(_) | Role::State(_) => {
+                let place = slots.iter().position(|name| *name == slot.name)?;
+                kept.get(place).cloned()
+            }
+        })
+        .unwrap_or_else(|e| panic!("{what}: {e}"));
+        outputs = plain.outputs;
+        for (target, value) in plain.updates {
+            let place = residents(graph).position(|slot| slot.node == target);
+            kept[place.expect("an update has a slot")] = value;
         }
-    })
-    .unwrap_or_else(|e| panic!("{kind}: {e}"));
-    for ((output, found), expected) in graph
-        .outputs()
-        .iter()
-        .zip(&found.outputs)
-        .zip(&plain.outputs)
-    {
-        agrees(&format!("{kind}: {}", output.name), found, expected);
     }
-    for (target, expected) in &plain.updates {
-        let place = residents(&graph).position(|slot| slot.node == *target);
-        let place = place.expect("an update has a slot");
-        agrees(
-            &format!("{kind}: {}", slots[place]),
-            &found.states[place],
-            expected,
-        );
+    let names = graph.outputs().iter().map(|output| output.name.as_str());
+    for ((name, found), expected) in names.zip(&found.outputs).zip(&outputs) {
+        agrees(&format!("{what}: {name}"), found, expected);
+    }
+    for ((name, found), expected) in slots.iter().zip(&found.states).zip(&kept) {
+        agrees(&format!("{what}: {name}"), found, expected);
     }
 }

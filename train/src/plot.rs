@@ -7,12 +7,15 @@
 
 mod confusion;
 mod memory;
+mod raster;
 mod roc;
 
 pub use confusion::Confusion;
 pub use memory::memory_plan;
+pub use raster::png;
 pub use roc::{area_below, roc_curve, roc_panel};
 
+use raster::save;
 use std::path::{Path, PathBuf};
 
 use plotters::backend::SVGBackend;
@@ -144,46 +147,6 @@ impl Figure {
     pub fn write(&self, path: &Path) -> Result<(), PlotError> {
         save(&self.svg()?, path)
     }
-}
-
-/// Writes the text of an SVG to a file, drawn as a PNG where its name ends so.
-fn save(svg: &str, path: &Path) -> Result<(), PlotError> {
-    let is_png = path
-        .extension()
-        .is_some_and(|ending| ending.eq_ignore_ascii_case("png"));
-    let bytes = if is_png {
-        png(svg)?
-    } else {
-        svg.as_bytes().to_vec()
-    };
-    std::fs::write(path, bytes).map_err(|source| PlotError::Write {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-/// How many pixels of a PNG are one of an SVG: as screens of today have them.
-const SCALE: f32 = 2.0;
-
-/// The picture of an SVG, drawn with the fonts of the machine, as a PNG file.
-///
-/// # Errors
-/// [`PlotError::Draw`] for a text that is no SVG.
-pub fn png(svg: &str) -> Result<Vec<u8>, PlotError> {
-    use resvg::{tiny_skia, usvg};
-    let refused = |message: String| PlotError::Draw { message };
-    let mut options = usvg::Options::default();
-    options.fontdb_mut().load_system_fonts();
-    let tree = usvg::Tree::from_str(svg, &options).map_err(|error| refused(error.to_string()))?;
-    let size = tree.size().to_int_size();
-    let (width, height) = (size.width() * SCALE as u32, size.height() * SCALE as u32);
-    let mut pixels = tiny_skia::Pixmap::new(width, height)
-        .ok_or_else(|| refused(format!("there is no picture of {width} x {height} pixels")))?;
-    let scale = tiny_skia::Transform::from_scale(SCALE, SCALE);
-    resvg::render(&tree, scale, &mut pixels.as_mut());
-    pixels
-        .encode_png()
-        .map_err(|error| refused(error.to_string()))
 }
 
 /// Series over common axes, with a title.
@@ -379,27 +342,29 @@ fn padded(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     ))
 }
 
-/// The upper corner with fewer points in it, where the names of the series hide the least.
+/// The corner with the fewest points in it, where the names of the series hide the least; of equal ones an upper one.
 fn emptier_corner<'p>(
     points: impl Iterator<Item = &'p (f64, f64)>,
     x: (f64, f64),
     y: (f64, f64),
 ) -> SeriesLabelPosition {
     let middle = |range: (f64, f64)| range.0 / 2.0 + range.1 / 2.0;
-    let upper = points.filter(|point| point.1 > middle(y));
-    let (mut left, mut right) = (0, 0);
-    for point in upper {
-        if point.0 < middle(x) {
-            left += 1;
-        } else {
-            right += 1;
-        }
+    let mut counts = [0; 4];
+    for point in points {
+        let (right, lower) = (point.0 >= middle(x), point.1 <= middle(y));
+        counts[usize::from(right) + 2 * usize::from(lower)] += 1;
     }
-    if left <= right {
-        SeriesLabelPosition::UpperLeft
-    } else {
-        SeriesLabelPosition::UpperRight
-    }
+    let corners = [
+        SeriesLabelPosition::UpperLeft,
+        SeriesLabelPosition::UpperRight,
+        SeriesLabelPosition::LowerLeft,
+        SeriesLabelPosition::LowerRight,
+    ];
+    let emptiest = corners
+        .into_iter()
+        .zip(counts)
+        .min_by_key(|(_, count)| *count);
+    emptiest.map_or(SeriesLabelPosition::UpperLeft, |(corner, _)| corner)
 }
 
 /// A tick's value, as short as three digits allow: `0.5`, `1000`, `2.5e-6`.

@@ -236,6 +236,59 @@ fn a_process_that_is_killed_while_it_saves_leaves_the_old_or_the_new_file_whole(
     );
 }
 
+/// Set in the child process that trains until Ctrl-C comes.
+const TRAINS: &str = "KILN_TEST_TRAINS";
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_finishes_the_step_saves_and_returns() {
+    const NAME: &str = "ctrl_c_finishes_the_step_saves_and_returns";
+    if let Ok(path) = std::env::var(TRAINS) {
+        let mut trained = trainer(8);
+        let begun = after_batch(|moment: &mut Moment<'_>| {
+            let begun = format!("{path}-begun");
+            if moment.trainer.position() == (Position { epoch: 2, batch: 1 }) {
+                std::fs::write(begun, b"").unwrap();
+            }
+            Ok(Flow::Go)
+        });
+        let fit = fit(u64::MAX).callback(begun).save_on_ctrl_c(&path);
+        let history = trained.fit(&data(), fit).unwrap();
+        assert!(history.stopped().unwrap().starts_with("Ctrl-C; saved in "));
+        return;
+    }
+    let path = scratch("interrupted").join("checkpoint");
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", NAME])
+        .env(TRAINS, &path)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = PathBuf::from(format!("{}-begun", path.display()));
+    while !begun.exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let id = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert!(child.wait().unwrap().success());
+    let mut saved = trainer(8);
+    saved.load(&path).unwrap();
+    let Position { epoch, .. } = saved.position();
+    assert!(epoch >= 2);
+    // As if it had never stopped.
+    let end = epoch + 1;
+    saved.fit(&data(), fit(end)).unwrap();
+    let mut whole = trainer(8);
+    whole.fit(&data(), fit(end)).unwrap();
+    assert_eq!(everything(&mut saved), everything(&mut whole));
+}
+
 /// Saves with a bias of ones and one of twos, in turn.
 fn save_forever(path: &Path) {
     let mut writer = trainer(64);

@@ -7,6 +7,7 @@ mod dense;
 mod dropout;
 mod embedding;
 mod flatten;
+mod noise;
 mod norm;
 mod pool;
 mod recurrent;
@@ -27,6 +28,7 @@ pub use dense::Dense;
 pub use dropout::{Dropout, dropout};
 pub use embedding::{Embedding, LearnedPositions};
 pub use flatten::Flatten;
+pub use noise::{GaussianNoise, SpatialDropout, StochasticDepth};
 pub use norm::{BatchNorm, GroupNorm, InstanceNorm, LayerNorm, RmsNorm};
 pub use pool::{
     AvgPool, AvgPool1d, AvgPool2d, AvgPool3d, GlobalAvgPool, GlobalMaxPool, MaxPool, MaxPool1d,

@@ -11,6 +11,7 @@ mod elementwise;
 mod focal;
 mod hinge;
 mod huber;
+mod regularised;
 mod similarity;
 mod smoothed;
 mod squared;
@@ -23,6 +24,7 @@ pub use divergence::{KlDivergence, Poisson};
 pub use focal::{BinaryFocal, CategoricalFocal};
 pub use hinge::{CategoricalHinge, Hinge, SquaredHinge};
 pub use huber::{Huber, LogCosh};
+pub use regularised::Regularised;
 pub use similarity::{CosineSimilarity, triplet};
 pub use smoothed::Smoothed;
 pub use squared::MeanSquaredError;
@@ -53,6 +55,29 @@ pub trait Loss {
     ) -> Tensor<'g> {
         let each = self.per_example(prediction, target);
         (each * spread("loss", weights, each)).mean()
+    }
+}
+
+/// A loss that somebody else holds, as behind a `dyn Loss`.
+impl<L: Loss + ?Sized> Loss for &L {
+    #[track_caller]
+    fn per_example<'g>(&self, prediction: Tensor<'g>, target: Tensor<'g>) -> Tensor<'g> {
+        (**self).per_example(prediction, target)
+    }
+
+    #[track_caller]
+    fn mean<'g>(&self, prediction: Tensor<'g>, target: Tensor<'g>) -> Tensor<'g> {
+        (**self).mean(prediction, target)
+    }
+
+    #[track_caller]
+    fn weighted_mean<'g>(
+        &self,
+        prediction: Tensor<'g>,
+        target: Tensor<'g>,
+        weights: Tensor<'g>,
+    ) -> Tensor<'g> {
+        (**self).weighted_mean(prediction, target, weights)
     }
 }
 

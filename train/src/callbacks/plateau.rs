@@ -6,8 +6,7 @@ use crate::trainer::TrainError;
 
 /// Multiplies the learning rate where a value has not improved for some epochs.
 ///
-/// The epochs are those of the run, those before a checkpoint was loaded among them. A schedule within the step sets the rate itself, so the
-/// two do not go together.
+/// The epochs are those of the run, those before a checkpoint was loaded among them. A schedule multiplies the rate that is left.
 #[derive(Debug)]
 pub struct ReduceLrOnPlateau {
     watch: Watch,

@@ -1,6 +1,7 @@
 //! The picture of a confusion matrix: how many examples of each class were taken for each class.
 
-use super::{FONT, INK, PALETTE, PlotError, refused, save};
+use super::raster::save;
+use super::{FONT, INK, PALETTE, PlotError, refused};
 use plotters::backend::SVGBackend;
 use plotters::drawing::IntoDrawingArea;
 use plotters::prelude::{Color, IntoFont, Rectangle, Text};

@@ -107,7 +107,9 @@ impl TrainerBuilder {
         self
     }
 
-    /// A weight for each class, by which the loss counts the examples of the class while it learns; targets are the numbers of classes.
+    /// A weight for each class, by which the loss counts the examples of the class while it learns; targets are the numbers of classes. A
+    /// penalty of the loss is weighted with them: [`Regularised`](kiln_nn::Regularised) around [`ClassWeighted`](kiln_nn::ClassWeighted) leaves
+    /// it alone.
     pub fn class_weights(mut self, weights: impl Into<Vec<f64>>) -> Self {
         self.class_weights = weights.into();
         self

@@ -212,7 +212,7 @@ impl Trainer {
         rates.filter_map(read).collect()
     }
 
-    /// Sets all learning rates. A schedule within the step overwrites them again.
+    /// Sets all learning rates; a schedule multiplies what is set here.
     ///
     /// # Errors
     /// [`TrainError::Missing`] before there was a step.
