@@ -3,8 +3,9 @@
 
 mod common;
 
+use common::jit::{VARIANTS, executable, session_at};
 use common::layer::check;
-use kiln_ir::{Dim, Tensor};
+use kiln_ir::{Bindings, Builder, DType, Dim, Tensor};
 use kiln_nn::{Bidirectional, Context, Given, Gru, Layer, Lstm, Merge, Sequential, SimpleRnn};
 
 #[test]
@@ -75,4 +76,27 @@ impl Layer for Masked {
 #[test]
 fn sequences_of_different_lengths() {
     check(&Masked, &[6, 3]);
+}
+
+/// Large enough to be shared out among threads.
+#[test]
+fn recurrent_weights_start_with_orthonormal_rows_on_any_number_of_threads() {
+    let g = Builder::new("lstm");
+    let x = g.input("x", DType::F32, (g.dim("b"), 3, 4));
+    g.output("y", Context::inference(&g).layer("lstm", &Lstm::new(96), x));
+    let executable = executable(&g.finish().unwrap(), VARIANTS[0]).unwrap();
+    let drawn = |threads| {
+        let session = session_at(&executable, threads, Bindings::new());
+        session.state("lstm/wh").unwrap().to_vec::<f32>().unwrap()
+    };
+    let weight = drawn(1);
+    assert_eq!(weight.len(), 96 * 384);
+    assert!(weight == drawn(2));
+    for (i, a) in weight.chunks(384).enumerate() {
+        for (j, b) in weight.chunks(384).enumerate() {
+            let product: f64 = a.iter().zip(b).map(|(x, y)| f64::from(x * y)).sum();
+            let wanted = if i == j { 1.0 } else { 0.0 };
+            assert!((product - wanted).abs() < 1e-5, "{i} {j}: {product}");
+        }
+    }
 }

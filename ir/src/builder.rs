@@ -366,7 +366,7 @@ impl Builder {
         }
         let init = match &role {
             Role::Input => None,
-            Role::Param(init) | Role::State(init) => init.trouble(),
+            Role::Param(init) | Role::State(init) => init.trouble(&ty),
         };
         let refusal = match (possible(&name, ty.clone()), init) {
             (Err(refusal), _) => Some(refusal),

@@ -2,6 +2,7 @@
 //!
 //! An initialiser has one spelling, `uniform(-0.1, 0.1)`, which the text form and serde share: JSON has no spelling for infinities.
 
+use crate::types::TensorType;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
@@ -24,6 +25,20 @@ pub enum Init {
         mean: f64,
         /// The standard deviation.
         deviation: f64,
+    },
+    /// A matrix with orthonormal columns, or rows where there are fewer of them, times the gain. All axes but the last count rows.
+    ///
+    /// Saxe, McClelland and Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks" (ICLR 2014),
+    /// section 3: the factor Q of a matrix of normal draws. R's diagonal is positive, as Keras has it, so that all rotations and
+    /// reflections are equally likely: Mezzadri, "How to generate random matrices from the classical compact groups" (2007).
+    Orthogonal {
+        /// What the matrix is multiplied by.
+        gain: f64,
+    },
+    /// The gain where row and column are the same, 0 elsewhere: a matrix, square or not.
+    Identity {
+        /// What the matrix is multiplied by.
+        gain: f64,
     },
 }
 
@@ -53,6 +68,16 @@ impl Init {
             deviation,
         }
     }
+
+    /// A matrix with orthonormal columns or rows, times `gain`; 1 keeps the length of what it is multiplied with.
+    pub fn orthogonal(gain: f64) -> Self {
+        Init::Orthogonal { gain }
+    }
+
+    /// A matrix with ones where row and column are the same.
+    pub fn identity() -> Self {
+        Init::Identity { gain: 1.0 }
+    }
 }
 
 impl fmt::Display for Init {
@@ -61,6 +86,8 @@ impl fmt::Display for Init {
             Init::Constant(c) => write!(f, "constant({c:?})"),
             Init::Uniform { low, high } => write!(f, "uniform({low:?}, {high:?})"),
             Init::Normal { mean, deviation } => write!(f, "normal({mean:?}, {deviation:?})"),
+            Init::Orthogonal { gain } => write!(f, "orthogonal({gain:?})"),
+            Init::Identity { gain } => write!(f, "identity({gain:?})"),
         }
     }
 }
@@ -68,7 +95,7 @@ impl fmt::Display for Init {
 /// The text spells no initialiser.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "expected an initialiser such as constant(0.0), uniform(-0.1, 0.1) or normal(0.0, 0.02), found `{0}`"
+    "expected an initialiser such as constant(0.0), uniform(-0.1, 0.1), normal(0.0, 0.02), orthogonal(1.0) or identity(1.0), found `{0}`"
 )]
 pub struct UnknownInit(String);
 
@@ -93,6 +120,8 @@ impl FromStr for Init {
                 mean: *mean,
                 deviation: *deviation,
             }),
+            ("orthogonal", [gain]) => Ok(Init::Orthogonal { gain: *gain }),
+            ("identity", [gain]) => Ok(Init::Identity { gain: *gain }),
             (_, _) => Err(unknown()),
         }
     }
@@ -112,8 +141,8 @@ impl<'de> Deserialize<'de> for Init {
 }
 
 impl Init {
-    /// Why no tensor can start like this, if so: the verifier asks.
-    pub(crate) fn trouble(&self) -> Option<&'static str> {
+    /// Why no tensor of type `ty` can start like this, if so: builder and verifier ask.
+    pub(crate) fn trouble(&self, ty: &TensorType) -> Option<&'static str> {
         match self {
             Init::Constant(_) => None,
             Init::Uniform { low, high } => (!low.is_finite() || !high.is_finite() || low > high)
@@ -122,6 +151,12 @@ impl Init {
                 (!mean.is_finite() || !deviation.is_finite() || *deviation < 0.0)
                     .then_some("normal needs a finite mean and a deviation that is not negative")
             }
+            Init::Orthogonal { gain } => (!gain.is_finite()
+                || ty.rank() < 2
+                || !ty.dtype.is_float())
+            .then_some("orthogonal needs a finite gain and a floating tensor of two axes or more"),
+            Init::Identity { gain } => (!gain.is_finite() || ty.rank() != 2)
+                .then_some("identity needs a finite gain and a tensor of two axes"),
         }
     }
 }
@@ -129,6 +164,7 @@ impl Init {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::DType;
 
     #[test]
     fn initialisers_read_back() {
@@ -137,6 +173,8 @@ mod tests {
             "constant(inf)",
             "uniform(-0.087, 0.087)",
             "normal(0.0, 1e-300)",
+            "orthogonal(1.4)",
+            "identity(-1.0)",
         ] {
             assert_eq!(text.parse::<Init>().unwrap().to_string(), text);
         }
@@ -150,7 +188,21 @@ mod tests {
         ] {
             assert!(text.parse::<Init>().is_err(), "{text}");
         }
-        assert!(Init::uniform(-1.0).trouble().is_some());
-        assert!(Init::normal(f64::NAN).trouble().is_some());
+        let ty = |dtype, shape: &[i64]| TensorType::new(dtype, shape);
+        let trouble = |init: Init, ty: TensorType| init.trouble(&ty).is_some();
+        assert!(trouble(Init::uniform(-1.0), ty(DType::F32, &[])));
+        assert!(trouble(Init::normal(f64::NAN), ty(DType::F32, &[])));
+        assert!(trouble(Init::orthogonal(1.0), ty(DType::F32, &[4])));
+        assert!(trouble(Init::orthogonal(1.0), ty(DType::I32, &[4, 4])));
+        assert!(trouble(
+            Init::orthogonal(f64::INFINITY),
+            ty(DType::F32, &[4, 4])
+        ));
+        assert!(!trouble(
+            Init::orthogonal(1.0),
+            ty(DType::F32, &[3, 3, 4, 4])
+        ));
+        assert!(trouble(Init::identity(), ty(DType::F32, &[2, 2, 2])));
+        assert!(!trouble(Init::identity(), ty(DType::I32, &[2, 3])));
     }
 }

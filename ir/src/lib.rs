@@ -31,6 +31,7 @@ mod graph;
 mod ids;
 mod init;
 pub mod ops;
+mod orthogonal;
 pub mod philox;
 pub mod program;
 mod provenance;

@@ -5,17 +5,35 @@
 //! type.
 
 use crate::init::Init;
+use crate::orthogonal::Orthogonal;
 use crate::philox::Stream;
 
 impl Init {
     /// The elements that a session of `seed` gives to the slot called `name`.
     ///
     /// They come from the Philox stream of `seed`, `name` and ordinal 0 ([`Stream::new`]), so that a slot keeps its values when others
-    /// are added, renamed or reordered, and element `i` is that of any thread and any shape.
-    pub fn sampler(&self, seed: u64, name: &str) -> Sampler {
+    /// are added, renamed or reordered, and element `i` is that of any thread. `shape` is looked at where elements depend on each other,
+    /// by matrices alone; an orthogonal one is computed here, in f64, and is kept as long as the sampler.
+    pub fn sampler(&self, seed: u64, name: &str, shape: &[usize]) -> Sampler {
+        let columns = shape.last().copied().unwrap_or(1);
+        // Of a tensor without elements no more is known than that its size is a number.
+        let rows = shape
+            .iter()
+            .rev()
+            .skip(1)
+            .fold(1, |rows: usize, d| rows.saturating_mul(*d));
+        let stream = Stream::new(seed, name, 0);
         Sampler {
+            matrix: match self {
+                Init::Orthogonal { .. } => Some(Orthogonal::of(&stream, rows, columns)),
+                Init::Constant(_)
+                | Init::Uniform { .. }
+                | Init::Normal { .. }
+                | Init::Identity { .. } => None,
+            },
             init: *self,
-            stream: Stream::new(seed, name, 0),
+            stream,
+            columns: columns as u64,
         }
     }
 }
@@ -25,11 +43,15 @@ impl Init {
 pub struct Sampler {
     init: Init,
     stream: Stream,
+    /// The extent of the last axis.
+    columns: u64,
+    matrix: Option<Orthogonal>,
 }
 
 impl Sampler {
-    /// Element `index`: the constant; `low + (high - low) u` with `u` from [`Stream::uniform_f64`], never `high` itself; or
-    /// `mean + deviation z` with `z` from [`Stream::normal`].
+    /// Element `index`: the constant; `low + (high - low) u` with `u` from [`Stream::uniform_f64`], never `high` itself; `mean + deviation z`
+    /// with `z` from [`Stream::normal`]; or the element of the matrix. The normal draws of an orthogonal one are those of `z`, in the order
+    /// of its longer side first.
     pub fn at(&self, index: u64) -> f64 {
         self.pair(index / 2)[(index % 2) as usize]
     }
@@ -64,6 +86,18 @@ impl Sampler {
             Init::Normal { mean, deviation } => {
                 self.stream.normal_pair(pair).map(|z| mean + deviation * z)
             }
+            Init::Orthogonal { gain } => {
+                let element = |index| self.matrix.as_ref().map_or(0.0, |matrix| matrix.at(index));
+                [2 * pair, 2 * pair + 1].map(|index| gain * element(index))
+            }
+            Init::Identity { gain } => [2 * pair, 2 * pair + 1].map(|index| {
+                let columns = self.columns.max(1);
+                if index / columns == index % columns {
+                    gain
+                } else {
+                    0.0
+                }
+            }),
         }
     }
 }
@@ -84,25 +118,37 @@ mod tests {
     #[test]
     fn elements_are_those_of_the_named_stream() {
         let stream = Stream::new(42, "fc1/w", 0);
-        let uniform = Init::uniform(0.5).sampler(42, "fc1/w");
+        let uniform = Init::uniform(0.5).sampler(42, "fc1/w", &[5]);
         let normal = Init::Normal {
             mean: 3.0,
             deviation: 2.0,
         }
-        .sampler(42, "fc1/w");
+        .sampler(42, "fc1/w", &[5]);
         for index in [0, 1, 2, 7, 1 << 40] {
             assert_eq!(uniform.at(index), -0.5 + stream.uniform_f64(index));
             assert_eq!(normal.at(index), 3.0 + 2.0 * stream.normal(index));
-            assert_eq!(Init::ones().sampler(1, "x").at(index), 1.0);
+            assert_eq!(Init::ones().sampler(1, "x", &[]).at(index), 1.0);
         }
-        assert_ne!(uniform.at(0), Init::uniform(0.5).sampler(42, "fc2/w").at(0));
-        assert_ne!(uniform.at(0), Init::uniform(0.5).sampler(43, "fc1/w").at(0));
+        assert_ne!(
+            uniform.at(0),
+            Init::uniform(0.5).sampler(42, "fc2/w", &[5]).at(0)
+        );
+        assert_ne!(
+            uniform.at(0),
+            Init::uniform(0.5).sampler(43, "fc1/w", &[5]).at(0)
+        );
     }
 
     #[test]
     fn a_filled_slice_equals_its_elements_from_any_start() {
-        for init in [Init::uniform(1.0), Init::normal(1.0), Init::Constant(7.0)] {
-            let sampler = init.sampler(9, "w");
+        for init in [
+            Init::uniform(1.0),
+            Init::normal(1.0),
+            Init::Constant(7.0),
+            Init::orthogonal(2.0),
+            Init::Identity { gain: 3.0 },
+        ] {
+            let sampler = init.sampler(9, "w", &[5, 2]);
             for (first, count) in [(0, 0), (0, 1), (0, 6), (1, 1), (1, 4), (4, 5), (5, 5)] {
                 let mut filled = vec![0.0; count];
                 sampler.fill(first, &mut filled, |x| x);
@@ -123,7 +169,7 @@ mod tests {
             low: 0.0,
             high: 4_294_967_296.0,
         }
-        .sampler(42, "rng/seed");
+        .sampler(42, "rng/seed", &[2]);
         let block = Stream::new(42, "rng/seed", 0).block(0);
         assert_eq!(words.at(0) as u32, block[1]);
         assert_eq!(words.at(1) as u32, block[3]);

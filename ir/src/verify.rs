@@ -280,9 +280,9 @@ impl Check<'_> {
                 }
                 None => self.report(place, Invariant::Sources, "its node does not exist"),
             }
-            let trouble = match &slot.role {
-                Role::Input => None,
-                Role::Param(init) | Role::State(init) => init.trouble(),
+            let trouble = match (&slot.role, graph.node(slot.node)) {
+                (Role::Param(init) | Role::State(init), Some(node)) => init.trouble(&node.ty),
+                (Role::Input, _) | (_, None) => None,
             };
             if let Some(why) = trouble {
                 self.report(place, Invariant::Initialisers, why);

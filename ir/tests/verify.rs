@@ -304,6 +304,10 @@ fn initialisers_have_sensible_numbers() {
         Init::uniform(f64::NAN),
         Init::normal(-1.0),
         Init::normal(f64::INFINITY),
+        Init::orthogonal(f64::NAN),
+        Init::Identity {
+            gain: f64::INFINITY,
+        },
     ] {
         let graph = signed(|slots, _, _| slots[1].role = Role::State(init));
         let list = verify(&graph).unwrap_err().0;

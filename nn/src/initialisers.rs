@@ -1,7 +1,7 @@
 //! Initialisers that know the fans of a weight: Glorot's and He's, resolved to the numbers of [`kiln_ir::Init`].
 //!
 //! An [`Init`] is an initialiser too, one that does not look at the fans, so `Init::zeros()`, `Init::ones()`, `Init::Constant(0.1)`,
-//! `Init::uniform(0.05)` and `Init::normal(0.02)` stand wherever these do. The drawing itself is `kiln_ir::Sampler`'s.
+//! `Init::uniform(0.05)`, `Init::normal(0.02)`, `Init::orthogonal(1.0)` and `Init::identity()` stand wherever these do. The drawing itself is `kiln_ir::Sampler`'s.
 
 use kiln_ir::{Init, Shape};
 

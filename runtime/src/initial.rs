@@ -31,7 +31,7 @@ pub(crate) fn draw(
             Role::Param(init) | Role::State(init) => init,
             Role::Input => continue,
         };
-        let sampler = init.sampler(seed, &resident.name);
+        let sampler = init.sampler(seed, &resident.name, &span.shape);
         macro_rules! fill {
             ($type:ty, $convert:expr) => {{
                 let count = span.bytes / size_of::<$type>();

@@ -191,7 +191,7 @@ fn initial_values_are_those_of_the_seed_and_the_name() {
         let session = executable.session_with(&options(seed, threads)).unwrap();
         state(&session, "w")
     };
-    let sampler = Init::uniform(0.5).sampler(7, "w");
+    let sampler = Init::uniform(0.5).sampler(7, "w", &[300, 200]);
     let expected: Vec<f32> = (0..60_000).map(|i| sampler.at(i) as f32).collect();
     assert!(drawn(7, 1) == expected && drawn(7, 3) == expected);
     assert!(drawn(8, 1) != expected);

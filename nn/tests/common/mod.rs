@@ -26,7 +26,8 @@ impl Loop {
             let ty = &graph.node(slot.node).unwrap().ty;
             let shape = ty.shape.constants().unwrap();
             let mut drawn = vec![0.0; shape.iter().product()];
-            init.sampler(seed, &slot.name).fill(0, &mut drawn, |x| x);
+            let sampler = init.sampler(seed, &slot.name, &shape);
+            sampler.fill(0, &mut drawn, |x| x);
             let drawn = if ty.dtype.is_float() {
                 Values::Float(drawn)
             } else {

@@ -92,8 +92,8 @@ enum Biases {
 
 /// A cell repeated over the steps of a sequence: `x: [b, t, features]` gives the last output, `[b, units]`, or all, `[b, t, units]`.
 ///
-/// Params, of the element type of `x`: `wx: [features, gates * units]`, Glorot uniform, `wh: [units, gates * units]`, uniform within
-/// `1 / sqrt(units)` (PyTorch's), `b: [gates * units]` and where there are two biases `bh`, both zeros.
+/// Params, of the element type of `x`: `wx: [features, gates * units]`, Glorot uniform, `wh: [units, gates * units]`, orthogonal (as in Keras;
+/// PyTorch's is `Init::uniform(1.0 / sqrt(units))`), `b: [gates * units]` and where there are two biases `bh`, both zeros.
 ///
 /// Any part of the shape may be symbolic but the features. Sequences of different lengths: [`Recurrent::sequence`].
 ///
@@ -127,7 +127,6 @@ pub struct Recurrent<C> {
 impl<C: Cell> Recurrent<C> {
     /// The layer of a cell.
     pub fn of(cell: C, units: i64) -> Self {
-        let bound = 1.0 / (units.max(1) as f64).sqrt();
         let biases = match cell.recurrent_bias() {
             RecurrentBias::BesideOther => Biases::One,
             RecurrentBias::InProduct => Biases::Two,
@@ -136,7 +135,7 @@ impl<C: Cell> Recurrent<C> {
             cell,
             units,
             weight: Arc::new(GlorotUniform),
-            recurrent_weight: Arc::new(Init::uniform(bound)),
+            recurrent_weight: Arc::new(Init::orthogonal(1.0)),
             bias: Arc::new(Init::zeros()),
             biases,
             sequences: false,
