@@ -14,6 +14,7 @@ use kiln_nn::{
     KlDivergence, Lamb, Lion, LogCosh, Loss, MeanAbsoluteError, Metric, NAdam, OneCycle, Optimizer,
     Perplexity, Piecewise, Poisson, PrAuc, Precision, R2, RAdam, RmsProp, RocAuc,
     RootMeanSquaredError, Schedule, Sgd, SparseCrossEntropy, SquaredHinge, TopKAccuracy, Warmup,
+    ctc,
 };
 
 /// Seven examples of ten classes: scores, targets of the same shape, labels and weights.
@@ -81,6 +82,24 @@ fn losses_with_their_gradients() {
         let inputs = [scores.clone(), target.clone(), weights.clone()];
         check_steps(&format!("loss {index}"), &g.finish().unwrap(), &inputs, 1);
     }
+}
+
+#[test]
+fn connectionist_temporal_classification() {
+    let mut numbers = Numbers::new(8);
+    let logits = random(&mut numbers, DType::F32, &[3, 6, 5], Kind::Plain);
+    let labels = Values::Int(vec![1, 2, 2, 3, 0, 0, 4, 1, 4]);
+    let labels = Array::new(DType::U8, vec![3, 3], labels).unwrap();
+    let counts = Array::new(DType::I32, vec![3], Values::Int(vec![6, 4, 5])).unwrap();
+    let g = Builder::new("ctc");
+    let b = g.dim("b");
+    let x = g.input("x", DType::F32, (b.clone(), g.dim("t"), 5));
+    let y = g.input("y", DType::U8, (b.clone(), 3));
+    let each = ctc(x, y, Some(g.input("counts", DType::I32, (b,))));
+    g.output("each", each);
+    g.output("dx", grad(each.mean(), &[x])[0]);
+    let inputs = [logits, labels, counts];
+    check_steps("ctc", &g.finish().unwrap(), &inputs, 1);
 }
 
 #[test]

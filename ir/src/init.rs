@@ -26,6 +26,14 @@ pub enum Init {
         /// The standard deviation.
         deviation: f64,
     },
+    /// Normal with a mean and a standard deviation, within two deviations of the mean: none lies beyond, so that all together have 0.8796
+    /// times the deviation.
+    TruncatedNormal {
+        /// The mean.
+        mean: f64,
+        /// The standard deviation before the ends are cut off.
+        deviation: f64,
+    },
     /// A matrix with orthonormal columns, or rows where there are fewer of them, times the gain. All axes but the last count rows.
     ///
     /// Saxe, McClelland and Ganguli, "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks" (ICLR 2014),
@@ -69,6 +77,14 @@ impl Init {
         }
     }
 
+    /// Normal with mean 0 within two deviations.
+    pub fn truncated_normal(deviation: f64) -> Self {
+        Init::TruncatedNormal {
+            mean: 0.0,
+            deviation,
+        }
+    }
+
     /// A matrix with orthonormal columns or rows, times `gain`; 1 keeps the length of what it is multiplied with.
     pub fn orthogonal(gain: f64) -> Self {
         Init::Orthogonal { gain }
@@ -86,6 +102,9 @@ impl fmt::Display for Init {
             Init::Constant(c) => write!(f, "constant({c:?})"),
             Init::Uniform { low, high } => write!(f, "uniform({low:?}, {high:?})"),
             Init::Normal { mean, deviation } => write!(f, "normal({mean:?}, {deviation:?})"),
+            Init::TruncatedNormal { mean, deviation } => {
+                write!(f, "truncated_normal({mean:?}, {deviation:?})")
+            }
             Init::Orthogonal { gain } => write!(f, "orthogonal({gain:?})"),
             Init::Identity { gain } => write!(f, "identity({gain:?})"),
         }
@@ -95,7 +114,7 @@ impl fmt::Display for Init {
 /// The text spells no initialiser.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "expected an initialiser such as constant(0.0), uniform(-0.1, 0.1), normal(0.0, 0.02), orthogonal(1.0) or identity(1.0), found `{0}`"
+    "expected an initialiser such as constant(0.0), uniform(-0.1, 0.1), normal(0.0, 0.02), truncated_normal(0.0, 0.02), orthogonal(1.0) or identity(1.0), found `{0}`"
 )]
 pub struct UnknownInit(String);
 
@@ -117,6 +136,10 @@ impl FromStr for Init {
                 high: *high,
             }),
             ("normal", [mean, deviation]) => Ok(Init::Normal {
+                mean: *mean,
+                deviation: *deviation,
+            }),
+            ("truncated_normal", [mean, deviation]) => Ok(Init::TruncatedNormal {
                 mean: *mean,
                 deviation: *deviation,
             }),
@@ -147,7 +170,7 @@ impl Init {
             Init::Constant(_) => None,
             Init::Uniform { low, high } => (!low.is_finite() || !high.is_finite() || low > high)
                 .then_some("uniform needs two finite numbers in ascending order"),
-            Init::Normal { mean, deviation } => {
+            Init::Normal { mean, deviation } | Init::TruncatedNormal { mean, deviation } => {
                 (!mean.is_finite() || !deviation.is_finite() || *deviation < 0.0)
                     .then_some("normal needs a finite mean and a deviation that is not negative")
             }
@@ -173,6 +196,7 @@ mod tests {
             "constant(inf)",
             "uniform(-0.087, 0.087)",
             "normal(0.0, 1e-300)",
+            "truncated_normal(0.5, 0.02)",
             "orthogonal(1.4)",
             "identity(-1.0)",
         ] {

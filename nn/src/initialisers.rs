@@ -1,7 +1,8 @@
-//! Initialisers that know the fans of a weight: Glorot's and He's, resolved to the numbers of [`kiln_ir::Init`].
+//! Initialisers that know the fans of a weight: Glorot's, He's and LeCun's, resolved to the numbers of [`kiln_ir::Init`].
 //!
 //! An [`Init`] is an initialiser too, one that does not look at the fans, so `Init::zeros()`, `Init::ones()`, `Init::Constant(0.1)`,
-//! `Init::uniform(0.05)`, `Init::normal(0.02)`, `Init::orthogonal(1.0)` and `Init::identity()` stand wherever these do. The drawing itself is `kiln_ir::Sampler`'s.
+//! `Init::uniform(0.05)`, `Init::normal(0.02)`, `Init::truncated_normal(0.02)`, `Init::orthogonal(1.0)` and `Init::identity()` stand
+//! wherever these do. The drawing itself is `kiln_ir::Sampler`'s.
 
 use kiln_ir::{Init, Shape};
 
@@ -105,6 +106,89 @@ impl Initialiser for HeNormal {
     }
 }
 
+/// Uniform on `[-a, a)` with `a = sqrt(3 / input)`, of variance `1 / input`: for selu layers. LeCun, Bottou, Orr and Müller, "Efficient
+/// BackProp" (1998), section 4.6; Klambauer, Unterthiner, Mayr and Hochreiter, "Self-normalizing neural networks" (NIPS 2017).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeCunUniform;
+
+impl Initialiser for LeCunUniform {
+    fn resolve(&self, fans: Fans) -> Init {
+        Init::uniform((3.0 / at_least_one(fans.input)).sqrt())
+    }
+}
+
+/// Normal of variance `1 / input`; LeCun, Bottou, Orr and Müller (1998), equation 16.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeCunNormal;
+
+impl Initialiser for LeCunNormal {
+    fn resolve(&self, fans: Fans) -> Init {
+        Init::normal((1.0 / at_least_one(fans.input)).sqrt())
+    }
+}
+
+/// Which fan the variance of a weight is divided by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FanMode {
+    /// The inputs of one output: activations keep their scale.
+    Input,
+    /// The outputs of one input: gradients keep theirs.
+    Output,
+    /// The mean of both.
+    Average,
+}
+
+/// How a weight is distributed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Distribution {
+    /// Evenly between two bounds.
+    Uniform,
+    /// Normally.
+    Normal,
+    /// Normally within two deviations, which are wider so that the variance is what was asked for. Keras's `GlorotNormal`, `HeNormal` and
+    /// `LecunNormal` are such.
+    Truncated,
+}
+
+/// Variance `scale / fan`, of which the initialisers with names are cases: He's is that of scale 2 and [`FanMode::Input`].
+///
+/// ```
+/// use kiln_ir::Init;
+/// use kiln_nn::initialisers::{Distribution, FanMode, Fans, HeUniform, Initialiser, VarianceScaling};
+///
+/// let he = VarianceScaling { scale: 2.0, mode: FanMode::Input, distribution: Distribution::Uniform };
+/// let fans = Fans { input: 64.0, output: 32.0 };
+/// assert_eq!(he.resolve(fans), HeUniform.resolve(fans));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct VarianceScaling {
+    /// What is divided by the fan, 0 or more.
+    pub scale: f64,
+    /// The fan.
+    pub mode: FanMode,
+    /// The distribution.
+    pub distribution: Distribution,
+}
+
+impl Initialiser for VarianceScaling {
+    fn resolve(&self, fans: Fans) -> Init {
+        let fan = match self.mode {
+            FanMode::Input => fans.input,
+            FanMode::Output => fans.output,
+            FanMode::Average => (fans.input + fans.output) / 2.0,
+        };
+        let variance = self.scale / at_least_one(fan);
+        match self.distribution {
+            Distribution::Uniform => Init::uniform((3.0 * variance).sqrt()),
+            Distribution::Normal => Init::normal(variance.sqrt()),
+            Distribution::Truncated => Init::truncated_normal(variance.sqrt() / WITHIN_TWO),
+        }
+    }
+}
+
+/// The deviation of a normal draw of deviation 1 that lies within two.
+const WITHIN_TWO: f64 = 0.879_625_661_034_239_8;
+
 /// A weight without elements has fans of 0; any finite bound does for it.
 fn at_least_one(fan: f64) -> f64 {
     fan.max(1.0)
@@ -124,7 +208,13 @@ mod tests {
         let variance = |rule: &dyn Initialiser| match rule.resolve(fans) {
             Init::Uniform { low, high } => (high - low).powi(2) / 12.0,
             Init::Normal { deviation, .. } => deviation * deviation,
+            Init::TruncatedNormal { deviation, .. } => (deviation * WITHIN_TWO).powi(2),
             other => panic!("{other}"),
+        };
+        let scaling = |mode, distribution| VarianceScaling {
+            scale: 3.0,
+            mode,
+            distribution,
         };
         for (rule, expected) in [
             (&GlorotUniform as &dyn Initialiser, 0.04),
@@ -132,6 +222,14 @@ mod tests {
             (&HeUniform, 2.0 / 30.0),
             (&HeNormal, 2.0 / 30.0),
             (&Init::normal(0.5), 0.25),
+            (&LeCunUniform, 1.0 / 30.0),
+            (&LeCunNormal, 1.0 / 30.0),
+            (
+                &scaling(FanMode::Output, Distribution::Truncated),
+                3.0 / 20.0,
+            ),
+            (&scaling(FanMode::Average, Distribution::Normal), 3.0 / 25.0),
+            (&scaling(FanMode::Input, Distribution::Uniform), 3.0 / 30.0),
         ] {
             assert!((variance(rule) - expected).abs() < 1e-12);
         }

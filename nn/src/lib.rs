@@ -60,8 +60,9 @@ pub use layers::{
 };
 pub use losses::{
     BinaryCrossEntropy, BinaryFocal, CategoricalFocal, CategoricalHinge, ClassWeighted,
-    CosineSimilarity, CrossEntropy, Hinge, Huber, KlDivergence, LogCosh, Loss, MeanAbsoluteError,
-    MeanSquaredError, Poisson, Regularised, Smoothed, SparseCrossEntropy, SquaredHinge, triplet,
+    CosineSimilarity, CrossEntropy, Ctc, Hinge, Huber, KlDivergence, LogCosh, Loss,
+    MeanAbsoluteError, MeanSquaredError, Poisson, Regularised, Smoothed, SparseCrossEntropy,
+    SquaredHinge, ctc, triplet,
 };
 pub use metrics::{
     Accuracy, Average, BinaryAccuracy, CategoricalAccuracy, ConfusionMatrix, F1, LossMetric,

@@ -7,10 +7,10 @@ use common::reference::{PRECISIONS, near, numbers, read};
 use kiln_ir::{Array, Builder, DType, Init, Shape, Tensor, Values, eval, grad};
 use kiln_nn::{
     Accuracy, Average, BinaryAccuracy, BinaryCrossEntropy, BinaryFocal, CategoricalFocal,
-    CategoricalHinge, ClassWeighted, ConfusionMatrix, CosineSimilarity, CrossEntropy, F1, Hinge,
-    Huber, KlDivergence, LogCosh, Loss, LossMetric, MeanAbsoluteError, MeanSquaredError, Metric,
-    Perplexity, Poisson, PrAuc, Precision, R2, Recall, RocAuc, RootMeanSquaredError,
-    SparseCrossEntropy, SquaredHinge, TopKAccuracy, triplet,
+    CategoricalHinge, ClassWeighted, ConfusionMatrix, CosineSimilarity, CrossEntropy, Ctc, F1,
+    Hinge, Huber, KlDivergence, LogCosh, Loss, LossMetric, MeanAbsoluteError, MeanSquaredError,
+    Metric, Perplexity, Poisson, PrAuc, Precision, R2, Recall, RocAuc, RootMeanSquaredError,
+    SparseCrossEntropy, SquaredHinge, TopKAccuracy, ctc, triplet,
 };
 use serde_json::Value;
 
@@ -259,4 +259,67 @@ fn targets_of_yes_or_no_may_be_bool() {
         })
     });
     assert_eq!(step.unwrap().outputs[0].floats().unwrap(), [1.0]);
+}
+
+/// Three sequences of up to six frames, with counts of frames and without.
+#[test]
+fn connectionist_temporal_classification() {
+    let all = read();
+    let frames = numbers(&all, &["ctc", "frames"]);
+    // PyTorch has time first.
+    let mut logits = vec![0.0; frames.len()];
+    for (t, b) in (0..6).flat_map(|t| (0..3).map(move |b| (t, b))) {
+        let (from, to) = ((t * 3 + b) * 5, (b * 6 + t) * 5);
+        logits[to..to + 5].copy_from_slice(&frames[from..from + 5]);
+    }
+    let integers = |name: &str, shape: &[usize]| {
+        let values = numbers(&all, &["ctc", name]);
+        let values = values.iter().map(|x| *x as i64).collect();
+        Array::new(DType::I32, shape.to_vec(), Values::Int(values)).unwrap()
+    };
+    for (dtype, tolerance) in PRECISIONS {
+        let g = Builder::new("ctc");
+        let z = g.param_of("z", dtype, [3, 6, 5], Init::zeros());
+        let labels = g.input("labels", DType::I32, [3, 3]);
+        let counts = g.input("counts", DType::I32, [3]);
+        let each = ctc(z, labels, Some(counts));
+        g.output("each", each);
+        g.output("gradient", grad(each.mean(), &[z])[0]);
+        g.output("whole", Ctc.per_example(z, labels));
+        let graph = g.finish().unwrap_or_else(|e| panic!("{e}"));
+        let step = |labels: Array| {
+            eval(&graph, |slot| {
+                Some(match slot.name.as_str() {
+                    "z" => floats(dtype, &[3, 6, 5], &logits),
+                    "labels" => labels.clone(),
+                    _ => integers("frame_counts", &[3]),
+                })
+            })
+        };
+        let found = step(integers("labels", &[3, 3])).unwrap().outputs;
+        let found: Vec<&[f64]> = found.iter().map(|o| o.floats().unwrap()).collect();
+        let expected = numbers(&all, &["ctc", "each"]);
+        near("each", found[0], &expected, tolerance);
+        // The first sequence has all its frames.
+        near("whole", &found[2][..1], &expected[..1], tolerance);
+        let expected = numbers(&all, &["ctc", "gradient"]);
+        let mut turned = vec![0.0; expected.len()];
+        for (t, b) in (0..6).flat_map(|t| (0..3).map(move |b| (t, b))) {
+            let (from, to) = ((t * 3 + b) * 5, (b * 6 + t) * 5);
+            turned[to..to + 5].copy_from_slice(&expected[from..from + 5]);
+        }
+        near("gradient", found[1], &turned, tolerance);
+
+        // Three equal labels need five frames, of which the second example has four.
+        let labels = |second: i64| {
+            let values = Values::Int(vec![1, 2, 2, second, second, second, 4, 1, 4]);
+            Array::new(DType::I32, vec![3, 3], values).unwrap()
+        };
+        let found = step(labels(3)).unwrap().outputs;
+        assert_eq!(found[0].floats().unwrap()[1], f64::INFINITY);
+        let gradient = found[1].floats().unwrap();
+        assert!(gradient[30..60].iter().all(|x| *x == 0.0), "{gradient:?}");
+        assert!(gradient.iter().all(|x| x.is_finite()));
+        assert!(step(labels(5)).is_err(), "there is no class 5");
+    }
 }

@@ -6,6 +6,7 @@
 mod absolute;
 mod binary;
 mod cross_entropy;
+mod ctc;
 mod divergence;
 mod elementwise;
 mod focal;
@@ -20,6 +21,7 @@ mod weighted;
 pub use absolute::MeanAbsoluteError;
 pub use binary::BinaryCrossEntropy;
 pub use cross_entropy::{CrossEntropy, SparseCrossEntropy};
+pub use ctc::{Ctc, ctc};
 pub use divergence::{KlDivergence, Poisson};
 pub use focal::{BinaryFocal, CategoricalFocal};
 pub use hinge::{CategoricalHinge, Hinge, SquaredHinge};
