@@ -33,7 +33,8 @@ const STRIPS_IN_PLACE: usize = 6;
 /// The depth from which on to cut the first block pays where rows are read in place.
 const SPLIT_DEPTH: usize = 384;
 
-/// The same for rows that lie one element apart, of which a tile reads a line or two for each depth.
+/// Strips that read rows in place that lie one element apart, before packing them pays: a tile reads a line or two for each depth, which no
+/// prefetcher of the machine foresees.
 const STRIPS_IN_PLACE_FLAT: usize = 2;
 
 /// Tiles that read the lanes in place before packing them pays.

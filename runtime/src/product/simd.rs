@@ -111,7 +111,7 @@ pub(super) enum Then {
 /// Below this depth a tile is done before a prefetch of its result would arrive.
 const PREFETCH_DEPTH: usize = 48;
 
-/// How far ahead of its sums a packing tile asks for the lanes, in depths: a dozen cycles each.
+/// How far ahead of its sums a tile asks for packed operands, and a packing tile for the lanes, in depths: a dozen cycles each.
 const PREFETCH_AHEAD: isize = 16;
 
 /// How a tile reads its operands: whether rows lie one element apart, and whether the lanes are copied as they are read.
