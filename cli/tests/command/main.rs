@@ -1,0 +1,5 @@
+//! The `kiln` command as a user runs it: the real binary, on good files and on hostile ones.
+
+mod folder;
+mod graphs;
+mod hostile;
