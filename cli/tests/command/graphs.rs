@@ -147,7 +147,7 @@ fn the_command_describes_itself_in_help_completions_and_pages() {
         };
         assert!(script.contains(wanted), "{shell}: {script}");
     }
-    assert!(folder.kiln(&["man"]).good().contains("kiln-show(1)"));
+    assert!(folder.kiln(&["man"]).good().contains(r"kiln\-show(1)"));
     let message = folder.kiln(&["man", "bake"]).usage();
     assert!(
         message.contains("no command `bake`; the commands are check, show, opt"),
