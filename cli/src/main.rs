@@ -1,4 +1,4 @@
-//! The `kiln` command: looks at graphs, checks them, runs passes on them.
+//! The `kiln` command: looks at graphs, checks them, runs them.
 //!
 //! A command is a file in `commands/` with its arguments and one function that writes to the output it is given. Graphs come from files in
 //! one place, `source`. The exit code is 0 where all is good, 1 where a file is wrong, and 2 where the command line is.
@@ -12,7 +12,7 @@ use failure::Failure;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::process::ExitCode;
 
-/// Looks at Kiln's graphs, checks them, runs passes on them.
+/// Looks at Kiln's graphs, checks them, runs them.
 #[derive(Parser)]
 #[command(name = "kiln", version, after_help = EXIT_CODES)]
 struct Cli {

@@ -4,6 +4,7 @@ mod check;
 mod completions;
 mod man;
 mod opt;
+mod run;
 mod show;
 
 use crate::failure::Failure;
@@ -15,6 +16,7 @@ pub(crate) enum Command {
     Check(check::Arguments),
     Show(show::Arguments),
     Opt(opt::Arguments),
+    Run(run::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
 }
@@ -26,8 +28,23 @@ impl Command {
             Command::Check(arguments) => check::run(arguments, out),
             Command::Show(arguments) => show::run(arguments, out),
             Command::Opt(arguments) => opt::run(arguments, out),
+            Command::Run(arguments) => run::run(arguments, out),
             Command::Completions(arguments) => completions::run(arguments, cli, out),
             Command::Man(arguments) => man::run(arguments, cli, out),
         }
+    }
+}
+
+/// How many things a message lists before it counts the rest.
+const LISTED: usize = 20;
+
+/// Things as a message lists them: `a`, `b` and 3 more; "none" where there are none.
+fn listed(things: impl Iterator<Item = String>) -> String {
+    let things: Vec<String> = things.collect();
+    let shown = things[..things.len().min(LISTED)].join(", ");
+    match things.len() {
+        0 => "none".to_owned(),
+        ..=LISTED => shown,
+        count => format!("{shown} and {} more", count - LISTED),
     }
 }

@@ -3,3 +3,4 @@
 mod folder;
 mod graphs;
 mod hostile;
+mod run;
