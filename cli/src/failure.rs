@@ -12,6 +12,9 @@ pub(crate) enum Failure {
     /// The options contradict one another, or the file that they speak of.
     #[error("{0}")]
     Usage(String),
+    /// Two files differ, as the output says.
+    #[error("the files differ")]
+    Differ,
     /// Standard output takes no more.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),

@@ -1,7 +1,8 @@
 //! The `kiln` command: looks at graphs, checks them, runs them.
 //!
 //! A command is a file in `commands/` with its arguments and one function that writes to the output it is given. Graphs come from files in
-//! one place, `source`. The exit code is 0 where all is good, 1 where a file is wrong, and 2 where the command line is.
+//! one place, `source`. The exit code is 0 where all is good, 1 where a file is wrong or two differ, and 2 where
+//! the command line is.
 
 mod commands;
 mod failure;
@@ -20,8 +21,7 @@ struct Cli {
     command: commands::Command,
 }
 
-const EXIT_CODES: &str =
-    "Exit codes: 0 all is good, 1 a file is wrong, 2 the command line is wrong.";
+const EXIT_CODES: &str = "Exit codes: 0 all is good, 1 a file is wrong or two files differ, 2 the command line is wrong.";
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         Err(Failure::Usage(message)) => Cli::command()
             .error(clap::error::ErrorKind::ArgumentConflict, message)
             .exit(),
+        Err(Failure::Differ) => ExitCode::FAILURE,
         Err(failure @ (Failure::Wrong(_) | Failure::Output(_))) => {
             // Where standard error is closed, the exit code has to do.
             let _ = writeln!(io::stderr().lock(), "error: {failure}");

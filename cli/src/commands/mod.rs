@@ -2,6 +2,7 @@
 
 mod check;
 mod completions;
+mod diff;
 mod man;
 mod opt;
 mod run;
@@ -17,6 +18,7 @@ pub(crate) enum Command {
     Show(show::Arguments),
     Opt(opt::Arguments),
     Run(run::Arguments),
+    Diff(diff::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
 }
@@ -29,6 +31,7 @@ impl Command {
             Command::Show(arguments) => show::run(arguments, out),
             Command::Opt(arguments) => opt::run(arguments, out),
             Command::Run(arguments) => run::run(arguments, out),
+            Command::Diff(arguments) => diff::run(arguments, out),
             Command::Completions(arguments) => completions::run(arguments, cli, out),
             Command::Man(arguments) => man::run(arguments, cli, out),
         }
@@ -42,9 +45,9 @@ const LISTED: usize = 20;
 fn listed(things: impl Iterator<Item = String>) -> String {
     let things: Vec<String> = things.collect();
     let shown = things[..things.len().min(LISTED)].join(", ");
-    match things.len() {
-        0 => "none".to_owned(),
-        ..=LISTED => shown,
-        count => format!("{shown} and {} more", count - LISTED),
+    match things.len().checked_sub(LISTED) {
+        Some(more @ 1..) => format!("{shown} and {more} more"),
+        Some(0) | None if things.is_empty() => "none".to_owned(),
+        Some(0) | None => shown,
     }
 }

@@ -125,7 +125,7 @@ fn passes_that_do_not_exist_or_cannot_follow_are_refused() {
 fn the_command_describes_itself_in_help_completions_and_pages() {
     let folder = Folder::new("itself");
     let all = folder.kiln(&["--help"]).good();
-    for command in ["check", "show", "opt", "run", "completions", "man"] {
+    for command in ["check", "show", "opt", "run", "diff", "completions", "man"] {
         assert!(all.contains(&format!("\n  {command} ")), "{all}");
         let help = folder.kiln(&[command, "--help"]).good();
         assert!(

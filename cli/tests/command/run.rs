@@ -5,12 +5,12 @@ use kiln_interop::{TensorRef, npz};
 use kiln_ir::{Array, DType, Values};
 
 /// An array of f32.
-fn floats(shape: &[usize], values: &[f64]) -> Array {
+pub(crate) fn floats(shape: &[usize], values: &[f64]) -> Array {
     Array::new(DType::F32, shape.to_vec(), Values::Float(values.to_vec())).unwrap()
 }
 
 /// Writes arrays as npz.
-fn save(folder: &Folder, name: &str, arrays: &[(&str, &Array)]) {
+pub(crate) fn save(folder: &Folder, name: &str, arrays: &[(&str, &Array)]) {
     let bytes: Vec<Vec<u8>> = arrays.iter().map(|(_, array)| array.to_bytes()).collect();
     let tensors = arrays.iter().zip(&bytes).map(|((name, array), bytes)| {
         TensorRef::new(name, array.dtype(), array.shape(), bytes).unwrap()
