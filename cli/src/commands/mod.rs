@@ -3,6 +3,7 @@
 mod check;
 mod completions;
 mod diff;
+mod dims;
 mod man;
 mod opt;
 mod run;

@@ -4,4 +4,5 @@ mod diff;
 mod folder;
 mod graphs;
 mod hostile;
+mod page;
 mod run;

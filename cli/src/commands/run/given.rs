@@ -1,10 +1,10 @@
 //! What a run is given: tensors by name, and the sizes of dims. All of it is compared with the graph before anything is computed.
 
 use super::names;
-use crate::commands::listed;
+use crate::commands::dims;
 use crate::failure::Failure;
 use kiln_interop::{TensorRef, Tensors, npz};
-use kiln_ir::{Bindings, Dim, Equation, Graph, Role, Slot, Symbol, TensorType, solve};
+use kiln_ir::{Bindings, Dim, Equation, Graph, Role, Slot, TensorType, solve};
 use std::path::PathBuf;
 
 /// Tensors and sizes that fit a graph. Every input has its tensor.
@@ -23,7 +23,7 @@ impl Given {
     pub(super) fn read(
         graph: &Graph,
         files: &[PathBuf],
-        dims: &[(String, i64)],
+        sizes: &[(String, i64)],
     ) -> Result<Given, Failure> {
         let wrong = |error: String| Failure::Wrong(error);
         let open = |path: &PathBuf| npz::open(path).and_then(|t| t.verify().map(|()| t));
@@ -37,7 +37,7 @@ impl Given {
             bindings: Bindings::new(),
         };
         given.complete(graph)?;
-        given.bindings = given.bound(graph, dims)?;
+        given.bindings = given.bound(graph, sizes)?;
         Ok(given)
     }
 
@@ -72,26 +72,13 @@ impl Given {
     }
 
     /// The sizes that tensors and `--dims` give.
-    fn bound(&self, graph: &Graph, dims: &[(String, i64)]) -> Result<Bindings, Failure> {
-        let mut symbols: Vec<Symbol> = Vec::new();
-        for (_, node) in graph.nodes() {
-            symbols.extend(node.ty.shape.iter().flat_map(Dim::symbols));
-        }
-        symbols.sort();
-        symbols.dedup();
+    fn bound(&self, graph: &Graph, given: &[(String, i64)]) -> Result<Bindings, Failure> {
         let mut equations = Vec::new();
-        for (name, size) in dims {
-            let Some(symbol) = symbols.iter().find(|symbol| symbol.name() == name) else {
-                let known = listed(symbols.iter().map(|symbol| format!("`{}`", symbol.name())));
-                return Err(Failure::Usage(format!(
-                    "--dims: @{} has no dim `{name}`; it has {known}",
-                    graph.name
-                )));
-            };
+        for (symbol, size) in dims::known(graph, given)? {
             equations.push(Equation {
                 dim: Dim::symbol(symbol.name()),
-                size: *size,
-                place: format!("`{name}` of `--dims`"),
+                size,
+                place: format!("`{}` of `--dims`", symbol.name()),
             });
         }
         for slot in graph.slots() {

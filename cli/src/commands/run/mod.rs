@@ -7,7 +7,7 @@ mod differentiate;
 mod given;
 mod interpreted;
 
-use crate::commands::listed;
+use crate::commands::{dims, listed};
 use crate::failure::Failure;
 use crate::source;
 use given::Given;
@@ -47,7 +47,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "grad")]
     wrt: Vec<String>,
     /// Sizes of symbolic dims, `b=4,t=16`, where the inputs do not give them.
-    #[arg(long, value_name = "DIM=SIZE", value_delimiter = ',', value_parser = binding)]
+    #[arg(long, value_name = "DIM=SIZE", value_delimiter = ',', value_parser = dims::binding)]
     dims: Vec<(String, i64)>,
     /// The number of threads; one for each of the machine's where nothing is said.
     #[arg(long, value_name = "N", conflicts_with = "interpret")]
@@ -64,17 +64,6 @@ pub(crate) struct Arguments {
     /// What initialisers draw with.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-}
-
-/// A binding of `--dims`.
-fn binding(text: &str) -> Result<(String, i64), String> {
-    let wanted = || "expected DIM=SIZE, as in b=4".to_owned();
-    let (symbol, size) = text.split_once('=').ok_or_else(wanted)?;
-    let size: i64 = size.trim().parse().map_err(|_| wanted())?;
-    match size {
-        0.. => Ok((symbol.trim().to_owned(), size)),
-        _ => Err("a size is not negative".to_owned()),
-    }
 }
 
 /// A named tensor that came out.
