@@ -27,7 +27,7 @@ fn the_page_has_groups_memory_and_kernels_and_needs_no_other_file() {
         "With b = 16;",
         // 16 x 8 elements of 4 bytes.
         "two: arena 512 B",
-        "<details id=\"g1\">",
+        "<div id=\"g1\">",
         "<a href=\"#g0\">",
         "machine code",
         "Steps, buffers and offsets",

@@ -1,4 +1,4 @@
-//! The groups of a graph as a drawing: a box for each, below all that it reads from, and an arrow for each read.
+//! The groups of a graph as a drawing: a box for each, below all that it reads from, and a line for each read.
 
 use super::html::Escaped;
 use kiln_compiler::fusion::Groups;

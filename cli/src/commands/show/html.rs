@@ -92,14 +92,14 @@ impl<'g> Page<'g> {
         let Drawing { svg, edges } = drawing(graph, groups);
         writeln!(
             out,
-            "<p>What is computed together; arrows run with the data. A click on a group opens its nodes.</p>\n<div class=\"wide\">{svg}</div>"
+            "<p>What is computed together; lines run down with the data. A click on a group opens its nodes.</p>\n<div class=\"wide\">{svg}</div>"
         )?;
         let labels = Labels::of(graph);
         for (index, group) in groups.groups.iter().enumerate() {
             let title = format!("g{index} {} over {}", group.kind(graph), group.space);
             writeln!(
                 out,
-                "<details id=\"g{index}\"><summary>{}</summary>",
+                "<details><summary>{}</summary><div id=\"g{index}\">",
                 Escaped(&title)
             )?;
             let link = |other: &usize| format!("<a href=\"#g{other}\">g{other}</a>");
@@ -116,11 +116,11 @@ impl<'g> Page<'g> {
             writeln!(out, "<pre>{}</pre>", Escaped(&self.members(group, &labels)))?;
             let refusals = groups.refusals.iter();
             for refusal in refusals.filter(|refusal| refusal.group.index() == index) {
-                let what = labels.get(refusal.producer).to_string();
+                let what = self.name(refusal.producer, &labels);
                 let [what, why] = [&*what, &refusal.reason].map(Escaped);
                 writeln!(out, "<p><code>{what}</code> does not join: {why}</p>")?;
             }
-            writeln!(out, "</details>")?;
+            writeln!(out, "</div></details>")?;
         }
         Ok(())
     }
@@ -138,18 +138,30 @@ impl<'g> Page<'g> {
                 return String::new();
             };
             let operands = node.operands.iter();
-            let operands: Vec<String> = operands.map(|o| labels.get(*o).to_string()).collect();
+            let operands: Vec<String> = operands.map(|o| self.name(*o, labels)).collect();
             let operands = operands.join(", ");
             let stored = if group.roots.contains(id) {
                 "  stored"
             } else {
                 ""
             };
-            let (label, ty, op) = (labels.get(*id), &node.ty, node.op.rules().name());
+            let (label, ty, op) = (self.name(*id, labels), &node.ty, node.op.rules().name());
             let (location, scope) = (&node.provenance.location, &node.provenance.scope);
             format!("{level} {label}: {ty} = {op} {operands}{stored}    ; {location} {scope}\n")
         };
         group.members.iter().map(line).collect()
+    }
+
+    /// A node as groups, buffers and refusals call it: by its id; a source by its name and a literal by its number.
+    fn name(&self, id: NodeId, labels: &Labels) -> String {
+        let label = labels.get(id).to_string();
+        let graph = &self.inspection.graph;
+        let is_source = graph.slots().iter().any(|slot| slot.node == id);
+        if is_source || !label.starts_with('%') {
+            label
+        } else {
+            id.to_string()
+        }
     }
 
     fn memory(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -196,7 +208,7 @@ impl<'g> Page<'g> {
         fold(out, "the graph as it was given", &self.graph.to_string())?;
         fold(
             out,
-            "the graph that was grouped",
+            "the graph that was grouped; its text counts lines, groups and buffers count nodes",
             &self.inspection.graph.to_string(),
         )?;
         fold(out, "all groups, with those of regions", &self.fused)
@@ -239,6 +251,6 @@ td { padding: .1em 1em .1em 0; border-bottom: 1px solid #e1e1e1 }
 pre { background: #f6f6f6; padding: .7em; overflow-x: auto; font-size: 13px; line-height: 1.4 }
 details { margin: .2em 0 .2em 1em }
 summary { cursor: pointer; font-family: monospace }
-details:target > summary { background: #ffefb0 }
+div:target { background: #fffbe6; scroll-margin-top: 3em }
 .wide { overflow: auto; max-height: 45em; border: 1px solid #e1e1e1 }
 ";
