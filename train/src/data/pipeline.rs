@@ -246,25 +246,20 @@ impl Plan {
         } = gathered;
         rows.clear();
         rows.extend_from_slice(&order[start..end]);
-        // A transform may need what is not given: the labels of a mixture.
-        let all = (0..self.data.columns().len()).collect();
-        let wanted: &Vec<usize> = if self.steps.is_empty() {
-            &self.picked
+        let count = if self.steps.is_empty() {
+            self.picked.len()
         } else {
-            &all
+            self.data.columns().len()
         };
-        let fits = columns.len() == wanted.len()
-            && columns
-                .iter()
-                .zip(wanted)
-                .all(|(buffer, index)| buffer.name() == self.data.columns()[*index].name());
+        let mut buffers = columns.iter().enumerate();
+        let fits = columns.len() == count
+            && buffers.all(|(at, buffer)| buffer.name() == self.source(at).name());
         if !fits {
-            let buffer =
-                |index: &usize| self.data.columns()[*index].buffer(self.batch.min(self.data.len()));
-            *columns = wanted.iter().map(buffer).collect();
+            let room = self.batch.min(self.data.len());
+            *columns = (0..count).map(|at| self.source(at).buffer(room)).collect();
         }
-        for (buffer, index) in columns.iter_mut().zip(wanted) {
-            buffer.gather(&self.data.columns()[*index], rows);
+        for (at, buffer) in columns.iter_mut().enumerate() {
+            buffer.gather(self.source(at), rows);
         }
         for (step, transform) in (0..).zip(&self.steps) {
             transform.apply(&mut Examples {
@@ -285,6 +280,17 @@ impl Plan {
                 given.push(std::mem::replace(&mut columns[*index], empty));
             }
         }
+    }
+
+    /// The column that the buffer at a position is gathered from: all are, where a transform may need what is not given, such as the labels of
+    /// a mixture.
+    fn source(&self, at: usize) -> &Column {
+        let index = if self.steps.is_empty() {
+            self.picked[at]
+        } else {
+            at
+        };
+        &self.data.columns()[index]
     }
 
     /// Puts the picked columns back among the others.

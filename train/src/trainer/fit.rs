@@ -143,7 +143,7 @@ impl Trainer {
             self.learn_types_of(validation)?;
         }
         let listens = fit.interrupt.is_some();
-        if fit.interrupt.is_some() {
+        if listens {
             interrupt::listen()?;
         }
         let end = match fit.epochs {

@@ -36,6 +36,7 @@ pub(crate) use measures::Sums;
 
 use crate::compile::compile;
 use crate::data::{Batches, Column, DataError, Dataset};
+use crate::epoch::copy_shared;
 use kiln_compiler::Options;
 use kiln_ir::{DType, Dim, TensorType};
 use kiln_nn::Mode;
@@ -110,6 +111,7 @@ impl Trainer {
         batch: usize,
     ) -> Result<Logs, TrainError> {
         let mut batches = data.open(batch, None)?;
+        self.learn_types_of(&mut *batches)?;
         let mut logs = Logs::new();
         self.measure(&mut *batches, "", &mut logs)?;
         Ok(logs)
@@ -261,14 +263,13 @@ impl Trainer {
             .unwrap_or_default()
     }
 
-    /// A pass that learns nothing: losses and metrics go to `logs` under their names behind `prefix`.
+    /// A pass that learns nothing, over data whose types are known: losses and metrics go to `logs` under their names behind `prefix`.
     fn measure(
         &mut self,
         batches: &mut dyn Batches,
         prefix: &str,
         logs: &mut Logs,
     ) -> Result<(), TrainError> {
-        self.learn_types_of(batches)?;
         self.refresh_judge()?;
         let judge = self.judge.as_mut().ok_or(NO_SESSION)?;
         judge.pick(batches)?;
@@ -458,20 +459,6 @@ fn fits(wanted: &TensorType, found: &TensorType) -> bool {
     wanted.dtype == found.dtype
         && wanted.rank() == found.rank()
         && wanted.shape.iter().zip(found.shape.iter()).all(open)
-}
-
-/// Copies to each param and state of `to` the one of `from` that has its name and type.
-fn copy_shared(from: &Session, to: &mut Session) -> Result<(), TrainError> {
-    for given in from.states() {
-        let fits = to.states().any(|taken| {
-            (taken.name(), taken.dtype(), taken.shape())
-                == (given.name(), given.dtype(), given.shape())
-        });
-        if fits {
-            to.set_state(given.name(), given)?;
-        }
-    }
-    Ok(())
 }
 
 /// Positions are counted from 1 for people.

@@ -234,16 +234,7 @@ fn weighted_loss<'g>(
     if classes.is_empty() {
         return mean(loss);
     }
-    mean(&ClassWeighted::new(Borrowed(loss), classes))
-}
-
-/// A loss that somebody else holds.
-struct Borrowed<'l>(&'l dyn Loss);
-
-impl Loss for Borrowed<'_> {
-    fn per_example<'g>(&self, prediction: Tensor<'g>, target: Tensor<'g>) -> Tensor<'g> {
-        self.0.per_example(prediction, target)
-    }
+    mean(&ClassWeighted::new(loss, classes))
 }
 
 /// What the guard of a loss says.
