@@ -12,12 +12,8 @@
 use clap::{Parser, ValueEnum};
 use kiln::nn::{Conv2d, Padding};
 use kiln::train::data::digits;
-use kiln::train::graphs::Task;
-use kiln::train::hand_over;
-use kiln::train::progress::Progress;
 use kiln::{
-    Accuracy, Adam, Bindings, DType, Dim, Loader, Options, Sequential, SessionOptions,
-    SparseCrossEntropy, Stage, TensorType, epoch,
+    Accuracy, Adam, DType, Dim, Fit, Options, Sequential, SparseCrossEntropy, Stage, Trainer,
 };
 use std::error::Error;
 use std::io::{ErrorKind, Write as _};
@@ -103,23 +99,6 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let mut out = std::io::stdout();
     let model = arguments.model.layers();
     let input = model.input_type(DType::F32);
-    let task = Task {
-        model: &model,
-        input: &input,
-        target: &TensorType::new(DType::U8, (Dim::symbol("b"),)),
-        loss: &SparseCrossEntropy,
-        metrics: &[&Accuracy],
-    };
-    let training = task.training(&Adam::new(arguments.rate))?;
-    if let Some(stage) = arguments.dump {
-        let written = out.write_all(kiln::ir_text(&training, stage)?.as_bytes());
-        return match written {
-            // `--dump asm | head` is no mistake.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-            written => Ok(written?),
-        };
-    }
-
     // The batch is the only symbol of the shape.
     let example = input.shape[1..].iter().filter_map(Dim::constant);
     let example: Vec<usize> = example.map(usize::try_from).collect::<Result<_, _>>()?;
@@ -129,53 +108,41 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         .map_f32("x", |ink| ink / 16.0)?;
     let (train, test) = data.split_stratified(HELD_OUT, "y", arguments.seed)?;
 
-    let mut loader = Loader::new(&train, arguments.batch)?.shuffled(arguments.seed);
-
-    let options = Options::from_env()?;
-    let start = Instant::now();
-    let executable = kiln::compile(&training, &options)?;
-    let compile_time = start.elapsed();
-    let session = SessionOptions {
-        threads: Some(arguments.threads),
-        ..SessionOptions::new(arguments.seed)
-    };
-    let mut learner = executable.session_with(&session)?;
-    let mut judge = kiln::compile(&task.evaluation()?, &options)?.session_with(&session)?;
-
-    let batch = i64::try_from(arguments.batch.min(train.len()))?;
-    let memory =
-        executable.memory_with(&Bindings::from([("b", batch)]), arguments.threads.get())?;
-    writeln!(out, "{}", model.summary()?)?;
-    writeln!(
-        out,
-        "{} examples to learn from, {} held out",
-        train.len(),
-        test.len()
-    )?;
-    writeln!(out, "memory of a training session: {memory}")?;
-    writeln!(
-        out,
-        "compiled in {:.1} ms",
-        1e3 * compile_time.as_secs_f64()
-    )?;
-
-    let start = Instant::now();
-    let progress = Progress::new("training", arguments.epochs * loader.batches() as u64);
-    for number in 0..arguments.epochs {
-        epoch(&mut learner, &mut loader, number, |means| {
-            progress.step(means)
-        })?;
+    let mut trainer = Trainer::new(model)
+        .loss(SparseCrossEntropy)
+        .metric(Accuracy)
+        .optimizer(Adam::new(arguments.rate))
+        .options(Options::from_env()?)
+        .threads(arguments.threads)
+        .seed(arguments.seed)
+        .compile()?;
+    if let Some(stage) = arguments.dump {
+        let text = kiln::ir_text(&trainer.training_graph(&train)?, stage)?;
+        return match out.write_all(text.as_bytes()) {
+            // `--dump asm | head` is no mistake.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            written => Ok(written?),
+        };
     }
-    progress.finish();
-    let time = start.elapsed();
-
-    hand_over(&learner, &mut judge)?;
-    let measured = epoch(&mut judge, &mut Loader::new(&test, test.len())?, 0, |_| {})?;
+    let start = Instant::now();
+    let summary = trainer.summary(&train, arguments.batch)?;
     writeln!(
         out,
-        "trained for {} epochs in {:.2} s",
-        arguments.epochs,
-        time.as_secs_f64()
+        "{summary}compiled in {:.1} ms",
+        1e3 * start.elapsed().as_secs_f64()
+    )?;
+    let (learned, held_out) = (train.len(), test.len());
+    writeln!(out, "{learned} examples to learn from, {held_out} held out")?;
+
+    let start = Instant::now();
+    let fit = Fit::epochs(arguments.epochs).batch(arguments.batch);
+    trainer.fit(&train, fit)?;
+    let seconds = start.elapsed().as_secs_f64();
+    let measured = trainer.evaluate(&test, held_out)?;
+    writeln!(
+        out,
+        "trained for {} epochs in {seconds:.2} s",
+        arguments.epochs
     )?;
     writeln!(out, "held out: {measured}")?;
     Ok(())

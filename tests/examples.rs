@@ -178,7 +178,8 @@ fn digits_reads_what_it_has_not_seen() {
     for shown in [
         "dense_3",
         "17 226",
-        "memory of a training session: ",
+        "a step on 64 examples: ",
+        "peak memory ",
         "compiled in ",
     ] {
         assert!(found.contains(shown), "no {shown:?} in\n{found}");

@@ -16,7 +16,7 @@ pub mod safetensors;
 mod tensors;
 
 pub use error::{FileError, SaveError};
-pub use replace::replace_file;
+pub use replace::{can_replace, replace_file};
 pub use tensors::{SizeError, TensorRef, Tensors};
 
 // The elements in all three forms are little-endian, and they are lent as the machine's own. On another machine they would have to be

@@ -143,6 +143,7 @@ fn read(file: String, bytes: Bytes) -> Result<Tensors, FileError> {
             checks.push(Check {
                 what: format!("array `{name}`"),
                 range: range.clone(),
+                before: 0,
                 crc32: member.crc32(),
             });
             let (header, data) = place.header(&bytes[range.clone()])?;

@@ -3,7 +3,7 @@
 //! A file that is written in place is half a file when the power goes, and a reader that has it mapped sees it change. So everything that
 //! Kiln saves is written beside its place, synced, and renamed over it: at any moment there is the old file or the new one.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -34,15 +34,7 @@ pub fn replace_file(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> io::Result<()> {
-    let Some(name) = path.file_name() else {
-        let what = "the path does not end in the name of a file";
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
-    };
-    // The parent of a bare name is the empty path.
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        Some(_) | None => Path::new("."),
-    };
+    let (folder, name) = place(path)?;
     let (temporary, file) = create_beside(folder, name.to_owned())?;
     let written = fill(file, write).and_then(|()| fs::rename(&temporary, path));
     if let Err(error) = written {
@@ -51,6 +43,33 @@ pub fn replace_file(
         return Err(error);
     }
     sync_folder(folder)
+}
+
+/// Whether [`replace_file`] could put a file at `path`, found out by making and removing its temporary file: for those who compute for hours
+/// before they write.
+///
+/// # Errors
+/// Those of the system, and a folder at `path`.
+pub fn can_replace(path: &Path) -> io::Result<()> {
+    let (folder, name) = place(path)?;
+    if path.is_dir() {
+        return Err(io::Error::from(io::ErrorKind::IsADirectory));
+    }
+    let (temporary, _) = create_beside(folder, name.to_owned())?;
+    fs::remove_file(temporary)
+}
+
+/// The folder and the name of a file.
+fn place(path: &Path) -> io::Result<(&Path, &OsStr)> {
+    let Some(name) = path.file_name() else {
+        let what = "the path does not end in the name of a file";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    };
+    // The parent of a bare name is the empty path.
+    Ok(match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => (folder, name),
+        Some(_) | None => (Path::new("."), name),
+    })
 }
 
 fn create_beside(folder: &Path, name: OsString) -> io::Result<(PathBuf, File)> {
@@ -158,5 +177,12 @@ mod tests {
         let missing = folder("missing").join("no such folder").join("weights");
         let error = replace_file(&missing, |_| Ok(())).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        let kind = |path: &Path| can_replace(path).unwrap_err().kind();
+        assert_eq!(kind(Path::new("/")), io::ErrorKind::InvalidInput);
+        assert_eq!(kind(&missing), io::ErrorKind::NotFound);
+        let folder = folder("tried");
+        assert_eq!(kind(&folder), io::ErrorKind::IsADirectory);
+        can_replace(&folder.join("weights")).unwrap();
+        assert!(names(&folder).is_empty());
     }
 }

@@ -4,8 +4,8 @@
 //! follows. The `safetensors` crate decides what a valid header is; what it lets pass and Kiln does not are names that occur twice, of
 //! which it keeps one, and element types that Kiln lacks.
 //!
-//! Kiln writes the CRC-32 of the data among the texts of the header, under `kiln.crc32`, so that [`Tensors::verify`] can tell whether a
-//! file was damaged. Files are the same, byte for byte, whatever the order in which tensors were given.
+//! Kiln writes a CRC-32 among the texts of the header, under `kiln.checksum`, so that [`Tensors::verify`] can tell whether a file was
+//! damaged: that of the header without this text, as Kiln writes it, and the data behind it. Files are the same, byte for byte, whatever the order in which tensors were given.
 
 use crate::bytes::Bytes;
 use crate::error::{FileError, SaveError};
@@ -24,8 +24,8 @@ use std::path::Path;
 const FORM: &str = "safetensors";
 /// The key of the texts among the tensors.
 const TEXTS: &str = "__metadata__";
-/// The text under which Kiln keeps the CRC-32 of the data, as eight hexadecimal digits.
-const CHECKSUM: &str = "kiln.crc32";
+/// The text under which Kiln keeps the checksum, as eight hexadecimal digits.
+const CHECKSUM: &str = "kiln.checksum";
 /// The bytes that hold the length of the header.
 const LENGTH: usize = size_of::<u64>();
 /// The longest header, which is that of the `safetensors` crate.
@@ -123,11 +123,9 @@ fn header(
     metadata: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>, SaveError> {
     let too_large = |what: String| SaveError::TooLarge { form: FORM, what };
-    let mut checksum = crc32fast::Hasher::new();
     let mut infos = Vec::with_capacity(tensors.len());
     let mut end = 0usize;
     for tensor in tensors {
-        checksum.update(tensor.bytes());
         let start = end;
         end = start
             .checked_add(tensor.bytes().len())
@@ -141,14 +139,16 @@ fn header(
     }
     // What Kiln writes, every reader must be able to read: the crate's own check has the last word.
     Metadata::new(None, infos.clone()).map_err(|error| too_large(error.to_string()))?;
-    let mut texts = metadata.clone();
-    texts.insert(CHECKSUM.to_owned(), format!("{:08x}", checksum.finalize()));
-    let header = Header {
-        texts,
+    let mut header = Header {
+        texts: metadata.clone(),
         tensors: infos,
     };
-    let mut text =
-        serde_json::to_vec(&header).map_err(|error| too_large(format!("its header: {error}")))?;
+    let unwritten = |error: serde_json::Error| too_large(format!("its header: {error}"));
+    let mut checksum = header.checksum().map_err(unwritten)?;
+    tensors.iter().for_each(|t| checksum.update(t.bytes()));
+    let checksum = digits(checksum.finalize());
+    header.texts.insert(CHECKSUM.to_owned(), checksum);
+    let mut text = serde_json::to_vec(&header).map_err(unwritten)?;
     text.resize(text.len().next_multiple_of(LENGTH), b' ');
     if text.len() > MAX_HEADER {
         let what = format!(
@@ -187,13 +187,29 @@ fn read(file: String, bytes: Bytes) -> Result<Tensors, FileError> {
         let what = format!("its header has {length} bytes, and the form allows {MAX_HEADER}");
         return Err(malformed(what));
     }
-    let header: Header = serde_json::from_slice(header)
-        .map_err(|error| malformed(format!("its header is not as it should be: {error}")))?;
+    let unfit =
+        |error: serde_json::Error| malformed(format!("its header is not as it should be: {error}"));
+    let mut header: Header = serde_json::from_slice(header).map_err(unfit)?;
     let start = total - data.len();
     let present = data.len();
 
+    let mut checks = Vec::new();
+    if let Some(text) = header.texts.remove(CHECKSUM) {
+        let crc32 = u32::from_str_radix(&text, 16).ok();
+        let Some(crc32) = crc32.filter(|crc32| digits(*crc32) == text) else {
+            return Err(malformed(format!(
+                "its text `{CHECKSUM}` is {text:?}, where eight hexadecimal digits belong"
+            )));
+        };
+        checks.push(Check {
+            what: "what it holds".into(),
+            range: start..total,
+            before: header.checksum().map_err(unfit)?.finalize(),
+            crc32,
+        });
+    }
     let Header {
-        mut texts,
+        texts,
         tensors: mut infos,
     } = header;
     // Here and not only in `Tensors::new`, since two entries of one name would be reported as an overlap.
@@ -246,19 +262,6 @@ fn read(file: String, bytes: Bytes) -> Result<Tensors, FileError> {
         );
         return Err(malformed(what));
     }
-    let mut checks = Vec::new();
-    if let Some(text) = texts.remove(CHECKSUM) {
-        let crc32 = u32::from_str_radix(&text, 16).map_err(|_| {
-            malformed(format!(
-                "its text `{CHECKSUM}` is {text:?}, where eight hexadecimal digits belong"
-            ))
-        })?;
-        checks.push(Check {
-            what: "the data".into(),
-            range: start..total,
-            crc32,
-        });
-    }
     Tensors::new(file, bytes, entries, texts, checks)
 }
 
@@ -266,6 +269,15 @@ fn read(file: String, bytes: Bytes) -> Result<Tensors, FileError> {
 struct Header {
     texts: BTreeMap<String, String>,
     tensors: Vec<(String, TensorInfo)>,
+}
+
+impl Header {
+    /// The checksum of the header, which the texts must not hold yet, to be continued with the data.
+    fn checksum(&self) -> serde_json::Result<crc32fast::Hasher> {
+        let mut checksum = crc32fast::Hasher::new();
+        checksum.update(&serde_json::to_vec(self)?);
+        Ok(checksum)
+    }
 }
 
 impl Serialize for Header {
@@ -307,6 +319,10 @@ impl<'de> Deserialize<'de> for Header {
 
         deserializer.deserialize_map(Entries)
     }
+}
+
+fn digits(crc32: u32) -> String {
+    format!("{crc32:08x}")
 }
 
 fn to_file(dtype: DType) -> Dtype {

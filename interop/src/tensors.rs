@@ -172,6 +172,8 @@ pub(crate) enum Data {
 pub(crate) struct Check {
     pub(crate) what: String,
     pub(crate) range: Range<usize>,
+    /// The checksum of what is summed before the range; 0 for nothing.
+    pub(crate) before: u32,
     pub(crate) crc32: u32,
 }
 
@@ -231,14 +233,21 @@ impl Tensors {
         &self.metadata
     }
 
+    /// Whether the file carries checksums, so that [`verify`](Self::verify) finds damage.
+    pub fn is_checked(&self) -> bool {
+        !self.checks.is_empty()
+    }
+
     /// Reads all elements once and compares them with the checksums that the file carries. npz files have one for each tensor; safetensors
-    /// files have one where Kiln wrote them; npy files have none. Without any there is nothing to compare.
+    /// files have one, of names, types and shapes too, where Kiln wrote them; npy files have none. Without any there is nothing to compare.
     ///
     /// # Errors
     /// [`FileError::Checksum`].
     pub fn verify(&self) -> Result<(), FileError> {
         for check in &self.checks {
-            let found = crc32fast::hash(&self.bytes[check.range.clone()]);
+            let mut sum = crc32fast::Hasher::new_with_initial(check.before);
+            sum.update(&self.bytes[check.range.clone()]);
+            let found = sum.finalize();
             if found != check.crc32 {
                 return Err(FileError::Checksum {
                     file: self.file.clone(),

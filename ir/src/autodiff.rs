@@ -22,6 +22,7 @@ pub fn grad<'g>(loss: Tensor<'g>, wrt: &[Tensor<'g>]) -> Vec<Tensor<'g>> {
     let _line = builder.charged_to(builder.provenance().location);
     let poisoned = || wrt.iter().map(|_| builder.poison()).collect();
     let (Some(root), Some(ty)) = (loss.id(), loss.ty()) else {
+        builder.lose("the loss of a gradient");
         return poisoned();
     };
     if ty.rank() != 0 || !ty.dtype.is_float() {
@@ -68,7 +69,7 @@ pub(crate) fn pullback<'g>(
 }
 
 /// For each node up to `root`: whether any of `targets` is among what it is computed from.
-fn depends_on(builder: &Builder, root: NodeId, targets: &[NodeId]) -> Vec<bool> {
+pub(crate) fn depends_on(builder: &Builder, root: NodeId, targets: &[NodeId]) -> Vec<bool> {
     let mut needed = vec![false; root.index() + 1];
     for i in 0..=root.index() {
         let id = NodeId::new(i);

@@ -50,6 +50,8 @@ struct Inner {
     sunk: BTreeMap<(usize, NodeId), NodeId>,
     surround: Surround,
     diagnostics: Vec<Diagnostic>,
+    /// Results that stand for mistakes: for [`Builder::finish`], should it find none reported.
+    lost: Vec<Diagnostic>,
     scopes: Vec<String>,
     /// How many things each scope has numbered.
     ordinals: BTreeMap<String, u64>,
@@ -147,7 +149,9 @@ impl Builder {
         if self.refuses_in_body("outputs; what a body computes it yields") {
             return;
         }
-        let Some(node) = value.id else { return };
+        let Some(node) = value.id else {
+            return self.lose(&format!("the output `{name}`"));
+        };
         let taken = self
             .inner
             .borrow()
@@ -178,7 +182,9 @@ impl Builder {
             return;
         }
         let (Some(to), Some(from)) = (target.id, value.id) else {
-            return;
+            let name = target.id.and_then(|id| self.slot_name(id));
+            let name = name.map_or(String::new(), |name| format!(" of `{name}`"));
+            return self.lose(&format!("the update{name}"));
         };
         let refusal = {
             let inner = self.inner.borrow();
@@ -236,14 +242,15 @@ impl Builder {
             .collect()
     }
 
-    /// The finished graph, or every mistake that was made.
+    /// The finished graph, or every mistake that was made. A result that is poisoned though nobody said why is a mistake too.
     pub fn finish(self) -> Result<Graph, Diagnostics> {
         let name = self.inner.borrow().graph.name.clone();
         let inner = self.inner.replace(Inner::new(&name));
-        if inner.diagnostics.is_empty() {
-            Ok(inner.graph)
-        } else {
-            Err(Diagnostics(inner.diagnostics))
+        // What is poisoned hangs on what was reported, if anything was.
+        let reported = [inner.diagnostics, inner.lost];
+        match reported.into_iter().find(|found| !found.is_empty()) {
+            None => Ok(inner.graph),
+            Some(found) => Err(Diagnostics(found)),
         }
     }
 
@@ -467,6 +474,7 @@ impl Inner {
             sunk: BTreeMap::new(),
             surround: Surround::Graph,
             diagnostics: Vec::new(),
+            lost: Vec::new(),
             scopes: Vec::new(),
             ordinals: BTreeMap::new(),
             location: None,

@@ -37,6 +37,7 @@ pub mod program;
 mod provenance;
 mod sampler;
 mod serial;
+mod substitute;
 mod text;
 mod types;
 mod verify;
@@ -60,6 +61,7 @@ pub use ops::{CumulativeKind, Op, OutOfRange, ReduceKind, ScatterKind, WindowKin
 pub use provenance::{Location, Origin, Provenance};
 pub use sampler::Sampler;
 pub use serial::SerialError;
+pub use substitute::substitute;
 pub use text::{Labels, ParseError, ParseErrors, TextOptions};
 pub use types::{Shape, TensorType};
 pub use verify::{Invariant, Place, Violation, Violations, verify};

@@ -212,3 +212,33 @@ fn a_kernel_that_is_too_large_is_reported_at_the_users_line() {
     assert_eq!(found.0[0].location.line, line);
     assert_eq!(&*found.0[0].location.file, "ir/tests/diagnostics.rs");
 }
+
+#[test]
+fn a_poisoned_result_that_nobody_explains_is_named() {
+    let g = Builder::new("m");
+    let w = g.param("w", (1,), Init::zeros());
+    let line = line!() + 1;
+    g.output("y", g.poison() + w);
+    g.update(w, g.poison());
+    grad(g.poison(), &[w]);
+    let found = mistakes(g);
+    let messages: Vec<&str> = found.0.iter().map(|d| &*d.refusal.message).collect();
+    let wanted = [
+        "the output `y`",
+        "the update of `w`",
+        "the loss of a gradient",
+    ];
+    assert_eq!(
+        messages,
+        wanted.map(|what| format!("{what} is a poisoned tensor, and nobody reported why"))
+    );
+    assert_eq!(found.0[0].location.line, line);
+    // One that leads nowhere does no harm, and one that was explained has its own message alone.
+    let g = Builder::new("m");
+    let _ = g.poison().exp();
+    assert!(g.finish().is_ok());
+    let g = Builder::new("m");
+    let x = g.input("x", DType::F32, [2]);
+    g.output("y", x.reshape([3]));
+    assert_eq!(mistakes(g).0.len(), 1);
+}

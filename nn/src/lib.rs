@@ -72,7 +72,7 @@ pub use metrics::{
 };
 pub use optimizers::{
     AdaMax, Adadelta, Adafactor, Adagrad, Adam, AdamW, ClipByGlobalNorm, ClipByNorm, ClipByValue,
-    Group, Lamb, Lion, NAdam, Optimizer, RAdam, RmsProp, Sgd, average_of,
+    Group, Lamb, Lion, NAdam, Optimizer, RAdam, RmsProp, Sam, Sgd, average_of,
 };
 pub use random::random_bits;
 pub use schedules::{Cosine, Exponential, OneCycle, Piecewise, Polynomial, Schedule, Warmup};

@@ -7,7 +7,7 @@ use kiln_ir::{Builder, DType, Graph, Init};
 use kiln_nn::{
     AdaMax, Adadelta, Adafactor, Adagrad, Adam, AdamW, ClipByGlobalNorm, ClipByNorm, ClipByValue,
     Cosine, Exponential, Group, Lamb, Lion, NAdam, OneCycle, Optimizer, Piecewise, RAdam, RmsProp,
-    Sgd, Warmup,
+    Sam, Sgd, Warmup,
 };
 
 /// The loss `sum (w - c)^2 / 2 + sum w`, with gradient `w - c + 1`, of one param in a scope.
@@ -371,4 +371,28 @@ fn settings_out_of_range_are_refused_by_name() {
         let message = g.finish().unwrap_err().0[0].to_string();
         assert!(message.contains(expected), "{message}");
     }
+}
+
+#[test]
+fn sam_takes_a_loss_and_not_gradients() {
+    let refused = |optimizer: &dyn Optimizer| {
+        let g = Builder::new("m");
+        let w = g.param("w", [3], Init::ones());
+        optimizer.minimize(w.square().sum());
+        g.finish().unwrap_err().to_string()
+    };
+    let within = refused(&ClipByGlobalNorm::new(1.0, Sam::new(0.05, Sgd::new(0.1))));
+    assert!(
+        within.contains("put it around the other wrappers"),
+        "{within}"
+    );
+    let zero = refused(&Sam::new(0.0, Sgd::new(0.1)));
+    assert!(zero.contains("the distance of `Sam`"), "{zero}");
+    // Where the gradient is zero, no direction is the worst.
+    let g = Builder::new("m");
+    let w = g.param("w", [3], Init::zeros());
+    Sam::new(0.05, ClipByGlobalNorm::new(1.0, Sgd::new(0.1))).minimize(w.square().sum());
+    let mut run = Loop::new(g.finish().unwrap(), 1);
+    run.step(&[]);
+    assert_eq!(run.floats("w"), [0.0; 3]);
 }

@@ -164,7 +164,7 @@ fn measured(
         g.output(&index.to_string(), sum);
     }
     let sums = outputs(all, "metric_inputs", dtype, g);
-    (metric.value(&sums), sums)
+    (metric.value(&sums).unwrap_or(f64::NAN), sums)
 }
 
 #[test]

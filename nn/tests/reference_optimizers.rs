@@ -8,7 +8,7 @@ use kiln_ir::{Builder, DType, Init};
 use kiln_nn::{
     AdaMax, Adadelta, Adafactor, Adagrad, Adam, AdamW, ClipByGlobalNorm, ClipByNorm, ClipByValue,
     Cosine, Exponential, Group, Lamb, Lion, NAdam, OneCycle, Optimizer, Piecewise, Polynomial,
-    RAdam, RmsProp, Schedule, Sgd, average_of,
+    RAdam, RmsProp, Sam, Schedule, Sgd, average_of,
 };
 use serde_json::Value;
 
@@ -92,6 +92,39 @@ fn the_first_steps_of_every_optimizer() {
                     near(name, &moved(found), &moved(expected), 1e-6);
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn steps_by_the_gradient_of_the_worst_weights_nearby() {
+    let all = read();
+    let optimizers: [(&str, &dyn Optimizer); 2] = [
+        ("sgd", &Sam::new(0.5, Sgd::new(0.05).momentum(0.9))),
+        ("adam", &Sam::new(0.05, Adam::new(0.01))),
+    ];
+    let start = numbers(&all, &["start"]);
+    for (name, optimizer) in optimizers {
+        for (dtype, tolerance) in PRECISIONS {
+            let g = Builder::new("flat");
+            let w = g.param_of("w", dtype, [2, 3], Init::zeros());
+            let b = g.param_of("b", dtype, [3], Init::zeros());
+            let (x, y) = (g.input("x", dtype, [5, 2]), g.input("y", dtype, [5, 3]));
+            optimizer.minimize(((x.dot(w) + b).tanh() - y).square().mean());
+            let mut run = Loop::new(g.finish().unwrap_or_else(|e| panic!("{e}")), 1);
+            run.set("w", floats(dtype, &[2, 3], &start[..6]));
+            run.set("b", floats(dtype, &[3], &start[6..]));
+            let data = ["x", "y"].map(|name| numbers(&all, &["sam", name]));
+            let mut after = Vec::new();
+            for _ in 0..STEPS {
+                let (x, y) = (
+                    floats(dtype, &[5, 2], &data[0]),
+                    floats(dtype, &[5, 3], &data[1]),
+                );
+                run.step(&[("x", x), ("y", y)]);
+                after.extend(["w", "b"].iter().flat_map(|slot| run.floats(slot)));
+            }
+            near(name, &after, &numbers(&all, &["sam", name]), tolerance);
         }
     }
 }

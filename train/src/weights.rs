@@ -79,6 +79,11 @@ pub enum Difference {
         /// The element type and shape in the file.
         found: (DType, Vec<usize>),
     },
+    /// The session has no such param or state.
+    Unknown {
+        /// The name in the file.
+        stored: String,
+    },
     /// The elements are none of the type: a `bool` that is neither 0 nor 1.
     Elements {
         /// The name in the file.
@@ -96,6 +101,9 @@ impl fmt::Display for Difference {
             }
             Difference::Missing { name, stored } => {
                 write!(f, "the file has no `{stored}`, which is to become `{name}`")
+            }
+            Difference::Unknown { stored } => {
+                write!(f, "the file has `{stored}`, which the model does not have")
             }
             Difference::Type {
                 name,
@@ -156,11 +164,31 @@ fn listed(differences: &[Difference]) -> String {
 pub fn load(
     session: &mut Session,
     tensors: &Tensors,
+    stored: impl FnMut(&Resident) -> Option<String>,
+) -> Result<Vec<String>, LoadWeightsError> {
+    load_but(session, tensors, stored, |_| true)
+}
+
+/// [`load`] of everything, where each tensor must find its param or state, but for those `beside` them.
+pub(crate) fn load_all(
+    session: &mut Session,
+    tensors: &Tensors,
+    beside: impl Fn(&str) -> bool,
+) -> Result<(), LoadWeightsError> {
+    load_but(session, tensors, everything, beside).map(|_| ())
+}
+
+/// [`load`], where the names of tensors that are not used must be `spare`.
+fn load_but(
+    session: &mut Session,
+    tensors: &Tensors,
     mut stored: impl FnMut(&Resident) -> Option<String>,
+    spare: impl Fn(&str) -> bool,
 ) -> Result<Vec<String>, LoadWeightsError> {
     tensors.verify()?;
     let mut differences = Vec::new();
     let mut chosen: Vec<(String, TensorRef<'_>)> = Vec::new();
+    let mut asked = BTreeSet::new();
     for (resident, state) in session.program().residents.iter().zip(session.states()) {
         let Some(stored) = stored(resident) else {
             continue;
@@ -169,7 +197,14 @@ pub fn load(
             Ok(tensor) => chosen.push((resident.name.clone(), tensor)),
             Err(difference) => differences.push(difference),
         }
+        asked.insert(stored);
     }
+    let names = tensors.iter().map(|tensor| tensor.name().to_owned());
+    let unused: Vec<String> = names.filter(|name| !asked.contains(name)).collect();
+    let unknown = unused.iter().filter(|name| !spare(name));
+    differences.extend(unknown.map(|stored| Difference::Unknown {
+        stored: stored.clone(),
+    }));
     if !differences.is_empty() {
         return Err(LoadWeightsError::Differs {
             file: tensors.file().to_owned(),
@@ -192,10 +227,7 @@ pub fn load(
         let feed = Feed::from_bytes(tensor.dtype(), tensor.shape(), bytes)?;
         session.set_state(name, feed)?;
     }
-    let used: BTreeSet<&str> = chosen.iter().map(|(_, tensor)| tensor.name()).collect();
-    let names = tensors.iter().map(|tensor| tensor.name());
-    let unused = names.filter(|name| !used.contains(name));
-    Ok(unused.map(str::to_owned).collect())
+    Ok(unused)
 }
 
 /// Replaces the safetensors file at `path`, whole or not at all, with each param and state of `session` for which `stored` gives a name.

@@ -2,7 +2,7 @@
 
 use kiln_ir::{DType, Dim, Tensor, TensorType};
 use kiln_nn::{
-    Accuracy, Adam, ConfusionMatrix, Context, Dense, MeanSquaredError, Sequential, Sgd,
+    Accuracy, Adam, ConfusionMatrix, Context, Dense, MeanSquaredError, Sam, Sequential, Sgd,
     SparseCrossEntropy,
 };
 use kiln_train::callbacks::{
@@ -79,7 +79,7 @@ fn curves_are_drawn_as_svg_and_as_png() {
         assert!(svg.contains(name), "no {name}");
     }
     let png = image::open(folder.join("curves.png")).unwrap();
-    assert_eq!((png.width(), png.height()), (3 * 1120, 840));
+    assert_eq!((png.width(), png.height()), (2 * 1120, 840));
     let ink = png
         .into_luma8()
         .pixels()
@@ -107,10 +107,8 @@ fn a_classifier_learns_is_measured_and_predicts() {
         [
             "loss",
             "accuracy",
-            "confusion_matrix",
             "val_loss",
             "val_accuracy",
-            "val_confusion_matrix",
             "learning_rate"
         ]
     );
@@ -352,7 +350,7 @@ fn a_training_that_does_not_improve_is_stopped_and_put_back() {
         history
             .stopped()
             .unwrap()
-            .starts_with("`val_loss` has not improved for 3 epochs")
+            .starts_with("`val_loss` has not improved for 2 epochs")
     );
     let watched = watched.into_inner();
     let best = watched
@@ -511,4 +509,32 @@ fn what_does_not_fit_is_named() {
         error.to_string(),
         "the target `y` was u8[b] in the data that came first, and is i64[b] now"
     );
+}
+
+#[test]
+fn two_passes_share_their_masks_and_count_their_averages_once() {
+    let model = || {
+        let model = Sequential::new([2]).dense(8).batch_norm().relu();
+        model.dropout(0.5).dense(2)
+    };
+    let trained = |optimizer: Box<dyn kiln_nn::Optimizer>| {
+        let trainer = Trainer::new(model()).loss(SparseCrossEntropy).seed(7);
+        let trainer = trainer.freeze("dense_1/b").optimizer(optimizer);
+        trainer.compile().unwrap()
+    };
+    // So near that both gradients are the same: the steps are those without the wrapper.
+    let mut plain = trained(Box::new(Sgd::new(0.1)));
+    let mut near = trained(Box::new(Sam::new(1e-9, Sgd::new(0.1))));
+    let mut far = trained(Box::new(Sam::new(0.5, Sgd::new(0.1))));
+    let frozen = values(&mut far, "dense_1/b");
+    for trainer in [&mut plain, &mut near, &mut far] {
+        trainer.fit(&blobs(), Fit::epochs(2).quiet()).unwrap();
+    }
+    for name in ["dense_1/w", "dense_2/w", "batch_norm_1/mean"] {
+        let (plain, near) = (values(&mut plain, name), values(&mut near, name));
+        assert_ne!(values(&mut far, name), plain, "{name}");
+        let close = plain.iter().zip(&near).all(|(p, n)| (p - n).abs() < 1e-5);
+        assert!(close, "{name}: {plain:?} {near:?}");
+    }
+    assert_eq!(values(&mut far, "dense_1/b"), frozen);
 }

@@ -5,7 +5,7 @@
 //! in the builder's own words.
 
 use super::{Builder, Tensor};
-use crate::diagnostic::{Diagnostic, Refusal};
+use crate::diagnostic::{Diagnostic, Kind, Refusal};
 use crate::ids::NodeId;
 use crate::provenance::{Location, Provenance};
 
@@ -119,7 +119,7 @@ impl Builder {
         self.poison()
     }
 
-    /// A tensor that stands for a mistake already reported.
+    /// A tensor that stands for a mistake already reported, as by [`Builder::refuse`].
     pub fn poison(&self) -> Tensor<'_> {
         Tensor {
             builder: self,
@@ -130,22 +130,41 @@ impl Builder {
     /// Records a mistake at the caller's line.
     #[track_caller]
     pub(crate) fn report(&self, refusal: Refusal, notes: Vec<String>) {
+        let diagnostic = self.diagnostic(refusal, notes);
+        self.inner.borrow_mut().diagnostics.push(diagnostic);
+    }
+
+    /// Notes that `what` is poisoned, which is a mistake of its own only where no other is reported.
+    #[track_caller]
+    pub(crate) fn lose(&self, what: &str) {
+        let message = format!("{what} is a poisoned tensor, and nobody reported why");
+        let help = "whoever made it calls `Builder::refuse`, which reports the mistake and gives the tensor";
+        let refusal = Refusal::new(Kind::Signature, message).help(help);
+        let diagnostic = self.diagnostic(refusal, Vec::new());
+        let mut root = self;
+        while let Some(outer) = &root.outer {
+            root = outer;
+        }
+        root.inner.borrow_mut().lost.push(diagnostic);
+    }
+
+    #[track_caller]
+    fn diagnostic(&self, refusal: Refusal, notes: Vec<String>) -> Diagnostic {
         let Provenance {
             location, scope, ..
         } = self.provenance();
-        self.inner.borrow_mut().diagnostics.push(Diagnostic {
+        Diagnostic {
             refusal,
             location,
             scope,
             notes,
-        });
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnostic::Kind;
     use crate::dtype::DType;
     use crate::init::Init;
 

@@ -73,8 +73,8 @@ macro_rules! agreement {
                 self.decision.statistics($label, prediction, target, weights)
             }
 
-            fn value(&self, sums: &[Vec<f64>]) -> f64 {
-                self.decision.value(sums, $of)
+            fn value(&self, sums: &[Vec<f64>]) -> Option<f64> {
+                Some(self.decision.value(sums, $of))
             }
         }
     };
@@ -93,7 +93,7 @@ agreement! {
     ///
     /// // Two of four were found, with one mistake.
     /// let sums = [vec![2.0], vec![3.0], vec![4.0]];
-    /// assert_eq!(Recall::binary().value(&sums), 0.5);
+    /// assert_eq!(Recall::binary().value(&sums), Some(0.5));
     /// ```
     Recall, "recall", |c: Counts| share(c.both, c.actual)
 }

@@ -68,11 +68,11 @@ macro_rules! area {
                 above.unwrap_or_else(|| vec![prediction.builder().poison(); 2])
             }
 
-            fn value(&self, sums: &[Vec<f64>]) -> f64 {
-                match sums {
+            fn value(&self, sums: &[Vec<f64>]) -> Option<f64> {
+                Some(match sums {
                     [positives, negatives] => $area(positives, negatives),
                     _ => f64::NAN,
-                }
+                })
             }
         }
     };

@@ -1,20 +1,19 @@
 //! The confusion matrix.
 
+use super::Metric;
 use super::classes::Chosen;
-use super::{Metric, share};
 use kiln_ir::Tensor;
 
 /// How many examples of each class were taken for each class: scores `[.., n]` and integer labels `[..]`.
 ///
 /// The statistic is the matrix `[n, n]` itself, which [`ConfusionMatrix::rows`] cuts: a row for each class that an example is of and a
-/// column for each that was chosen, as in scikit-learn. Labels outside the classes are not counted. The value is the share on the diagonal,
-/// which is the accuracy.
+/// column for each that was chosen, as in scikit-learn. Labels outside the classes are not counted. A matrix is no number, so
+/// there is no value.
 ///
 /// ```
-/// use kiln_nn::{ConfusionMatrix, Metric};
+/// use kiln_nn::ConfusionMatrix;
 ///
 /// let sums = [vec![8.0, 2.0, 1.0, 9.0]];
-/// assert_eq!(ConfusionMatrix.value(&sums), 0.85);
 /// assert_eq!(ConfusionMatrix::rows(&sums), [[8.0, 2.0], [1.0, 9.0]]);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,9 +48,7 @@ impl Metric for ConfusionMatrix {
         }
     }
 
-    fn value(&self, sums: &[Vec<f64>]) -> f64 {
-        let rows = Self::rows(sums);
-        let diagonal = rows.iter().enumerate().filter_map(|(i, row)| row.get(i));
-        share(diagonal.sum(), rows.iter().flatten().sum())
+    fn value(&self, _sums: &[Vec<f64>]) -> Option<f64> {
+        None
     }
 }

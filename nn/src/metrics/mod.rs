@@ -41,11 +41,11 @@ use kiln_ir::Tensor;
 ///         vec![weighted(prediction), weighted(target)]
 ///     }
 ///
-///     fn value(&self, sums: &[Vec<f64>]) -> f64 {
-///         sums[0][0] / sums[1][0]
+///     fn value(&self, sums: &[Vec<f64>]) -> Option<f64> {
+///         Some(sums[0][0] / sums[1][0])
 ///     }
 /// }
-/// assert_eq!(Bias.value(&[vec![3.0], vec![2.0]]), 1.5);
+/// assert_eq!(Bias.value(&[vec![3.0], vec![2.0]]), Some(1.5));
 /// ```
 pub trait Metric {
     /// The name in a history and on a progress bar, such as `accuracy`.
@@ -61,8 +61,53 @@ pub trait Metric {
     ) -> Vec<Tensor<'g>>;
 
     /// The metric of all examples, from the sums of their statistics: the elements of each in row-major order. NaN where it has no
-    /// value, as that of no examples.
-    fn value(&self, sums: &[Vec<f64>]) -> f64;
+    /// value, as that of no examples. `None` where a metric is no number at all: its statistics are what people look at, as those of the
+    /// [`ConfusionMatrix`], and no history shows it.
+    fn value(&self, sums: &[Vec<f64>]) -> Option<f64>;
+
+    /// The same metric under another name: for two of a kind, such as two averages of [`F1`].
+    ///
+    /// ```
+    /// use kiln_nn::{Average, F1, Metric};
+    ///
+    /// assert_eq!(F1::of_classes(Average::Weighted).named("f1_weighted").name(), "f1_weighted");
+    /// ```
+    fn named(self, name: &str) -> Named<Self>
+    where
+        Self: Sized,
+    {
+        Named {
+            name: name.to_owned(),
+            metric: self,
+        }
+    }
+}
+
+/// A metric under another name: [`Metric::named`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named<M> {
+    name: String,
+    metric: M,
+}
+
+impl<M: Metric> Metric for Named<M> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    #[track_caller]
+    fn statistics<'g>(
+        &self,
+        prediction: Tensor<'g>,
+        target: Tensor<'g>,
+        weights: Option<Tensor<'g>>,
+    ) -> Vec<Tensor<'g>> {
+        self.metric.statistics(prediction, target, weights)
+    }
+
+    fn value(&self, sums: &[Vec<f64>]) -> Option<f64> {
+        self.metric.value(sums)
+    }
 }
 
 /// A number for each example, whose mean over all examples is the metric.
@@ -97,8 +142,8 @@ impl<M: MeanMetric> Metric for M {
         weighted_sums(MeanMetric::name(self), each, weights)
     }
 
-    fn value(&self, sums: &[Vec<f64>]) -> f64 {
-        mean_of_sums(sums)
+    fn value(&self, sums: &[Vec<f64>]) -> Option<f64> {
+        Some(mean_of_sums(sums))
     }
 }
 

@@ -68,55 +68,44 @@ impl<L: Loss> MeanMetric for LossMetric<L> {
     }
 }
 
-/// The root of the mean of `(prediction - target)^2` over all elements, in the units of the targets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RootMeanSquaredError;
+/// Metrics that are a function of the mean of a loss over all examples.
+macro_rules! of_mean_loss {
+    ($(#[$doc:meta])* $name:ident, $label:literal, $loss:expr, $of:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct $name;
 
-impl Metric for RootMeanSquaredError {
-    fn name(&self) -> &str {
-        "root_mean_squared_error"
-    }
+        impl Metric for $name {
+            fn name(&self) -> &str {
+                $label
+            }
 
-    #[track_caller]
-    fn statistics<'g>(
-        &self,
-        prediction: Tensor<'g>,
-        target: Tensor<'g>,
-        weights: Option<Tensor<'g>>,
-    ) -> Vec<Tensor<'g>> {
-        let each = MeanSquaredError.per_example(prediction, target);
-        weighted_sums("root mean squared error", each, weights)
-    }
+            #[track_caller]
+            fn statistics<'g>(
+                &self,
+                prediction: Tensor<'g>,
+                target: Tensor<'g>,
+                weights: Option<Tensor<'g>>,
+            ) -> Vec<Tensor<'g>> {
+                weighted_sums($label, $loss.per_example(prediction, target), weights)
+            }
 
-    fn value(&self, sums: &[Vec<f64>]) -> f64 {
-        mean_of_sums(sums).sqrt()
-    }
+            fn value(&self, sums: &[Vec<f64>]) -> Option<f64> {
+                Some($of(mean_of_sums(sums)))
+            }
+        }
+    };
 }
 
-/// `e` to the mean cross-entropy of logits `[.., n]` and integer labels `[..]`: among how many equally likely classes the model hesitates.
-/// A label outside the classes fails the step.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Perplexity;
+of_mean_loss! {
+    /// The root of the mean of `(prediction - target)^2` over all elements, in the units of the targets.
+    RootMeanSquaredError, "root_mean_squared_error", MeanSquaredError, f64::sqrt
+}
 
-impl Metric for Perplexity {
-    fn name(&self) -> &str {
-        "perplexity"
-    }
-
-    #[track_caller]
-    fn statistics<'g>(
-        &self,
-        prediction: Tensor<'g>,
-        target: Tensor<'g>,
-        weights: Option<Tensor<'g>>,
-    ) -> Vec<Tensor<'g>> {
-        let each = SparseCrossEntropy.per_example(prediction, target);
-        weighted_sums("perplexity", each, weights)
-    }
-
-    fn value(&self, sums: &[Vec<f64>]) -> f64 {
-        mean_of_sums(sums).exp()
-    }
+of_mean_loss! {
+    /// `e` to the mean cross-entropy of logits `[.., n]` and integer labels `[..]`: among how many equally likely classes the model
+    /// hesitates. A label outside the classes fails the step.
+    Perplexity, "perplexity", SparseCrossEntropy, f64::exp
 }
 
 /// The coefficient of determination: `1 - sum (y - prediction)^2 / sum (y - mean y)^2`, the share of the targets' variance that was
@@ -156,9 +145,9 @@ impl Metric for R2 {
         vec![count, total(y), total(y.square()), total((y - p).square())]
     }
 
-    fn value(&self, sums: &[Vec<f64>]) -> f64 {
+    fn value(&self, sums: &[Vec<f64>]) -> Option<f64> {
         let [_, sum, squares, residuals] = sums else {
-            return f64::NAN;
+            return Some(f64::NAN);
         };
         let count = scalar(sums, 0);
         let outputs = sum.iter().zip(squares).zip(residuals);
@@ -172,6 +161,6 @@ impl Metric for R2 {
                 (true, false) => 0.0,
             }
         });
-        each.sum::<f64>() / sum.len() as f64
+        Some(each.sum::<f64>() / sum.len() as f64)
     }
 }

@@ -43,17 +43,13 @@ impl<O: Optimizer> Optimizer for ClipByGlobalNorm<O> {
         if !Range::Positive.allows(builder, "limit of the norm", self.limit) {
             return;
         }
-        let types = pairs.iter().filter_map(|(_, gradient)| gradient.ty());
-        let double = types.into_iter().any(|ty| ty.dtype == DType::F64);
-        let dtype = if double { DType::F64 } else { DType::F32 };
-        let squares = pairs.iter().filter(|(_, gradient)| gradient.id().is_some());
-        let squares = squares.map(|(_, gradient)| gradient.square().sum().convert(dtype));
-        let Some(sum) = squares.reduce(|sum, square| sum + square) else {
+        let gradients: Vec<Tensor<'g>> = pairs.iter().map(|(_, gradient)| *gradient).collect();
+        let Some(norm) = global_norm(&gradients) else {
             self.optimizer.step(builder, pairs);
             return;
         };
         // Gradients of zeros give a limit over 0, which is infinite, and 1 is smaller. NaN is passed on.
-        let scale = (sum.sqrt().recip() * self.limit).minimum(1.0);
+        let scale = (norm.recip() * self.limit).minimum(1.0);
         let clipped = |(param, gradient): &(Tensor<'g>, Tensor<'g>)| {
             let scaled = match gradient.ty() {
                 Some(ty) => *gradient * scale.convert(ty.dtype),
@@ -64,6 +60,18 @@ impl<O: Optimizer> Optimizer for ClipByGlobalNorm<O> {
         let pairs: Vec<_> = pairs.iter().map(clipped).collect();
         self.optimizer.step(builder, &pairs);
     }
+}
+
+/// The norm of all gradients together, f64 where one is, else f32; `None` of none.
+#[track_caller]
+pub(super) fn global_norm<'g>(gradients: &[Tensor<'g>]) -> Option<Tensor<'g>> {
+    let mut types = gradients.iter().filter_map(|gradient| gradient.ty());
+    let double = types.any(|ty| ty.dtype == DType::F64);
+    let dtype = if double { DType::F64 } else { DType::F32 };
+    let present = gradients.iter().filter(|gradient| gradient.id().is_some());
+    let squares = present.map(|gradient| gradient.square().sum().convert(dtype));
+    let sum = squares.reduce(|sum, square| sum + square)?;
+    Some(sum.sqrt())
 }
 
 /// An optimizer that is handed gradients each of which, by itself, has a norm of at most `limit`: Keras's `clipnorm`. Unlike

@@ -14,6 +14,7 @@ mod lion;
 mod moments;
 mod relatives;
 mod rmsprop;
+mod sam;
 mod settings;
 mod sgd;
 
@@ -26,6 +27,7 @@ pub use lamb::Lamb;
 pub use lion::Lion;
 pub use relatives::{AdaMax, NAdam, RAdam};
 pub use rmsprop::RmsProp;
+pub use sam::Sam;
 pub use sgd::Sgd;
 
 use kiln_ir::{Builder, DType, Init, Kind, Location, Refusal, ScopeGuard, Tensor, grad};

@@ -236,6 +236,34 @@ with_keras("averaged", average, lambda o: o._model_variables_moving_average)
 groups = lambda p: [dict(params=[p[0]], weight_decay=0.1, lr=0.01), dict(params=[p[1]], weight_decay=0.0, lr=0.03)]
 with_torch("adamw_groups", lambda p: O.AdamW(groups(p), 0.01))
 
+# Sharpness-aware minimisation: the same w and b after each of 20 steps on a loss, as algorithm 1 of its paper has it ------------------------
+
+sam_rng = np.random.default_rng(11)
+sam_x, sam_y = sam_rng.normal(size=(5, 2)), sam_rng.normal(size=(5, 3))
+
+
+def sam(rho, make):
+    params = [torch.tensor(x.copy(), requires_grad=True) for x in split(start)]
+    x, y = torch.tensor(sam_x), torch.tensor(sam_y)
+    loss = lambda w, b: ((torch.tanh(x @ w + b) - y) ** 2).mean()
+    optimizer = make(params)
+    after = []
+    for _ in range(STEPS):
+        first = torch.autograd.grad(loss(*params), params)
+        norm = torch.sqrt(sum((g**2).sum() for g in first))
+        moved = [(p + rho * g / norm).detach().requires_grad_() for p, g in zip(params, first)]
+        for param, gradient in zip(params, torch.autograd.grad(loss(*moved), moved)):
+            param.grad = gradient
+        optimizer.step()
+        after += [v for param in params for v in plain(param)]
+    return after
+
+
+sams = dict(
+    x=plain(sam_x), y=plain(sam_y),
+    sgd=sam(0.5, lambda p: O.SGD(p, 0.05, momentum=0.9)), adam=sam(0.05, lambda p: O.Adam(p, 0.01)),
+)
+
 # Schedules: the rate of steps 0 to 59 ----------------------------------------------------------------------------------------------------
 
 KS = KO.schedules
@@ -266,7 +294,7 @@ everything = dict(
     losses=losses, triplet=triplet, weighted_mean=weighted_mean, ctc=ctc,
     metric_inputs={k: plain(v) for k, v in metric_inputs.items()},
     metrics=metrics, confusion=confusion,
-    start=plain(start), gradients=plain(gradients), optimizers=optimizers, schedules=schedules,
+    start=plain(start), gradients=plain(gradients), optimizers=optimizers, sam=sams, schedules=schedules,
 )
 lines = []
 for key, value in everything.items():

@@ -2,7 +2,7 @@
 
 use super::watch::Watch;
 use super::{Callback, Flow, Moment};
-use crate::trainer::TrainError;
+use crate::trainer::{TrainError, can_write};
 use std::path::{Path, PathBuf};
 
 const PREFIX: &str = "epoch-";
@@ -10,7 +10,8 @@ const SUFFIX: &str = ".safetensors";
 
 /// Saves the trainer after epochs, as `epoch-0007.safetensors` in a folder: after each n-th, or after those in which a value was best.
 ///
-/// Which epochs are the best is read from the history, so that a run that was stopped keeps the same files as one that was not.
+/// Which epochs are the best is read from the history, so that a run that was stopped keeps the same files as one that was not. A folder is
+/// for one run: a training does not begin where a file is of another run, or of epochs that this one has not done.
 #[derive(Debug)]
 pub struct Checkpoint {
     folder: PathBuf,
@@ -70,8 +71,12 @@ impl Checkpoint {
         Ok(found.into_iter().max().map(|(_, path)| path))
     }
 
+    fn path(&self, epoch: u64) -> PathBuf {
+        self.folder.join(format!("{PREFIX}{epoch:04}{SUFFIX}"))
+    }
+
     /// The epochs whose files stay, of those from 1 to `now`.
-    fn kept(&self, moment: &Moment<'_>, now: u64) -> Result<Vec<u64>, TrainError> {
+    fn kept(&self, moment: &Moment<'_>, now: u64) -> Vec<u64> {
         let epochs = moment.epochs();
         let mut ranked: Vec<u64> = match &self.watch {
             None => {
@@ -79,7 +84,7 @@ impl Checkpoint {
                 due.rev().collect()
             }
             Some(watch) => {
-                let costs = watch.costs(epochs)?;
+                let costs = watch.costs(epochs);
                 let numbered = epochs.iter().map(|epoch| epoch.number).zip(costs);
                 let mut ranked: Vec<(u64, f64)> =
                     numbered.filter(|(_, cost)| !cost.is_nan()).collect();
@@ -89,7 +94,7 @@ impl Checkpoint {
             }
         };
         ranked.truncate(self.keep.unwrap_or(usize::MAX));
-        Ok(ranked)
+        ranked
     }
 }
 
@@ -98,17 +103,25 @@ impl Callback for Checkpoint {
         true
     }
 
-    fn train_begin(&mut self, _moment: &mut Moment<'_>) -> Result<Flow, TrainError> {
-        std::fs::create_dir_all(&self.folder).map_err(TrainError::write(&self.folder))?;
+    fn train_begin(&mut self, moment: &mut Moment<'_>) -> Result<Flow, TrainError> {
+        if let Some(watch) = &self.watch {
+            watch.check(moment)?;
+        }
+        can_write(&self.path(moment.trainer.position().epoch + 1))?;
+        let found = checkpoints(&self.folder).map_err(TrainError::write(&self.folder))?;
+        for (_, path) in found {
+            if let Some(why) = moment.trainer.is_foreign(&path) {
+                return Err(TrainError::Stale { path, why });
+            }
+        }
         Ok(Flow::Go)
     }
 
     fn epoch_end(&mut self, moment: &mut Moment<'_>) -> Result<Flow, TrainError> {
         let now = moment.trainer.position().epoch;
-        let kept = self.kept(moment, now)?;
+        let kept = self.kept(moment, now);
         if kept.contains(&now) {
-            let path = self.folder.join(format!("{PREFIX}{now:04}{SUFFIX}"));
-            moment.trainer.save(&path)?;
+            moment.trainer.save(self.path(now))?;
             // Only once the new one is there do old ones go.
             let found = checkpoints(&self.folder).map_err(TrainError::write(&self.folder))?;
             for (epoch, path) in found {

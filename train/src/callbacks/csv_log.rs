@@ -1,7 +1,7 @@
 //! The history as a file that other programs read.
 
 use super::{Callback, Flow, Moment};
-use crate::trainer::TrainError;
+use crate::trainer::{TrainError, can_write};
 use kiln_interop::replace_file;
 use std::io::Write;
 use std::path::PathBuf;
@@ -13,17 +13,26 @@ pub struct CsvLog {
 }
 
 impl CsvLog {
-    /// A log at `path`, which is replaced.
+    /// A log at `path`, which is replaced when the training begins. Its folder is made if it is not there.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
-}
 
-impl Callback for CsvLog {
-    fn epoch_end(&mut self, moment: &mut Moment<'_>) -> Result<Flow, TrainError> {
+    fn write(&self, moment: &Moment<'_>) -> Result<Flow, TrainError> {
         let text = moment.trainer.history().csv();
         replace_file(&self.path, |file| file.write_all(text.as_bytes()))
             .map_err(TrainError::write(&self.path))?;
         Ok(Flow::Go)
+    }
+}
+
+impl Callback for CsvLog {
+    fn train_begin(&mut self, moment: &mut Moment<'_>) -> Result<Flow, TrainError> {
+        can_write(&self.path)?;
+        self.write(moment)
+    }
+
+    fn epoch_end(&mut self, moment: &mut Moment<'_>) -> Result<Flow, TrainError> {
+        self.write(moment)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::watch::Watch;
 use super::{Callback, Flow, Moment};
-use crate::trainer::{Snapshot, TrainError};
+use crate::trainer::TrainError;
 
 /// Ends the training where a value has not improved for some epochs.
 ///
@@ -12,7 +12,6 @@ pub struct EarlyStopping {
     watch: Watch,
     patience: usize,
     restores: bool,
-    best: Option<Snapshot>,
 }
 
 impl EarlyStopping {
@@ -31,11 +30,10 @@ impl EarlyStopping {
             watch,
             patience: 0,
             restores: false,
-            best: None,
         }
     }
 
-    /// How many epochs without an improvement are borne; 0 unless given.
+    /// After how many epochs in a row without an improvement the training ends, as in Keras; 0 unless given, which counts as 1.
     pub fn patience(mut self, epochs: usize) -> Self {
         self.patience = epochs;
         self
@@ -47,39 +45,66 @@ impl EarlyStopping {
         self
     }
 
-    /// Puts params and states back, when the training ends, to what they were after the best epoch of this call of `fit`.
+    /// Puts params and states back, when the training ends, to what they were after the best epoch of the run. Checkpoints hold a copy of
+    /// them until then, so that a run that goes on ends as one that was not stopped.
     pub fn restore_best(mut self) -> Self {
         self.restores = true;
         self
     }
-}
 
-impl Callback for EarlyStopping {
-    fn epoch_end(&mut self, moment: &mut Moment<'_>) -> Result<Flow, TrainError> {
-        let costs = self.watch.costs(moment.epochs())?;
+    /// For how many epochs there was no improvement.
+    fn since(&self, moment: &Moment<'_>) -> usize {
         let (mut best, mut since) = (None, 0);
-        for cost in costs {
+        for cost in self.watch.costs(moment.epochs()) {
             if self.watch.improves(best, cost) {
                 (best, since) = (Some(cost), 0);
             } else {
                 since += 1;
             }
         }
-        if since == 0 && self.restores {
-            self.best = Some(moment.trainer.snapshot()?);
+        since
+    }
+
+    /// What the trainer remembers the best epoch by.
+    fn key(&self) -> String {
+        format!("best {}", self.watch.name())
+    }
+}
+
+impl Callback for EarlyStopping {
+    fn train_begin(&mut self, moment: &mut Moment<'_>) -> Result<Flow, TrainError> {
+        self.watch.check(moment)?;
+        let key = self.key();
+        if moment.epochs().is_empty() {
+            moment.trainer.remembered.remove(&key);
+        } else if self.restores && !moment.trainer.remembered.contains_key(&key) {
+            return Err(TrainError::Missing {
+                what: "the best epoch of the run that goes on",
+                help: "its checkpoint was saved without `restore_best`, so leave that out here too",
+            });
         }
-        Ok(if since > self.patience {
+        Ok(Flow::Go)
+    }
+
+    fn epoch_end(&mut self, moment: &mut Moment<'_>) -> Result<Flow, TrainError> {
+        let since = self.since(moment);
+        if since == 0 && self.restores {
+            let best = moment.trainer.snapshot()?;
+            moment.trainer.remembered.insert(self.key(), best);
+        }
+        Ok(if since >= self.patience.max(1) {
             let name = self.watch.name();
-            Flow::Stop(format!("`{name}` has not improved for {since} epochs"))
+            let epochs = if since == 1 { "epoch" } else { "epochs" };
+            Flow::Stop(format!("`{name}` has not improved for {since} {epochs}"))
         } else {
             Flow::Go
         })
     }
 
     fn train_end(&mut self, moment: &mut Moment<'_>) -> Result<(), TrainError> {
-        match self.best.take() {
-            Some(best) => moment.trainer.restore(&best),
-            None => Ok(()),
+        match moment.trainer.remembered.remove(&self.key()) {
+            Some(best) if self.restores => moment.trainer.restore(&best),
+            Some(_) | None => Ok(()),
         }
     }
 }

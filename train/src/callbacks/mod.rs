@@ -37,12 +37,18 @@ pub struct Moment<'m> {
     pub logs: &'m Logs,
     /// The number of epochs after which the training ends, counted from the trainer's first.
     pub end: u64,
+    pub(crate) names: &'m [String],
 }
 
 impl Moment<'_> {
     /// The epochs of this run that are done: those of this call of `fit`, and of the one that a loaded checkpoint continues.
     pub fn epochs(&self) -> &[Epoch] {
         self.trainer.epochs_of_run()
+    }
+
+    /// The names that [`Moment::logs`] has at the end of an epoch; known before the first.
+    pub fn names(&self) -> &[String] {
+        self.names
     }
 }
 
@@ -65,7 +71,7 @@ impl Moment<'_> {
 /// }
 /// ```
 pub trait Callback {
-    /// Before the first epoch.
+    /// Before the first epoch: the place to refuse what would go wrong after it.
     fn train_begin(&mut self, _moment: &mut Moment<'_>) -> Result<Flow, TrainError> {
         Ok(Flow::Go)
     }

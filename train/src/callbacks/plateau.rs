@@ -45,7 +45,7 @@ impl ReduceLrOnPlateau {
         self
     }
 
-    /// How many epochs without an improvement are borne; 10 unless given.
+    /// After how many epochs in a row without an improvement the rate falls, as in Keras; 10 unless given, and 0 counts as 1.
     pub fn patience(mut self, epochs: usize) -> Self {
         self.patience = epochs;
         self
@@ -92,8 +92,23 @@ impl ReduceLrOnPlateau {
 }
 
 impl Callback for ReduceLrOnPlateau {
+    fn train_begin(&mut self, moment: &mut Moment<'_>) -> Result<Flow, TrainError> {
+        let Self { factor, least, .. } = *self;
+        let falls = (0.0..1.0).contains(&factor);
+        TrainError::check(
+            "the factor of a rate",
+            factor,
+            falls,
+            "from 0 to less than 1",
+        )?;
+        let allowed = least.is_finite() && least >= 0.0;
+        TrainError::check("the least rate", least, allowed, "at 0 or above")?;
+        self.watch.check(moment)?;
+        Ok(Flow::Go)
+    }
+
     fn epoch_end(&mut self, moment: &mut Moment<'_>) -> Result<Flow, TrainError> {
-        if self.is_due(&self.watch.costs(moment.epochs())?) {
+        if self.is_due(&self.watch.costs(moment.epochs())) {
             for (name, rate) in moment.trainer.learning_rates() {
                 let reduced = (rate * self.factor).max(self.least.min(rate));
                 moment.trainer.set_learning_rate_of(&name, reduced)?;

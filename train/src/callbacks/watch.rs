@@ -1,5 +1,6 @@
 //! Whether a watched value still improves.
 
+use super::Moment;
 use crate::trainer::{Epoch, TrainError};
 
 /// A value of each epoch, and which direction is better.
@@ -34,24 +35,29 @@ impl Watch {
         &self.name
     }
 
-    /// The value of each epoch, so that smaller is better.
-    ///
-    /// # Errors
-    /// [`TrainError::Unwatched`] where the last epoch lacks it.
-    pub(super) fn costs(&self, epochs: &[Epoch]) -> Result<Vec<f64>, TrainError> {
-        if let Some(last) = epochs.last()
-            && last.logs.get(&self.name).is_none()
-        {
-            return Err(TrainError::Unwatched {
-                name: self.name.clone(),
-                known: last.logs.names(),
-            });
+    /// Refuses a value that the logs will not have, and a difference that is none.
+    pub(super) fn check(&self, moment: &Moment<'_>) -> Result<(), TrainError> {
+        let delta = self.min_delta;
+        let allowed = delta.is_finite() && delta >= 0.0;
+        TrainError::check("`min_delta`", delta, allowed, "at 0 or above")?;
+        if moment.names().contains(&self.name) {
+            return Ok(());
         }
+        let known = moment.names().iter().map(|name| format!("`{name}`"));
+        let known: Vec<String> = known.collect();
+        Err(TrainError::Unwatched {
+            name: self.name.clone(),
+            known: known.join(", "),
+        })
+    }
+
+    /// The value of each epoch, so that smaller is better; NaN for one that lacks it.
+    pub(super) fn costs(&self, epochs: &[Epoch]) -> Vec<f64> {
         let cost = |epoch: &Epoch| {
             let value = epoch.logs.get(&self.name).unwrap_or(f64::NAN);
             if self.rises { -value } else { value }
         };
-        Ok(epochs.iter().map(cost).collect())
+        epochs.iter().map(cost).collect()
     }
 
     /// Whether a cost is so much better than the best before that it counts. Nothing is better than `NaN`, and everything than none.

@@ -1,25 +1,29 @@
 //! Checkpoints: all that a training needs to go on as if it had never stopped, in one safetensors file.
 //!
 //! The file holds every param and state of the session that learns under its own name (weights, the optimizer's memory, learning rate,
-//! counters of random numbers), and beside them a tensor of bytes with the position in the data, the sums of an epoch that is not over, the
-//! history, and what the user keeps with the model. All of it is under the checksum. A file is replaced whole or not at all, and loading
-//! compares everything before anything is changed.
+//! counters of random numbers), copies of them that a callback comes back to, and a tensor of bytes with the position in the data, the sums
+//! of an epoch that is not over, the history, and what the user keeps with the model. All of it, names and shapes too, is under the checksum.
+//! A file is replaced whole or not at all, and loading compares everything before anything is changed.
 
+mod kept;
+
+pub(crate) use kept::Kept;
+
+use crate::trainer::Snapshot;
 use crate::trainer::{History, Position, Sums, TrainError, Trainer};
 use crate::weights::{self, LoadWeightsError, everything, params};
 use kiln_interop::{FileError, SaveError, TensorRef, Tensors, safetensors};
 use kiln_ir::{DType, TensorType};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The tensor of bytes beside the params and states. Graphs cannot have such a name: scopes do not begin with a dot.
 const TRAINING: &str = ".kiln/training";
+/// What the names of copies begin with; the place of the copy in [`Training::remembered`] and the name of the state follow.
+const COPIES: &str = ".kiln/copies";
 /// The form of these bytes.
-const VERSION: u8 = 2;
-/// How many names a message lists before it counts the rest.
-const LISTED: usize = 10;
+const VERSION: u8 = 3;
 
 /// Why a checkpoint could not be saved or loaded. A file to be replaced is then as it was, and so is a trainer.
 #[derive(Debug, thiserror::Error)]
@@ -50,20 +54,12 @@ pub enum CheckpointError {
         /// What is wrong.
         what: String,
     },
-    /// Tensors that the model does not have.
-    #[error("{file} holds what the model does not have, and nothing was loaded: {names}")]
-    Unknown {
-        /// The file.
-        file: String,
-        /// Their names.
-        names: String,
-    },
-    /// A value that is kept with the model cannot be written.
-    #[error("`{name}` cannot be kept: {what}")]
+    /// A value that is kept with the model cannot be written or read.
+    #[error("`{name}` is kept with the model: {what}")]
     Keep {
         /// Its name.
         name: String,
-        /// Why.
+        /// What is wrong.
         what: String,
     },
 }
@@ -81,7 +77,9 @@ struct Training {
     sums: Sums,
     history: History,
     run_start: usize,
-    kept: BTreeMap<String, Vec<u8>>,
+    kept: BTreeMap<String, Kept>,
+    /// The names of the copies that callbacks come back to.
+    remembered: Vec<String>,
 }
 
 impl Trainer {
@@ -115,6 +113,7 @@ impl Trainer {
             history: self.history.clone(),
             run_start: self.run_start,
             kept: self.kept.clone(),
+            remembered: self.remembered.keys().cloned().collect(),
         };
         let mut bytes = vec![VERSION];
         let written = postcard::to_stdvec(&training).map_err(|error| CheckpointError::Keep {
@@ -123,9 +122,29 @@ impl Trainer {
         })?;
         bytes.extend_from_slice(&written);
         let shape = [bytes.len()];
-        let extra = TensorRef::new(TRAINING, DType::U8, &shape, &bytes);
-        let extra = extra.map_err(|error| CheckpointError::Save(error.into()))?;
-        weights::save_beside(self.master()?, path.as_ref(), everything, &[extra])
+        // The trainer is lent to both the session and the copies.
+        let copies = std::mem::take(&mut self.remembered);
+        let saved = self.save_with(path.as_ref(), (&shape, &bytes), &copies);
+        self.remembered = copies;
+        saved
+    }
+
+    fn save_with(
+        &mut self,
+        path: &Path,
+        (shape, training): (&[usize], &[u8]),
+        copies: &BTreeMap<String, Snapshot>,
+    ) -> Result<(), TrainError> {
+        let names: Vec<Vec<String>> = (0..)
+            .zip(copies.values())
+            .map(|(index, copy)| copy.names().map(|name| copy_name(index, name)).collect())
+            .collect();
+        let copies = names.iter().zip(copies.values());
+        let copies = copies.flat_map(|(names, copy)| copy.tensors(names));
+        let training = TensorRef::new(TRAINING, DType::U8, shape, training);
+        let others = copies.chain([training]).collect::<Result<Vec<_>, _>>();
+        let others = others.map_err(|error| CheckpointError::Save(error.into()))?;
+        weights::save_beside(self.master()?, path, everything, &others)
             .map_err(CheckpointError::Save)?;
         Ok(())
     }
@@ -139,6 +158,7 @@ impl Trainer {
         let tensors = safetensors::open(path.as_ref()).map_err(CheckpointError::File)?;
         tensors.verify().map_err(CheckpointError::File)?;
         let training = read_training(&tensors)?;
+        let remembered = read_copies(&tensors, &training.remembered)?;
         let metrics = self.recipe.metric_names();
         if training.position.batch > 0 && training.metrics != metrics {
             return Err(TrainError::Checkpoint(CheckpointError::Training {
@@ -177,6 +197,7 @@ impl Trainer {
         self.run_start = training.run_start;
         self.is_resumed = true;
         self.kept = training.kept;
+        self.remembered = remembered;
         self.grown_old();
         Ok(())
     }
@@ -185,28 +206,41 @@ impl Trainer {
         if learned {
             self.open_learner()?;
         }
-        let file = tensors.file().to_owned();
-        let session = self.master_mut()?;
-        let known = |name: &str| name == TRAINING || session.state(name).is_ok();
-        let names = tensors.iter().map(|tensor| tensor.name().to_owned());
-        let unknown: Vec<String> = names.filter(|name| !known(name)).collect();
-        if !unknown.is_empty() {
-            let mut names = unknown[..unknown.len().min(LISTED)].join(", ");
-            if unknown.len() > LISTED {
-                names += &format!(" and {} more", unknown.len() - LISTED);
-            }
-            return Err(CheckpointError::Unknown { file, names }.into());
-        }
-        weights::load(session, tensors, everything).map_err(CheckpointError::Weights)?;
+        let beside = |name: &str| name == TRAINING || name.starts_with(COPIES);
+        weights::load_all(self.master_mut()?, tensors, beside).map_err(CheckpointError::Weights)?;
         Ok(())
     }
 
-    /// Replaces the file at `path` with the params alone, as other programs read them.
+    /// Why the checkpoint at `path` is none that this run has left behind; `None` where it is.
+    pub(crate) fn is_foreign(&self, path: &Path) -> Option<String> {
+        let training = safetensors::open(path).map_err(CheckpointError::File);
+        let theirs = match training.and_then(|tensors| read_training(&tensors)) {
+            Ok(training) => training.history,
+            Err(error) => return Some(format!("is no checkpoint that can be read ({error})")),
+        };
+        // No two epochs take the same time to the nanosecond.
+        let epochs = |history: &History| -> Vec<(u64, u64)> {
+            let epochs = history.epochs().iter();
+            epochs.map(|e| (e.number, e.seconds.to_bits())).collect()
+        };
+        let (ours, theirs) = (epochs(self.history()), epochs(&theirs));
+        if ours.starts_with(&theirs) {
+            None
+        } else if theirs.starts_with(&ours) && !ours.is_empty() {
+            Some("is ahead of this run".to_owned())
+        } else {
+            Some("is of another run".to_owned())
+        }
+    }
+
+    /// Replaces the file at `path` with the params alone, as other programs read them; their averages, where
+    /// [`use_averages`](Self::use_averages) says so.
     ///
     /// # Errors
     /// As [`Trainer::save`].
     pub fn save_weights(&mut self, path: impl AsRef<Path>) -> Result<(), TrainError> {
-        weights::save(self.master()?, path.as_ref(), params).map_err(CheckpointError::Save)?;
+        let session = self.measured_master()?;
+        weights::save(session, path.as_ref(), params).map_err(CheckpointError::Save)?;
         Ok(())
     }
 
@@ -220,25 +254,30 @@ impl Trainer {
         self.grown_old();
         Ok(())
     }
+}
 
-    /// Keeps a value with the model: the statistics of a preprocessing, the names of classes. It is part of every checkpoint from now on.
-    ///
-    /// # Errors
-    /// [`TrainError::Checkpoint`] for a value that has no fixed form.
-    pub fn keep(&mut self, name: &str, value: &impl Serialize) -> Result<(), TrainError> {
-        let bytes = postcard::to_stdvec(value).map_err(|error| CheckpointError::Keep {
-            name: name.to_owned(),
-            what: error.to_string(),
-        })?;
-        self.kept.insert(name.to_owned(), bytes);
-        Ok(())
-    }
+/// The name of a state of a copy.
+fn copy_name(index: usize, state: &str) -> String {
+    format!("{COPIES}/{index}/{state}")
+}
 
-    /// The value that was kept under `name`; `None` where there is none, or where it is of another type.
-    pub fn kept<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
-        let (value, rest) = postcard::take_from_bytes(self.kept.get(name)?).ok()?;
-        rest.is_empty().then_some(value)
+/// The copies that a file holds, by their names.
+fn read_copies(
+    tensors: &Tensors,
+    names: &[String],
+) -> Result<BTreeMap<String, Snapshot>, TrainError> {
+    let mut copies = BTreeMap::new();
+    for (index, name) in names.iter().enumerate() {
+        let start = copy_name(index, "");
+        let mut copy = Snapshot::default();
+        for tensor in tensors.iter() {
+            if let Some(state) = tensor.name().strip_prefix(&start) {
+                copy.push(state, tensor.dtype(), tensor.shape(), tensor.bytes())?;
+            }
+        }
+        copies.insert(name.clone(), copy);
     }
+    Ok(copies)
 }
 
 fn read_training(tensors: &Tensors) -> Result<Training, CheckpointError> {
@@ -247,6 +286,10 @@ fn read_training(tensors: &Tensors) -> Result<Training, CheckpointError> {
         return Err(CheckpointError::Bare { file: file() });
     };
     let wrong = |what: String| CheckpointError::Training { file: file(), what };
+    // Its name among the texts is all of a file that no checksum covers.
+    if !tensors.is_checked() {
+        return Err(wrong("the file has no checksum".to_owned()));
+    }
     match tensor.bytes().split_first() {
         Some((&VERSION, bytes)) => {
             postcard::from_bytes(bytes).map_err(|error| wrong(error.to_string()))

@@ -167,10 +167,29 @@ pub enum DataError {
         label: i64,
     },
 
-    /// A file that is no picture.
-    #[error("{} is no picture: {message}", path.display())]
+    /// An infinite value where statistics are taken: every one would become infinite or `NaN`.
+    #[error(
+        "column `{column}`: example {row} holds {value}, of which there are no statistics; a missing value is NaN"
+    )]
+    Infinite {
+        /// The column's name.
+        column: String,
+        /// The example, from 0.
+        row: usize,
+        /// The value.
+        value: f64,
+    },
+
+    /// Batches in another order than that of the data, where the order counts.
+    #[error(
+        "predictions come in the order of the data, and these batches are shuffled; give a data set, or batches in its order"
+    )]
+    Shuffled,
+
+    /// A picture that cannot be read, or something else where pictures belong.
+    #[error("{}: {message}", path.display())]
     Image {
-        /// The file.
+        /// The file or folder.
         path: PathBuf,
         /// Why.
         message: String,
@@ -247,7 +266,8 @@ pub enum DataError {
     },
 }
 
-fn quoted(names: &[String]) -> String {
+/// Names as a message lists them.
+pub(super) fn quoted(names: &[String]) -> String {
     let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     names.join(", ")
 }

@@ -38,7 +38,7 @@ pub use csv::digits;
 pub use dataset::Dataset;
 pub use error::DataError;
 pub use fashion::{FASHION_MNIST_DIR, fashion_mnist};
-pub use images::{Channels, image_folder};
+pub use images::{Channels, image_folder, image_folder_as};
 pub use loader::Loader;
 pub use pipeline::{Examples, Pipeline, Transform};
 pub use prepare::{Impute, MinMax, Missing, OneHot, Standardise};

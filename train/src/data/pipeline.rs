@@ -183,9 +183,16 @@ impl Pipeline {
     }
 
     /// Leaves the short batch at the end of an epoch out.
-    pub fn drop_short(mut self) -> Self {
+    ///
+    /// # Errors
+    /// [`DataError::NoFullBatch`] if then no batch would be left.
+    pub fn drop_short(mut self) -> Result<Self, DataError> {
+        let (examples, batch) = (self.plan.data.len(), self.plan.batch);
+        if batch > examples {
+            return Err(DataError::NoFullBatch { examples, batch });
+        }
         self.change(|plan| plan.keeps_short = false);
-        self
+        Ok(self)
     }
 
     /// Changes each batch by `transform`, behind those that were added before.

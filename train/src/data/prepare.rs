@@ -31,7 +31,7 @@ impl Standardise {
     /// The mean and the deviation (that of a whole population) of each feature, missing values (`NaN`) left out.
     ///
     /// # Errors
-    /// [`DataError::UnknownColumn`].
+    /// [`DataError::UnknownColumn`], [`DataError::Infinite`].
     pub fn fit(data: &Dataset, column: &str) -> Result<Self, DataError> {
         let features = Features::of(data, column)?;
         let means = features.map(|values| values.iter().sum::<f64>() / values.len() as f64);
@@ -88,7 +88,7 @@ impl MinMax {
     /// The least and the largest value of each feature, missing values (`NaN`) left out.
     ///
     /// # Errors
-    /// [`DataError::UnknownColumn`].
+    /// [`DataError::UnknownColumn`], [`DataError::Infinite`].
     pub fn fit(data: &Dataset, column: &str) -> Result<Self, DataError> {
         let features = Features::of(data, column)?;
         let lows = features.map(|values| values.iter().copied().fold(f64::NAN, f64::min));
@@ -137,7 +137,7 @@ impl Impute {
     /// What is put in, from the values that are there; 0 where a feature has none.
     ///
     /// # Errors
-    /// [`DataError::UnknownColumn`].
+    /// [`DataError::UnknownColumn`], [`DataError::Infinite`].
     pub fn fit(data: &Dataset, column: &str, by: Missing) -> Result<Self, DataError> {
         let features = Features::of(data, column)?;
         let values = match by {
@@ -249,15 +249,24 @@ impl Features {
         let column = data.column(column)?;
         let count = column.data().len() / column.examples().max(1);
         let mut features = vec![Vec::with_capacity(column.examples()); count];
-        let mut next = 0;
+        let (mut at, mut infinite) = (0, None);
         column.data().for_each(|number| {
             let value = number.to_f64();
-            if !value.is_nan() {
-                features[next].push(value);
+            if value.is_infinite() {
+                infinite = infinite.or(Some((at / count, value)));
+            } else if !value.is_nan() {
+                features[at % count].push(value);
             }
-            next = (next + 1) % count;
+            at += 1;
         });
-        Ok(Self(features))
+        match infinite {
+            None => Ok(Self(features)),
+            Some((row, value)) => Err(DataError::Infinite {
+                column: column.name().to_owned(),
+                row,
+                value,
+            }),
+        }
     }
 
     fn map(&self, of: impl Fn(&[f64]) -> f64) -> Vec<f64> {
@@ -365,6 +374,17 @@ mod tests {
         let median = Impute::fit(&even, "x", Missing::Median).unwrap();
         assert_eq!(x(median.apply(data.clone()).unwrap())[6], 4.0);
         assert_eq!(Standardise::fit(&data, "x").unwrap().means(), [3.0, 0.0]);
+        let endless = table(&[1.0, 2.0, 3.0, f32::NEG_INFINITY]);
+        for refused in [
+            Standardise::fit(&endless, "x").map(|_| ()),
+            MinMax::fit(&endless, "x").map(|_| ()),
+            Impute::fit(&endless, "x", Missing::Mean).map(|_| ()),
+        ] {
+            assert_eq!(
+                refused.unwrap_err().to_string(),
+                "column `x`: example 1 holds -inf, of which there are no statistics; a missing value is NaN"
+            );
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The `csv` crate reads quotes and escapes; here fields become columns. A table has a line of names. Its fields are texts until a column is
 //! asked for, so that one file may hold numbers, names and what nobody needs.
 
+use super::error::quoted;
 use super::{Column, DataError};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,7 +34,8 @@ impl Table {
     /// Reads the file at `path`.
     ///
     /// # Errors
-    /// [`DataError::Io`] and [`DataError::Csv`]: a line with more or fewer fields than the first, or a text that is not UTF-8.
+    /// [`DataError::Io`], also for a text that is not UTF-8; [`DataError::Csv`]: a line with more or fewer fields than there are names, or two
+    /// columns of one name.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, DataError> {
         let path = path.as_ref();
         let text = std::fs::read_to_string(path).map_err(|source| DataError::Io {
@@ -48,18 +50,51 @@ impl Table {
     /// # Errors
     /// As [`Table::read`].
     pub fn parse(file: &str, text: &str) -> Result<Self, DataError> {
-        let wrong = |error: csv::Error| DataError::Csv {
+        let at = |line: u64, column: usize, found: String, wanted: String| DataError::Csv {
             file: file.to_owned(),
-            line: error.position().map_or(1, |at| at.line() as usize),
-            column: 1,
-            found: "a line that cannot be read".to_owned(),
-            wanted: error.to_string(),
+            line: line as usize,
+            column,
+            found,
+            wanted,
+        };
+        let wrong = |error: csv::Error| {
+            let line = error.position().map_or(1, csv::Position::line);
+            match error.kind() {
+                csv::ErrorKind::UnequalLengths {
+                    expected_len, len, ..
+                } => {
+                    let found = format!("a line of {len} fields");
+                    at(
+                        line,
+                        1,
+                        found,
+                        format!("the table has {expected_len} columns"),
+                    )
+                }
+                // The reader is not exhaustive, and of a text in memory nothing else can be wrong.
+                _ => at(
+                    line,
+                    1,
+                    "a line that cannot be read".to_owned(),
+                    error.to_string(),
+                ),
+            }
         };
         let mut reader = csv::ReaderBuilder::new()
             .trim(csv::Trim::All)
             .from_reader(text.as_bytes());
         let names = reader.headers().map_err(wrong)?;
         let names: Vec<String> = names.iter().map(str::to_owned).collect();
+        let twice = (1..names.len()).find(|place| names[..*place].contains(&names[*place]));
+        if let Some(place) = twice {
+            let found = format!("a second column `{}`", names[place]);
+            return Err(at(
+                1,
+                place + 1,
+                found,
+                "names tell the columns apart".to_owned(),
+            ));
+        }
         let mut rows = Vec::new();
         for record in reader.records() {
             let record = record.map_err(wrong)?;
@@ -100,12 +135,10 @@ impl Table {
                 let field = &fields[*place];
                 let value = match field.as_str() {
                     "" | "NA" | "?" => f32::NAN,
-                    number => number.parse().map_err(|_| DataError::Csv {
-                        file: self.file.clone(),
-                        line: *line as usize,
-                        column: place + 1,
-                        found: format!("`{number}` in column `{}`", self.names[*place]),
-                        wanted: "a number was expected; classes are read by `classes`".to_owned(),
+                    number => number.parse().map_err(|_| {
+                        let found = format!("`{number}` in column `{}`", self.names[*place]);
+                        let wanted = "a number was expected; classes are read by `classes`";
+                        self.wrong(*line, *place, found, wanted.to_owned())
                     })?,
                 };
                 values.push(value);
@@ -131,6 +164,50 @@ impl Table {
         Ok((Column::new(name, [classes.len()], classes)?, names))
     }
 
+    /// As [`Table::classes`], with the classes that another table gave: a model that learned from one tests on the other.
+    ///
+    /// # Errors
+    /// [`DataError::UnknownColumn`], and [`DataError::Csv`] at a field that is none of the classes.
+    ///
+    /// ```
+    /// use kiln_train::data::{DataError, Table};
+    ///
+    /// let train = Table::parse("train.csv", "species\ndog\ncat\n")?;
+    /// let test = Table::parse("test.csv", "species\ndog\n")?;
+    /// let (_, names) = train.classes("y", "species")?;
+    /// assert_eq!(test.classes_as("y", "species", &names)?.values::<u32>()?, [1]);
+    /// # Ok::<(), DataError>(())
+    /// ```
+    pub fn classes_as(
+        &self,
+        name: &str,
+        column: &str,
+        classes: &[String],
+    ) -> Result<Column, DataError> {
+        let place = self.place(column)?;
+        let numbers = self.rows.iter().map(|(line, fields)| {
+            let field = &fields[place];
+            let number = classes.iter().position(|class| class == field);
+            number.map(|number| number as u32).ok_or_else(|| {
+                let wanted = format!("the classes are {}", quoted(classes));
+                let found = format!("`{field}` in column `{column}`");
+                self.wrong(*line, place, found, wanted)
+            })
+        });
+        let numbers: Vec<u32> = numbers.collect::<Result<_, _>>()?;
+        Column::new(name, [numbers.len()], numbers)
+    }
+
+    fn wrong(&self, line: u64, place: usize, found: String, wanted: String) -> DataError {
+        DataError::Csv {
+            file: self.file.clone(),
+            line: line as usize,
+            column: place + 1,
+            found,
+            wanted,
+        }
+    }
+
     fn place(&self, column: &str) -> Result<usize, DataError> {
         let place = self.names.iter().position(|name| name == column);
         place.ok_or_else(|| DataError::UnknownColumn {
@@ -147,10 +224,13 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_named_with_its_line() {
         let message = |text: &str| Table::parse("t.csv", text).unwrap_err().to_string();
-        assert!(
-            message("a,b\n1,2\n3\n").starts_with("t.csv:3:1: "),
-            "{}",
-            message("a,b\n1,2\n3\n")
+        assert_eq!(
+            message("a,b\n1,2\n3\n"),
+            "t.csv:3:1: found a line of 1 fields, but the table has 2 columns"
+        );
+        assert_eq!(
+            message("a,b,a\n1,2,3\n"),
+            "t.csv:1:3: found a second column `a`, but names tell the columns apart"
         );
         let table = Table::parse("t.csv", "a,\"b, c\"\n 1 ,\"x\"\"y\"\n\n2,z\n").unwrap();
         assert_eq!(
@@ -170,6 +250,14 @@ mod tests {
             table.numbers("x", &["d"]),
             Err(DataError::UnknownColumn { .. })
         ));
+        let classes = ["z".to_owned()];
+        assert_eq!(
+            table
+                .classes_as("y", "b, c", &classes)
+                .unwrap_err()
+                .to_string(),
+            "t.csv:2:2: found `x\"y` in column `b, c`, but the classes are `z`"
+        );
         assert!(matches!(Table::read("/nowhere"), Err(DataError::Io { .. })));
     }
 }

@@ -1,7 +1,8 @@
 //! The description of a trainer.
 
 use super::error::TrainError;
-use super::recipe::{Chooser, OutputLoss, OutputMetric, Recipe, Types};
+use super::history::LEARNING_RATE;
+use super::recipe::{ClassWeights, Frozen, OutputLoss, OutputMetric, Recipe, Types};
 use super::{History, Model, Position, Trainer};
 use kiln_compiler::Options;
 use kiln_ir::{Location, TensorType};
@@ -17,9 +18,9 @@ pub struct TrainerBuilder {
     losses: Vec<OutputLoss>,
     metrics: Vec<OutputMetric>,
     optimizer: Option<Box<dyn Optimizer>>,
-    frozen: Vec<Chooser>,
+    frozen: Vec<Frozen>,
     sample_weights: Option<String>,
-    class_weights: Vec<f64>,
+    class_weights: Vec<ClassWeights>,
     guarded: bool,
     targets: Types,
     options: Options,
@@ -88,30 +89,50 @@ impl TrainerBuilder {
         self
     }
 
-    /// Leaves all params alone whose names begin with `prefix`: `freeze("encoder/")`.
-    pub fn freeze(self, prefix: &str) -> Self {
-        let prefix = prefix.to_owned();
-        self.freeze_if(move |name| name.starts_with(&prefix))
-    }
-
-    /// Leaves all params alone whose names are chosen. What layers keep besides, such as the averages of a batch normalisation, follows its
-    /// data as before.
-    pub fn freeze_if(mut self, chosen: impl Fn(&str) -> bool + 'static) -> Self {
-        self.frozen.push(Box::new(chosen));
+    /// Leaves all params alone whose names begin with `prefix`, of which there must be one: `freeze("encoder/")`.
+    pub fn freeze(mut self, prefix: &str) -> Self {
+        let start = prefix.to_owned();
+        self.frozen.push(Frozen {
+            what: format!("a name that begins with `{prefix}`"),
+            holds: Box::new(move |name| name.starts_with(&start)),
+        });
         self
     }
 
-    /// The f32 column of shape `[n]` with a weight for each example, by which losses and metrics count it. Validation data needs it as well.
+    /// Leaves all params alone whose names are chosen, of which there must be one. What layers keep besides, such as the averages of a batch normalisation, follows its
+    /// data as before.
+    pub fn freeze_if(mut self, chosen: impl Fn(&str) -> bool + 'static) -> Self {
+        self.frozen.push(Frozen {
+            what: "a name that `freeze_if` chooses".to_owned(),
+            holds: Box::new(chosen),
+        });
+        self
+    }
+
+    /// The f32 column of shape `[n]` with a weight for each example, by which losses and metrics count it. Validation data needs it as well. A step
+    /// with a weight that is no finite number is refused.
     pub fn sample_weights(mut self, column: &str) -> Self {
         self.sample_weights = Some(column.to_owned());
         self
     }
 
-    /// A weight for each class, by which the loss counts the examples of the class while it learns; targets are the numbers of classes. A
-    /// penalty of the loss is weighted with them: [`Regularised`](kiln_nn::Regularised) around [`ClassWeighted`](kiln_nn::ClassWeighted) leaves
-    /// it alone.
+    /// A weight for each class, by which the loss counts the examples of the class while it learns, for a model of one output; targets are the
+    /// numbers of classes. A penalty of the loss is weighted with them: [`Regularised`](kiln_nn::Regularised) around
+    /// [`ClassWeighted`](kiln_nn::ClassWeighted) leaves it alone.
     pub fn class_weights(mut self, weights: impl Into<Vec<f64>>) -> Self {
-        self.class_weights = weights.into();
+        self.class_weights.push(ClassWeights {
+            output: None,
+            weights: weights.into(),
+        });
+        self
+    }
+
+    /// [`class_weights`](Self::class_weights) for the loss of `output`; those of other outputs stay as they are.
+    pub fn class_weights_on(mut self, output: &str, weights: impl Into<Vec<f64>>) -> Self {
+        self.class_weights.push(ClassWeights {
+            output: Some(output.to_owned()),
+            weights: weights.into(),
+        });
         self
     }
 
@@ -156,7 +177,8 @@ impl TrainerBuilder {
     /// the first data tells the types of targets.
     ///
     /// # Errors
-    /// [`TrainError::Missing`], [`TrainError::Output`], and [`TrainError::Graph`] for mistakes in the model.
+    /// [`TrainError::Missing`], [`TrainError::Output`], [`TrainError::Metric`], [`TrainError::Frozen`], [`TrainError::Setting`], and
+    /// [`TrainError::Graph`] for mistakes in the model.
     #[track_caller]
     pub fn compile(self) -> Result<Trainer, TrainError> {
         let optimizer = self.optimizer.ok_or(TrainError::Missing {
@@ -187,6 +209,16 @@ impl TrainerBuilder {
         });
         let outputs: Types = typed.collect();
         check_outputs(&recipe, &self.targets, &outputs)?;
+        check_names(&recipe)?;
+        for loss in &recipe.losses {
+            let weight = loss.weight;
+            TrainError::check(
+                "the weight of a loss",
+                weight,
+                weight.is_finite(),
+                "among the finite numbers",
+            )?;
+        }
         Ok(Trainer {
             recipe,
             options: self.options,
@@ -199,11 +231,13 @@ impl TrainerBuilder {
             oracle: None,
             judge_is_old: false,
             oracle_is_old: false,
+            averages: false,
             position: Position::default(),
             history: History::default(),
             run_start: 0,
             is_resumed: false,
             kept: BTreeMap::new(),
+            remembered: BTreeMap::new(),
         })
     }
 }
@@ -223,30 +257,66 @@ fn check_outputs(recipe: &Recipe, targets: &Types, outputs: &Types) -> Result<()
     let targets = targets
         .iter()
         .map(|(name, _)| ("a target", Some(name.as_str())));
-    let mut learned: Vec<&str> = Vec::new();
-    for (what, output) in losses.chain(metrics).chain(targets) {
-        let known = match output {
-            Some(output) => names.contains(&output),
-            None => names.len() == 1,
+    let weights = recipe
+        .class_weights
+        .iter()
+        .map(|w| ("class weights", w.output.as_deref()));
+    let (mut learned, mut weighted): (Vec<&str>, Vec<&str>) = Default::default();
+    for (what, output) in losses.chain(metrics).chain(weights).chain(targets) {
+        let found = match (output, names.as_slice()) {
+            (Some(output), _) => names.contains(&output).then_some(output),
+            (None, [only]) => Some(*only),
+            (None, _) => None,
         };
-        let output = output.unwrap_or("the only one");
         let refused = |known: String| TrainError::Output {
             what,
-            output: output.to_owned(),
+            output: output.unwrap_or("the only one").to_owned(),
             known,
         };
-        if !known {
+        let Some(found) = found else {
             return Err(refused(quoted.join(", ")));
-        }
-        if what == "a loss" {
-            if learned.contains(&output) {
-                return Err(refused("one loss for it already".to_owned()));
+        };
+        let twice = match what {
+            "a loss" => Some(&mut learned),
+            "class weights" => Some(&mut weighted),
+            _ => None,
+        };
+        if let Some(before) = twice {
+            if before.contains(&found) {
+                return Err(refused(format!("{what} for it already")));
             }
-            learned.push(output);
-        } else if what == "a metric" && !learned.contains(&output) {
+            before.push(found);
+        }
+        if what != "a target" && !learned.contains(&found) {
             return Err(refused(
                 "no loss for it, with which its target would come".to_owned(),
             ));
+        }
+    }
+    Ok(())
+}
+
+/// Every log has a name of its own, and what is frozen is there.
+fn check_names(recipe: &Recipe) -> Result<(), TrainError> {
+    let mut taken = recipe.loss_names();
+    taken.push(LEARNING_RATE.to_owned());
+    for name in recipe.metric_names() {
+        if taken.contains(&name) {
+            return Err(TrainError::Metric { name });
+        }
+        taken.push(name);
+    }
+    if recipe.frozen.is_empty() {
+        return Ok(());
+    }
+    let params = recipe.params()?;
+    for frozen in &recipe.frozen {
+        if !params.iter().any(|name| (frozen.holds)(name)) {
+            let quoted: Vec<String> = params.iter().map(|name| format!("`{name}`")).collect();
+            return Err(TrainError::Frozen {
+                what: frozen.what.clone(),
+                known: quoted.join(", "),
+            });
         }
     }
     Ok(())

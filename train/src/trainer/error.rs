@@ -32,6 +32,32 @@ pub enum TrainError {
         /// The outputs there are.
         known: String,
     },
+    /// Two metrics of one name, or one with the name of something else that is logged.
+    #[error(
+        "`{name}` is already the name of something in the logs; `.named(\"another\")` renames a metric"
+    )]
+    Metric {
+        /// The name.
+        name: String,
+    },
+    /// Params are to be frozen, and there are none such.
+    #[error("no param has {what}; there are {known}")]
+    Frozen {
+        /// How they were to be found.
+        what: String,
+        /// The params there are.
+        known: String,
+    },
+    /// A setting that is out of its range.
+    #[error("{what} is {value}; it lies {wanted}")]
+    Setting {
+        /// The setting.
+        what: &'static str,
+        /// What was given.
+        value: f64,
+        /// The range.
+        wanted: &'static str,
+    },
     /// The same trainer is fed targets of two types.
     #[error("the target `{name}` was {before} in the data that came first, and is {now} now")]
     Target {
@@ -104,6 +130,17 @@ pub enum TrainError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// A folder for checkpoints holds those of another run, which nobody could tell from those of this one later.
+    #[error(
+        "{} {why}: load it to go on from there, remove it, or save in another folder",
+        path.display()
+    )]
+    Stale {
+        /// The file.
+        path: PathBuf,
+        /// Why it is of another run.
+        why: String,
+    },
     /// A checkpoint could not be saved or loaded.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -119,6 +156,23 @@ pub enum TrainError {
 }
 
 impl TrainError {
+    /// Refuses a setting that is not allowed.
+    pub(crate) fn check(
+        what: &'static str,
+        value: f64,
+        allowed: bool,
+        wanted: &'static str,
+    ) -> Result<(), Self> {
+        if allowed {
+            return Ok(());
+        }
+        Err(Self::Setting {
+            what,
+            value,
+            wanted,
+        })
+    }
+
     /// A file that could not be written.
     pub(crate) fn write(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();

@@ -13,7 +13,7 @@ use crate::interrupt;
 use crate::progress::Progress;
 use kiln_runtime::{Feed, StepError, ToFeed};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// How far a training is: where a run that was stopped goes on.
@@ -110,7 +110,8 @@ impl<'f> Fit<'f> {
         self
     }
 
-    /// On Ctrl-C, finishes the step, saves a checkpoint at `path` and returns. A second Ctrl-C ends the process.
+    /// On Ctrl-C, finishes the step, saves a checkpoint at `path` and returns. A second Ctrl-C ends the process. The folder is made, and that
+    /// the file can be written is found out, before the first step.
     pub fn save_on_ctrl_c(mut self, path: impl Into<PathBuf>) -> Self {
         self.interrupt = Some(path.into());
         self
@@ -142,10 +143,12 @@ impl Trainer {
         if let Some(validation) = validation.as_deref_mut() {
             self.learn_types_of(validation)?;
         }
-        let listens = fit.interrupt.is_some();
-        if listens {
+        let names = self.log_names(validation.is_some())?;
+        if let Some(path) = &fit.interrupt {
+            can_write(path)?;
             interrupt::listen()?;
         }
+        let listens = fit.interrupt.is_some();
         let end = match fit.epochs {
             End::After(epochs) => self.position.epoch.saturating_add(epochs),
             End::At(epochs) => epochs,
@@ -163,6 +166,7 @@ impl Trainer {
             shows: fit.shows,
             interrupt: fit.interrupt,
             logs: Logs::new(),
+            names,
         };
         run.trainer.history.set_stopped(None);
         let stopped = run.all(&mut *batches, validation.as_deref_mut());
@@ -178,6 +182,33 @@ impl Trainer {
     }
 }
 
+impl Trainer {
+    /// The names in the logs at the end of an epoch.
+    fn log_names(&self, validated: bool) -> Result<Vec<String>, TrainError> {
+        let learner = self.learner.as_ref().ok_or(NO_SESSION)?;
+        let mut logs = Logs::new();
+        learner.write_logs(&self.recipe, "", &mut logs);
+        if validated {
+            learner.write_logs(&self.recipe, VALIDATION, &mut logs);
+        }
+        let mut names: Vec<String> = logs.iter().map(|(name, _)| name.to_owned()).collect();
+        if !self.learning_rates().is_empty() {
+            names.push(LEARNING_RATE.to_owned());
+        }
+        Ok(names)
+    }
+}
+
+/// Makes the folder of a file that is to be written later, and tries whether it can be.
+pub(crate) fn can_write(path: &Path) -> Result<(), TrainError> {
+    let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+    made.and_then(|()| kiln_interop::can_replace(path))
+        .map_err(TrainError::write(path))
+}
+
+/// What the names of the values of the validation begin with.
+const VALIDATION: &str = "val_";
+
 /// Validation learns nothing, so its batches may be larger: a session then runs fewer steps.
 const VALIDATION_BATCH: usize = 256;
 
@@ -189,6 +220,8 @@ struct Run<'t, 'f> {
     shows: bool,
     interrupt: Option<PathBuf>,
     logs: Logs,
+    /// What the logs of an epoch hold at its end.
+    names: Vec<String>,
 }
 
 impl<'v> Run<'_, '_> {
@@ -218,7 +251,8 @@ impl<'v> Run<'_, '_> {
             self.logs = Logs::new();
             self.write_logs()?;
             if let Some(validation) = validation.as_deref_mut() {
-                self.trainer.measure(validation, "val_", &mut self.logs)?;
+                let logs = &mut self.logs;
+                self.trainer.measure(validation, VALIDATION, logs)?;
             }
             if let Some((_, rate)) = self.trainer.learning_rates().first() {
                 self.logs.set(LEARNING_RATE, *rate);
@@ -332,6 +366,7 @@ impl<'v> Run<'_, '_> {
             let mut moment = Moment {
                 trainer: self.trainer,
                 logs: &self.logs,
+                names: &self.names,
                 end: self.end,
             };
             if let Flow::Stop(why) = what(&mut **callback, &mut moment)? {

@@ -64,7 +64,8 @@ impl History {
     /// A line for each epoch under a line of names, separated by commas; empty fields for what an epoch lacks.
     pub fn csv(&self) -> String {
         let names = self.names();
-        let mut text = format!("epoch,seconds,{}\n", names.join(","));
+        let header = [&["epoch", "seconds"], names.as_slice()].concat();
+        let mut text = format!("{}\n", header.join(","));
         for epoch in &self.epochs {
             // Writing to a `String` does not fail.
             let _ = write!(text, "{},{:.6}", epoch.number, epoch.seconds);

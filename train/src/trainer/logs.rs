@@ -45,12 +45,6 @@ impl Logs {
             .iter()
             .map(|(name, value)| (name.as_str(), *value))
     }
-
-    /// The names, as a message lists them.
-    pub(crate) fn names(&self) -> String {
-        let names: Vec<String> = self.iter().map(|(name, _)| format!("`{name}`")).collect();
-        names.join(", ")
-    }
 }
 
 impl fmt::Display for Logs {

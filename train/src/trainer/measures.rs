@@ -25,18 +25,29 @@ pub(crate) struct Measuring {
     /// The names of the inputs, in the order of the graph.
     pub(super) inputs: Vec<String>,
     losses: Vec<String>,
-    statistics: Vec<usize>,
+    /// For each metric the elements of each of its statistics.
+    statistics: Vec<Vec<usize>>,
     pub(crate) sums: Sums,
 }
 
 impl Measuring {
     pub(super) fn new(session: Session, measured: &Measured) -> Self {
         let inputs = session.program().inputs.iter();
+        let inputs = inputs.map(|port| port.name.clone()).collect();
+        let outputs = session.program().outputs.iter();
+        // A size that is no number is found at the first step.
+        let sizes = outputs.map(|port| port.ty.shape.elements().constant());
+        let sizes = sizes.map(|size| size.and_then(|size| usize::try_from(size).ok()));
+        let mut sizes = sizes
+            .skip(measured.losses.len())
+            .map(Option::unwrap_or_default);
+        let counts = measured.statistics.iter();
+        let statistics = counts.map(|count| sizes.by_ref().take(*count).collect());
         let mut measuring = Self {
-            inputs: inputs.map(|port| port.name.clone()).collect(),
+            inputs,
+            statistics: statistics.collect(),
             session,
             losses: measured.losses.clone(),
-            statistics: measured.statistics.clone(),
             sums: Sums::default(),
         };
         measuring.restart();
@@ -54,9 +65,12 @@ impl Measuring {
         losses.clear();
         losses.resize(self.losses.len(), 0.0);
         statistics.resize(self.statistics.len(), Vec::new());
-        for (sums, count) in statistics.iter_mut().zip(&self.statistics) {
-            sums.resize(*count, Vec::new());
-            sums.iter_mut().flatten().for_each(|sum| *sum = 0.0);
+        for (sums, sizes) in statistics.iter_mut().zip(&self.statistics) {
+            sums.resize(sizes.len(), Vec::new());
+            for (sum, size) in sums.iter_mut().zip(sizes) {
+                sum.resize(*size.max(&sum.len()), 0.0);
+                sum.fill(0.0);
+            }
         }
     }
 
@@ -86,7 +100,9 @@ impl Measuring {
         }
         let metrics = recipe.metrics.iter().zip(recipe.metric_names());
         for ((metric, name), sums) in metrics.zip(&self.sums.statistics) {
-            logs.set(&format!("{prefix}{name}"), metric.metric.value(sums));
+            if let Some(value) = metric.metric.value(sums) {
+                logs.set(&format!("{prefix}{name}"), value);
+            }
         }
     }
 

@@ -15,6 +15,7 @@ mod measures;
 mod model;
 mod not_finite;
 mod recipe;
+mod sessions;
 mod snapshot;
 mod source;
 mod summary;
@@ -31,15 +32,14 @@ pub use summary::TrainerSummary;
 
 pub use snapshot::Snapshot;
 
+pub(crate) use fit::can_write;
 pub(crate) use logs::write_values;
 pub(crate) use measures::Sums;
 
-use crate::compile::compile;
+use crate::checkpoint::Kept;
 use crate::data::{Batches, Column, DataError, Dataset};
-use crate::epoch::copy_shared;
 use kiln_compiler::Options;
 use kiln_ir::{DType, Dim, TensorType};
-use kiln_nn::Mode;
 use kiln_runtime::{Feed, Session, SessionOptions, StepError, TensorView, ToFeed};
 use measures::Measuring;
 use recipe::{Recipe, Types};
@@ -81,6 +81,8 @@ pub struct Trainer {
     /// Whether judge and oracle lack what the learner has learned since.
     judge_is_old: bool,
     oracle_is_old: bool,
+    /// Whether they measure and predict with averages of the weights.
+    averages: bool,
     pub(crate) position: Position,
     pub(crate) history: History,
     /// How many epochs of the history were done before this run began.
@@ -88,7 +90,9 @@ pub struct Trainer {
     /// Whether a checkpoint was loaded that the next run continues.
     pub(crate) is_resumed: bool,
     /// What checkpoints hold for the user.
-    pub(crate) kept: BTreeMap<String, Vec<u8>>,
+    pub(crate) kept: BTreeMap<String, Kept>,
+    /// Copies of params and states that callbacks come back to, by the names that they have given. Checkpoints hold them.
+    pub(crate) remembered: BTreeMap<String, Snapshot>,
 }
 
 impl Trainer {
@@ -111,7 +115,6 @@ impl Trainer {
         batch: usize,
     ) -> Result<Logs, TrainError> {
         let mut batches = data.open(batch, None)?;
-        self.learn_types_of(&mut *batches)?;
         let mut logs = Logs::new();
         self.measure(&mut *batches, "", &mut logs)?;
         Ok(logs)
@@ -130,7 +133,7 @@ impl Trainer {
     /// input are left alone.
     ///
     /// # Errors
-    /// [`TrainError`].
+    /// [`TrainError`], also for batches in another order than that of their data: nobody could tell which prediction is whose.
     pub fn predict<'d>(
         &mut self,
         data: impl Source<'d>,
@@ -145,8 +148,15 @@ impl Trainer {
         batches.pick(&names)?;
         batches.start_epoch(0);
         let mut columns: Vec<Column> = Vec::new();
-        let mut done = 0;
+        let (mut done, mut last) = (0, None);
         while let Some(batch) = batches.next_batch() {
+            if !batch
+                .rows()
+                .iter()
+                .all(|row| last.replace(*row) < Some(*row))
+            {
+                return Err(TrainError::Data(DataError::Shuffled));
+            }
             let outputs = oracle.step(batch.columns());
             let outputs = outputs.map_err(|source| refused(0, done, source))?;
             if columns.is_empty() {
@@ -219,7 +229,7 @@ impl Trainer {
     /// Sets all learning rates; a schedule multiplies what is set here.
     ///
     /// # Errors
-    /// [`TrainError::Missing`] before there was a step.
+    /// [`TrainError::Missing`] before there was a step; [`TrainError::Setting`].
     pub fn set_learning_rate(&mut self, rate: f64) -> Result<(), TrainError> {
         if self.learner.is_none() {
             return Err(TrainError::Missing {
@@ -236,8 +246,10 @@ impl Trainer {
     /// Sets the learning rate whose state is `name`.
     ///
     /// # Errors
-    /// [`TrainError`] where there is no such state.
+    /// [`TrainError`] where there is no such state, and for a rate that is no number at 0 or above.
     pub fn set_learning_rate_of(&mut self, name: &str, rate: f64) -> Result<(), TrainError> {
+        let allowed = rate.is_finite() && rate >= 0.0;
+        TrainError::check("a learning rate", rate, allowed, "at 0 or above")?;
         if self.state(name)?.dtype() == DType::F64 {
             self.set_state(name, Feed::scalar(&rate))
         } else {
@@ -263,42 +275,52 @@ impl Trainer {
             .unwrap_or_default()
     }
 
-    /// A pass that learns nothing, over data whose types are known: losses and metrics go to `logs` under their names behind `prefix`.
+    /// A pass that learns nothing: losses and metrics go to `logs` under their names behind `prefix`.
     fn measure(
         &mut self,
         batches: &mut dyn Batches,
         prefix: &str,
         logs: &mut Logs,
     ) -> Result<(), TrainError> {
-        self.refresh_judge()?;
-        let judge = self.judge.as_mut().ok_or(NO_SESSION)?;
-        judge.pick(batches)?;
-        judge.restart();
-        batches.start_epoch(0);
+        self.start(batches)?;
         let mut done = 0;
         while let Some(batch) = batches.next_batch() {
+            if done == 0 {
+                self.learn_types(batch.columns())?;
+                self.refresh_judge()?;
+                self.judge.iter_mut().for_each(Measuring::restart);
+            }
+            let judge = self.judge.as_mut().ok_or(NO_SESSION)?;
             let outputs = judge.session.step(batch.columns());
             let outputs = outputs.map_err(|source| refused(0, done, source))?;
             Measuring::add(&mut judge.sums, &outputs, batch.len())?;
             done += 1;
         }
+        if done == 0 {
+            return Err(no_batch());
+        }
+        let judge = self.judge.as_ref().ok_or(NO_SESSION)?;
         judge.write_logs(&self.recipe, prefix, logs);
         Ok(())
     }
 
     /// Learns the types of targets from the first batch, if they are not known yet.
     fn learn_types_of(&mut self, batches: &mut dyn Batches) -> Result<(), TrainError> {
-        // Whoever walked the batches before may have picked fewer columns.
+        self.start(batches)?;
+        match batches.next_batch() {
+            Some(batch) => self.learn_types(batch.columns()),
+            None => Err(no_batch()),
+        }
+    }
+
+    /// Goes to the start of the first epoch, with the columns of a graph that measures: whoever walked the batches before may have picked
+    /// fewer.
+    fn start(&self, batches: &mut dyn Batches) -> Result<(), TrainError> {
         let columns = self.columns();
         let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
         batches.pick(&columns)?;
         batches.start_epoch(0);
-        match batches.next_batch() {
-            Some(batch) => self.learn_types(batch.columns()),
-            None => Err(TrainError::Data(DataError::Empty {
-                what: "an epoch of it has no batch".to_owned(),
-            })),
-        }
+        Ok(())
     }
 
     /// The columns that graphs which measure are fed, in their order.
@@ -349,92 +371,6 @@ impl Trainer {
         }
         Ok(())
     }
-
-    fn measuring(&mut self, mode: Mode) -> Result<Measuring, TrainError> {
-        let made = self.compiled(mode);
-        if made.is_err() && self.learner.is_none() && self.judge.is_none() {
-            // Data that no graph could be made for says nothing of the data that comes next.
-            self.targets.truncate(self.given);
-        }
-        made
-    }
-
-    fn compiled(&self, mode: Mode) -> Result<Measuring, TrainError> {
-        let guarded = self.recipe.guarded && mode == Mode::Training;
-        let measured = self.recipe.measured(&self.targets, mode, guarded)?;
-        let executable = compile(&measured.graph, &self.options)?;
-        let session = executable.session_with(&self.session)?;
-        Ok(Measuring::new(session, &measured))
-    }
-
-    pub(crate) fn open_learner(&mut self) -> Result<(), TrainError> {
-        if self.learner.is_none() {
-            let mut learner = self.measuring(Mode::Training)?;
-            // What was loaded or set before the first step.
-            if let Some(oracle) = &self.oracle {
-                copy_shared(oracle, &mut learner.session)?;
-            }
-            self.learner = Some(learner);
-            self.grown_old();
-        }
-        Ok(())
-    }
-
-    fn refresh_judge(&mut self) -> Result<(), TrainError> {
-        if self.judge.is_none() {
-            self.judge = Some(self.measuring(Mode::Inference)?);
-            self.judge_is_old = true;
-        }
-        if self.judge_is_old {
-            if self.learner.is_none() {
-                self.open_oracle()?;
-            }
-            if let Some(judge) = &mut self.judge {
-                let learner = self.learner.as_ref().map(|learner| &learner.session);
-                if let Some(from) = learner.or(self.oracle.as_ref()) {
-                    copy_shared(from, &mut judge.session)?;
-                }
-            }
-            self.judge_is_old = false;
-        }
-        Ok(())
-    }
-
-    fn refresh_oracle(&mut self) -> Result<(), TrainError> {
-        self.open_oracle()?;
-        if let (Some(oracle), Some(learner), true) =
-            (&mut self.oracle, &self.learner, self.oracle_is_old)
-        {
-            copy_shared(&learner.session, oracle)?;
-        }
-        self.oracle_is_old = false;
-        Ok(())
-    }
-
-    fn open_oracle(&mut self) -> Result<(), TrainError> {
-        if self.oracle.is_none() {
-            let executable = compile(&self.recipe.prediction()?, &self.options)?;
-            self.oracle = Some(executable.session_with(&self.session)?);
-            self.oracle_is_old = true;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn master_mut(&mut self) -> Result<&mut Session, TrainError> {
-        if self.learner.is_none() {
-            self.open_oracle()?;
-        }
-        match (&mut self.learner, &mut self.oracle) {
-            (Some(learner), _) => Ok(&mut learner.session),
-            (None, Some(oracle)) => Ok(oracle),
-            (None, None) => Err(NO_SESSION),
-        }
-    }
-
-    pub(crate) fn grown_old(&mut self) {
-        self.judge_is_old = true;
-        self.oracle_is_old = true;
-    }
 }
 
 impl std::fmt::Debug for Trainer {
@@ -452,6 +388,12 @@ const NO_SESSION: TrainError = TrainError::Missing {
     what: "a session",
     help: "this is a bug of Kiln",
 };
+
+fn no_batch() -> TrainError {
+    TrainError::Data(DataError::Empty {
+        what: "an epoch of it has no batch".to_owned(),
+    })
+}
 
 /// Whether batches of type `found` can be fed to an input of type `wanted`: extents that the graph leaves open fit any.
 fn fits(wanted: &TensorType, found: &TensorType) -> bool {

@@ -6,15 +6,26 @@
 
 use super::model::Model;
 use crate::graphs::LOSS;
-use kiln_ir::{Builder, DType, Diagnostics, Graph, Location, Shape, Tensor, TensorType};
+use kiln_ir::{Builder, DType, Diagnostics, Graph, Location, Role, Shape, Tensor, TensorType};
 use kiln_nn::losses::ClassWeighted;
 use kiln_nn::{Context, Loss, Metric, Mode, Optimizer};
 
 /// Names with types, in order.
 pub(crate) type Types = Vec<(String, TensorType)>;
 
-/// Chooses params by their names.
-pub(super) type Chooser = Box<dyn Fn(&str) -> bool>;
+/// Params that are not trained.
+pub(super) struct Frozen {
+    /// What their names have in common.
+    pub(super) what: String,
+    pub(super) holds: Box<dyn Fn(&str) -> bool>,
+}
+
+/// A weight for each class of an output, while learning.
+pub(super) struct ClassWeights {
+    /// `None`: the only one.
+    pub(super) output: Option<String>,
+    pub(super) weights: Vec<f64>,
+}
 
 /// What a model is trained with.
 pub(crate) struct Recipe {
@@ -22,11 +33,10 @@ pub(crate) struct Recipe {
     pub(super) losses: Vec<OutputLoss>,
     pub(super) metrics: Vec<OutputMetric>,
     pub(super) optimizer: Box<dyn Optimizer>,
-    pub(super) frozen: Vec<Chooser>,
+    pub(super) frozen: Vec<Frozen>,
     /// The column with a weight for each example.
     pub(super) sample_weights: Option<String>,
-    /// The weight of each class, while learning.
-    pub(super) class_weights: Vec<f64>,
+    pub(super) class_weights: Vec<ClassWeights>,
     /// Whether a step is refused whose loss is not finite.
     pub(super) guarded: bool,
     /// The line that mistakes outside the layers are charged to.
@@ -51,7 +61,7 @@ pub(super) struct OutputMetric {
 /// A graph that measures, and how its outputs are read.
 pub(super) struct Measured {
     pub(super) graph: Graph,
-    /// The names of the losses: `loss`, and where there are several outputs one for each.
+    /// Those of [`Recipe::loss_names`].
     pub(super) losses: Vec<String>,
     /// How many statistics each metric has.
     pub(super) statistics: Vec<usize>,
@@ -65,6 +75,31 @@ impl Recipe {
             None => m.metric.name().to_owned(),
         };
         self.metrics.iter().map(name).collect()
+    }
+
+    /// The names of the losses: what is minimised, and where there are several the share of each output.
+    pub(super) fn loss_names(&self) -> Vec<String> {
+        let mut names = vec![LOSS.to_owned()];
+        if self.losses.len() > 1 {
+            let outputs = self.losses.iter().filter_map(|loss| loss.output.as_ref());
+            names.extend(outputs.map(|output| format!("{output}/{LOSS}")));
+        }
+        names
+    }
+
+    /// The names of all params of the model where it learns.
+    pub(super) fn params(&self) -> Result<Vec<String>, Diagnostics> {
+        let builder = Builder::new("params");
+        {
+            let _at = builder.charged_to(self.here.clone());
+            for (name, value) in self.applied(&builder, Mode::Training) {
+                builder.output(&name, value);
+            }
+        }
+        let graph = builder.finish()?;
+        let slots = graph.slots().iter();
+        let params = slots.filter(|slot| matches!(slot.role, Role::Param(_)));
+        Ok(params.map(|slot| slot.name.clone()).collect())
     }
 
     /// The graph that predicts: each output of the model under its name; half precision as f32, which data has.
@@ -98,54 +133,55 @@ impl Recipe {
             Mode::Training => "training",
             Mode::Inference => "evaluation",
         });
-        let (losses, statistics) = {
+        let statistics = {
             let _at = builder.charged_to(self.here.clone());
             self.measure(&builder, targets, mode, guarded)
         };
         Ok(Measured {
             graph: builder.finish()?,
-            losses,
+            losses: self.loss_names(),
             statistics,
         })
     }
 
-    fn measure(
-        &self,
-        builder: &Builder,
-        targets: &Types,
-        mode: Mode,
-        guarded: bool,
-    ) -> (Vec<String>, Vec<usize>) {
+    /// Builds the graph; how many statistics each metric has.
+    fn measure(&self, builder: &Builder, targets: &Types, mode: Mode, guarded: bool) -> Vec<usize> {
         let outputs = self.applied(builder, mode);
         let targets: Vec<(&str, Tensor<'_>)> = targets
             .iter()
             .map(|(name, ty)| (name.as_str(), builder.input(name, ty.dtype, &ty.shape)))
             .collect();
         let weights = self.sample_weights.as_deref();
-        let weights = weights.map(|name| builder.input(name, DType::F32, batch_of(&outputs)));
+        let weights = weights.map(|name| {
+            let weights = builder.input(name, DType::F32, batch_of(&outputs));
+            let message = format!("a weight in `{name}` is not finite");
+            weights.require(weights.is_finite(), &message)
+        });
         // The names were compared with the outputs when the trainer was made; a name that is gone since is a poisoned value.
-        let pair = |output: &Option<String>| {
-            let output = output.as_deref();
-            let prediction = match output {
-                Some(output) => outputs.iter().find(|(name, _)| name == output),
-                None => outputs.first(),
-            };
-            let (name, prediction) = prediction?;
-            let target = targets.iter().find(|(target, _)| target == name);
-            Some((*prediction, target?.1))
+        let first = outputs.first().map(|(name, _)| name.as_str());
+        let named = |output| Option::as_deref(output).or(first);
+        let pair = |output| {
+            let name = named(output)?;
+            let (_, prediction) = outputs.iter().find(|(output, _)| output == name)?;
+            let (_, target) = targets.iter().find(|(target, _)| *target == name)?;
+            Some((*prediction, *target))
         };
 
         let several = self.losses.len() > 1;
-        let (mut total, mut losses) = (None, vec![LOSS.to_owned()]);
+        let mut total = None;
         let mut parts = Vec::new();
         for one in &self.losses {
             let Some((prediction, target)) = pair(&one.output) else {
                 continue;
             };
+            let mut classes = self.class_weights.iter();
             let classes = match mode {
-                Mode::Training => self.class_weights.as_slice(),
-                Mode::Inference => &[],
+                Mode::Training => {
+                    classes.find(|classes| named(&classes.output) == named(&one.output))
+                }
+                Mode::Inference => None,
             };
+            let classes = classes.map(|classes| classes.weights.as_slice());
             let loss = weighted_loss(&*one.loss, prediction, target, weights, classes);
             if several && let Some(output) = &one.output {
                 parts.push((format!("{output}/{LOSS}"), loss));
@@ -167,7 +203,6 @@ impl Recipe {
         builder.output(LOSS, loss);
         for (name, part) in parts {
             builder.output(&name, part);
-            losses.push(name);
         }
 
         let mut statistics = Vec::new();
@@ -187,13 +222,13 @@ impl Recipe {
             let trained = |param: &Tensor<'_>| {
                 let name = param.id().and_then(|id| builder.slot_name(id));
                 let name = name.unwrap_or_default();
-                !self.frozen.iter().any(|frozen| frozen(&name))
+                !self.frozen.iter().any(|frozen| (frozen.holds)(&name))
             };
             let params: Vec<Tensor<'_>> = builder.params().into_iter().filter(trained).collect();
             self.optimizer
                 .minimize_from(self.here.clone(), loss, &params);
         }
-        (losses, statistics)
+        statistics
     }
 
     /// Declares the inputs; the outputs.
@@ -225,16 +260,16 @@ fn weighted_loss<'g>(
     prediction: Tensor<'g>,
     target: Tensor<'g>,
     weights: Option<Tensor<'g>>,
-    classes: &[f64],
+    classes: Option<&[f64]>,
 ) -> Tensor<'g> {
     let mean = |loss: &dyn Loss| match weights {
         Some(weights) => loss.weighted_mean(prediction, target, weights),
         None => loss.mean(prediction, target),
     };
-    if classes.is_empty() {
-        return mean(loss);
+    match classes {
+        Some(classes) => mean(&ClassWeighted::new(loss, classes)),
+        None => mean(loss),
     }
-    mean(&ClassWeighted::new(loss, classes))
 }
 
 /// What the guard of a loss says.

@@ -1,12 +1,14 @@
 //! Params and states of a trainer in memory, to come back to.
 
 use super::{TrainError, Trainer};
+use kiln_interop::{SizeError, TensorRef};
 use kiln_ir::DType;
 use kiln_runtime::memory::AlignedBytes;
 use kiln_runtime::{Feed, FeedError};
 use std::fmt;
 
 /// Params and states as they were at one moment.
+#[derive(Default)]
 pub struct Snapshot {
     states: Vec<State>,
 }
@@ -15,6 +17,8 @@ struct State {
     name: String,
     dtype: DType,
     shape: Vec<usize>,
+    /// What is filled of the memory.
+    length: usize,
     bytes: AlignedBytes,
 }
 
@@ -24,18 +28,11 @@ impl Trainer {
     /// # Errors
     /// [`TrainError::Memory`].
     pub fn snapshot(&mut self) -> Result<Snapshot, TrainError> {
-        let mut states = Vec::new();
+        let mut copy = Snapshot::default();
         for state in self.master()?.states() {
-            let mut bytes = AlignedBytes::zeroed(state.bytes().len())?;
-            bytes.bytes_mut()[..state.bytes().len()].copy_from_slice(state.bytes());
-            states.push(State {
-                name: state.name().to_owned(),
-                dtype: state.dtype(),
-                shape: state.shape().to_vec(),
-                bytes,
-            });
+            copy.push(state.name(), state.dtype(), state.shape(), state.bytes())?;
         }
-        Ok(Snapshot { states })
+        Ok(copy)
     }
 
     /// Puts back what was copied. Position and history stay.
@@ -52,12 +49,51 @@ impl Trainer {
         };
         let (fit, unfit): (Vec<&State>, Vec<&State>) = snapshot.states.iter().partition(fits);
         for state in unfit.into_iter().chain(fit) {
-            let length = state.shape.iter().product::<usize>() * state.dtype.size();
-            let bytes = &state.bytes.bytes()[..length];
-            let feed = Feed::from_bytes(state.dtype, &state.shape, bytes);
+            let feed = Feed::from_bytes(state.dtype, &state.shape, state.bytes());
             self.set_state(&state.name, feed.map_err(broken)?)?;
         }
         Ok(())
+    }
+}
+
+impl Snapshot {
+    /// Adds a copy of a state, whose elements are `bytes`.
+    pub(crate) fn push(
+        &mut self,
+        name: &str,
+        dtype: DType,
+        shape: &[usize],
+        bytes: &[u8],
+    ) -> Result<(), TrainError> {
+        let mut copy = AlignedBytes::zeroed(bytes.len())?;
+        copy.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
+        self.states.push(State {
+            name: name.to_owned(),
+            dtype,
+            shape: shape.to_vec(),
+            length: bytes.len(),
+            bytes: copy,
+        });
+        Ok(())
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.states.iter().map(|state| state.name.as_str())
+    }
+
+    /// The states as tensors under other names, one for each.
+    pub(crate) fn tensors<'t>(
+        &'t self,
+        names: &'t [String],
+    ) -> impl Iterator<Item = Result<TensorRef<'t>, SizeError>> {
+        let named = names.iter().zip(&self.states);
+        named.map(|(name, state)| TensorRef::new(name, state.dtype, &state.shape, state.bytes()))
+    }
+}
+
+impl State {
+    fn bytes(&self) -> &[u8] {
+        &self.bytes.bytes()[..self.length]
     }
 }
 
