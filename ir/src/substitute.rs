@@ -49,9 +49,9 @@ pub fn substitute<'g>(value: Tensor<'g>, pairs: &[(Tensor<'g>, Tensor<'g>)]) -> 
     }
     let sources: Vec<NodeId> = replaced.keys().copied().collect();
     let depends = depends_on(builder, root, &sources);
-    for index in 0..=root.index() {
+    for (index, depends) in depends.into_iter().enumerate() {
         let id = NodeId::new(index);
-        let (Some(node), true) = (builder.node(id), depends[index]) else {
+        let (Some(node), true) = (builder.node(id), depends) else {
             continue;
         };
         if replaced.contains_key(&id) {

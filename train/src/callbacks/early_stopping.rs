@@ -2,7 +2,7 @@
 
 use super::watch::Watch;
 use super::{Callback, Flow, Moment};
-use crate::trainer::TrainError;
+use crate::trainer::{Snapshot, TrainError};
 
 /// Ends the training where a value has not improved for some epochs.
 ///
@@ -77,11 +77,25 @@ impl Callback for EarlyStopping {
         let key = self.key();
         if moment.epochs().is_empty() {
             moment.trainer.remembered.remove(&key);
-        } else if self.restores && !moment.trainer.remembered.contains_key(&key) {
-            return Err(TrainError::Missing {
-                what: "the best epoch of the run that goes on",
-                help: "its checkpoint was saved without `restore_best`, so leave that out here too",
-            });
+            return Ok(Flow::Go);
+        }
+        let any = self
+            .watch
+            .costs(moment.epochs())
+            .iter()
+            .any(|cost| !cost.is_nan());
+        match moment.trainer.remembered.get(&key) {
+            Some(best) if best.is_empty() => {
+                let best = moment.trainer.snapshot()?;
+                moment.trainer.remembered.insert(key, best);
+            }
+            None if any && self.restores => {
+                return Err(TrainError::Missing {
+                    what: "the best epoch of the run that goes on",
+                    help: "its checkpoint was saved without `restore_best`, so leave that out here too",
+                });
+            }
+            Some(_) | None => {}
         }
         Ok(Flow::Go)
     }
@@ -102,9 +116,14 @@ impl Callback for EarlyStopping {
     }
 
     fn train_end(&mut self, moment: &mut Moment<'_>) -> Result<(), TrainError> {
-        match moment.trainer.remembered.remove(&self.key()) {
-            Some(best) if self.restores => moment.trainer.restore(&best),
-            Some(_) | None => Ok(()),
-        }
+        let best = moment.trainer.remembered.remove(&self.key());
+        let Some(best) = best.filter(|_| self.restores) else {
+            return Ok(());
+        };
+        moment.trainer.restore(&best)?;
+        // From here on the best epoch is what the trainer holds, and needs no copy.
+        let none = Snapshot::default();
+        moment.trainer.remembered.insert(self.key(), none);
+        Ok(())
     }
 }

@@ -91,7 +91,8 @@ pub struct Trainer {
     pub(crate) is_resumed: bool,
     /// What checkpoints hold for the user.
     pub(crate) kept: BTreeMap<String, Kept>,
-    /// Copies of params and states that callbacks come back to, by the names that they have given. Checkpoints hold them.
+    /// Copies of params and states that callbacks come back to, by the names that they have given; an empty one is of what the trainer
+    /// holds. Checkpoints hold them.
     pub(crate) remembered: BTreeMap<String, Snapshot>,
 }
 

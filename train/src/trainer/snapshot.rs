@@ -77,6 +77,11 @@ impl Snapshot {
         Ok(())
     }
 
+    /// Whether it holds nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.states.is_empty()
+    }
+
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.states.iter().map(|state| state.name.as_str())
     }

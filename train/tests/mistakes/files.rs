@@ -101,6 +101,13 @@ fn a_run_that_goes_on_comes_back_to_the_best_epoch_before_it() {
     second.fit(&data, fit(4)).unwrap();
     assert_eq!(second.history().epochs().len(), 4);
     assert_eq!(weight(&mut second), weight(&mut whole));
+    // One that ended holds the best epoch itself, and may be gone on with from there.
+    let file = scratch("ended").join("ended.safetensors");
+    second.save(&file).unwrap();
+    let mut third = grows().compile().unwrap();
+    third.load(&file).unwrap();
+    third.fit(&data, fit(5)).unwrap();
+    assert_eq!(weight(&mut third), weight(&mut whole));
     // A run that kept no best epoch cannot be gone on with as one that did.
     let folder = scratch("no-best");
     let mut plain = grows().compile().unwrap();
