@@ -25,7 +25,7 @@ const DRAWN: usize = 16;
 #[derive(Parser)]
 struct Arguments {
     /// The numbers that a digit is squeezed through.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(i64).range(1..))]
     code: i64,
     /// How often all examples are seen.
     #[arg(long, default_value_t = 100)]

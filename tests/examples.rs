@@ -228,6 +228,12 @@ fn bad_input_is_named_without_a_panic() {
             &["--rate", "nan"],
             "the learning rate of the optimizer is NaN",
         ),
+        ("autoencoder", &["--code", "0"], "0 is not in 1.."),
+        (
+            "vae",
+            &["--epochs", "1", "--plot", "/nowhere/x.png"],
+            "cannot write /nowhere/x.png: ",
+        ),
         ("fsrs", &["--rate", "nan"], "--rate NaN is of no use"),
         ("char_lm", &["--text", "/nowhere"], "cannot read /nowhere: "),
         ("char_lm", &["--batch", "0"], "error: a batch size of 0"),

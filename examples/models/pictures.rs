@@ -1,6 +1,7 @@
 //! Small grey pictures side by side in one file.
 
 use image::{GrayImage, Luma};
+use std::error::Error;
 use std::path::Path;
 
 /// How many pixels of the file are one of a picture.
@@ -14,7 +15,7 @@ pub(crate) fn write_grid(
     side: usize,
     columns: usize,
     path: &Path,
-) -> Result<(), image::ImageError> {
+) -> Result<(), Box<dyn Error>> {
     let count = pixels.len() / (side * side);
     let cell = side as u32 * SCALE + GAP;
     let rows = count.div_ceil(columns) as u32;
@@ -31,5 +32,6 @@ pub(crate) fn write_grid(
             }
         }
     }
-    grid.save(path)
+    let unwritten = |error| format!("cannot write {}: {error}", path.display());
+    Ok(grid.save(path).map_err(unwritten)?)
 }

@@ -13,26 +13,22 @@ pub struct CsvLog {
 }
 
 impl CsvLog {
-    /// A log at `path`, which is replaced when the training begins. Its folder is made if it is not there.
+    /// A log at `path`, which is replaced after the first epoch. Its folder is made if it is not there.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
-    }
-
-    fn write(&self, moment: &Moment<'_>) -> Result<Flow, TrainError> {
-        let text = moment.trainer.history().csv();
-        replace_file(&self.path, |file| file.write_all(text.as_bytes()))
-            .map_err(TrainError::write(&self.path))?;
-        Ok(Flow::Go)
     }
 }
 
 impl Callback for CsvLog {
-    fn train_begin(&mut self, moment: &mut Moment<'_>) -> Result<Flow, TrainError> {
+    fn train_begin(&mut self, _moment: &mut Moment<'_>) -> Result<Flow, TrainError> {
         can_write(&self.path)?;
-        self.write(moment)
+        Ok(Flow::Go)
     }
 
     fn epoch_end(&mut self, moment: &mut Moment<'_>) -> Result<Flow, TrainError> {
-        self.write(moment)
+        let text = moment.trainer.history().csv();
+        replace_file(&self.path, |file| file.write_all(text.as_bytes()))
+            .map_err(TrainError::write(&self.path))?;
+        Ok(Flow::Go)
     }
 }
