@@ -32,6 +32,6 @@ pub(crate) fn write_grid(
             }
         }
     }
-    let unwritten = |error| format!("cannot write {}: {error}", path.display());
+    let unwritten = |error: image::ImageError| format!("cannot write {}: {error}", path.display());
     Ok(grid.save(path).map_err(unwritten)?)
 }
