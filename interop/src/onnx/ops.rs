@@ -2,9 +2,13 @@
 //! domain since which it means this.
 
 mod containers;
+mod contraction;
 mod control;
 mod elementwise;
+mod indexing;
+mod losses;
 mod movement;
+mod norm;
 mod reduce;
 
 use super::call::{Call, Results};
@@ -44,6 +48,10 @@ const FAMILIES: &[&[Operator]] = &[
     elementwise::OPERATORS,
     reduce::OPERATORS,
     control::OPERATORS,
+    contraction::OPERATORS,
+    indexing::OPERATORS,
+    losses::OPERATORS,
+    norm::OPERATORS,
     containers::OPERATORS,
     movement::OPERATORS,
 ];
