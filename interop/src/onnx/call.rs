@@ -158,6 +158,17 @@ impl<'a, 'g> Call<'a, 'g> {
         }
     }
 
+    pub(crate) fn texts(&self, name: &'static str) -> Result<Option<Vec<String>>, Reason> {
+        let found = self.typed(name, attribute_type::STRINGS)?;
+        let texts = |a: &AttributeProto| {
+            let texts = a.strings.iter();
+            texts
+                .map(|s| String::from_utf8_lossy(s).into_owned())
+                .collect()
+        };
+        Ok(found.map(texts))
+    }
+
     pub(crate) fn int_list(&self, name: &'static str) -> Result<Option<Vec<i64>>, Reason> {
         Ok(self
             .typed(name, attribute_type::INTS)?

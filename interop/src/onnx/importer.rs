@@ -45,6 +45,13 @@ pub(crate) struct Scope<'g> {
     depth: usize,
 }
 
+impl<'g> Scope<'g> {
+    /// What a name stands for.
+    pub(crate) fn get(&self, name: &str) -> Option<&Value<'g>> {
+        self.values.get(name)
+    }
+}
+
 /// Imports the whole model.
 pub(crate) fn import(
     model: &ModelProto,

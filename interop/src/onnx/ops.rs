@@ -4,12 +4,16 @@
 mod containers;
 mod contraction;
 mod control;
+mod conv;
 mod elementwise;
 mod indexing;
 mod losses;
 mod movement;
 mod norm;
+mod pool;
+mod quantize;
 mod reduce;
+mod training;
 
 use super::call::{Call, Results};
 use super::error::Reason;
@@ -20,6 +24,8 @@ pub(crate) type Import = for<'a, 'b, 'g> fn(&'a Call<'b, 'g>) -> Results<'g>;
 
 /// ONNX's own domain, which files leave empty.
 const ONNX: &str = "ai.onnx";
+/// The domain of operators for training.
+const TRAINING: &str = "ai.onnx.preview.training";
 /// No older version is imported, and of operators that are newer than the newest nothing is known.
 const OLDEST: i64 = 7;
 const NEWEST: i64 = 25;
@@ -52,6 +58,10 @@ const FAMILIES: &[&[Operator]] = &[
     indexing::OPERATORS,
     losses::OPERATORS,
     norm::OPERATORS,
+    conv::OPERATORS,
+    pool::OPERATORS,
+    quantize::OPERATORS,
+    training::OPERATORS,
     containers::OPERATORS,
     movement::OPERATORS,
 ];
