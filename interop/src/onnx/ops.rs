@@ -13,6 +13,8 @@ mod norm;
 mod pool;
 mod quantize;
 mod reduce;
+mod resize;
+mod sequence;
 mod training;
 
 use super::call::{Call, Results};
@@ -62,6 +64,8 @@ const FAMILIES: &[&[Operator]] = &[
     pool::OPERATORS,
     quantize::OPERATORS,
     training::OPERATORS,
+    resize::OPERATORS,
+    sequence::OPERATORS,
     containers::OPERATORS,
     movement::OPERATORS,
 ];

@@ -78,7 +78,7 @@ fn adagrad<'g>(c: &Call<'_, 'g>, s: Step<'g>) -> Result<Vec<Tensor<'g>>, Reason>
         .times(c.float_or("decay_factor", 0.0)?);
     let rate = s.rate.convert(dtype).over(decay.plus(1.0));
     let squares = s.kept[0].plus(gradient.square());
-    let root = squares.sqrt().plus(c.float_or("epsilon", 0.0)?);
+    let root = squares.sqrt().plus(c.float_or("epsilon", 1e-6)?);
     Ok(vec![s.x.minus(gradient.over(root).times(rate)), squares])
 }
 
@@ -98,7 +98,7 @@ fn adam<'g>(c: &Call<'_, 'g>, s: Step<'g>) -> Result<Vec<Tensor<'g>>, Reason> {
         .times((1.0 - power(beta)).sqrt())
         .over(1.0 - power(alpha));
     let rate = corrected.where_(s.count.gt(0.0), s.rate.convert(dtype));
-    let root = second.sqrt().plus(c.float_or("epsilon", 0.0)?);
+    let root = second.sqrt().plus(c.float_or("epsilon", 1e-6)?);
     let mut x = s.x.minus(first.times(rate).over(root));
     let after = c.float_or("norm_coefficient_post", 0.0)?;
     if after != 0.0 {
