@@ -12,7 +12,7 @@ use super::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodePr
 use super::proto::{OperatorSetIdProto, ValueInfoProto};
 use super::value::{Known, Value};
 use super::{Import, ImportOptions, elements, fold, ops};
-use kiln_ir::{Builder, Dim, Location, Shape, Tensor};
+use kiln_ir::{Builder, Dim, Location, Shape};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -476,7 +476,7 @@ impl Context<'_> {
         graph: &GraphProto,
         scope: &Scope<'b>,
         inputs: Vec<Value<'b>>,
-    ) -> Option<Vec<Tensor<'b>>> {
+    ) -> Option<Vec<Value<'b>>> {
         let mut inner = scope.clone();
         self.initializers(graph, &mut inner, false);
         let names = graph.input.iter().map(|i| i.name.clone());
@@ -484,14 +484,10 @@ impl Context<'_> {
         self.run(builder, &graph.node, &mut inner);
         let outputs = graph.output.iter().map(|output| {
             let value = inner.values.get(&output.name);
-            let tensor = value.and_then(|v| v.tensor(builder));
-            if tensor.is_none() && !matches!(value, Some(Value::Failed)) {
-                self.problem(
-                    &output.name,
-                    "the output of a body is no tensor, or nothing makes it",
-                );
+            if value.is_none() {
+                self.problem(&output.name, "nothing in the body makes this output");
             }
-            tensor
+            value.filter(|v| !matches!(v, Value::Failed)).cloned()
         });
         outputs.collect()
     }

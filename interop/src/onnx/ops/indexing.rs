@@ -207,10 +207,16 @@ fn scatter<'g>(
 fn one_hot<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let own = c.shape(0)?;
     let along = axis(c.int_or("axis", -1)?, own.len() + 1)?;
-    let depth = c.dims(1, "depth")?.unwrap_or_default();
-    let [depth] = depth.as_slice() else {
-        return Err(Reason::new("its depth is not one number"));
+    let symbolic = c.input(1).dims().and_then(|d| d.first().cloned());
+    let depth = match symbolic {
+        Some(depth) => depth,
+        // It may be a floating number.
+        None => match c.floats(1, "depth")?.as_deref() {
+            Some([depth]) => Dim::from(*depth as i64),
+            Some(_) | None => return Err(Reason::new("its depth is not one number")),
+        },
     };
+    let depth = &depth;
     let picked = from_beginning(c, c.tensor(0)?, depth);
     let (mut narrow, mut wide) = (own.to_vec(), own.to_vec());
     narrow.insert(along, Dim::from(1));
