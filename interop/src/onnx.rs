@@ -33,7 +33,7 @@ pub use ops::table;
 
 use crate::bytes::Bytes as FileBytes;
 use bytes::Bytes;
-use kiln_ir::{DType, Graph};
+use kiln_ir::{DType, Dim, Graph};
 use prost::Message;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -52,6 +52,9 @@ pub struct ImportOptions {
     /// Inputs whose values are fixed, by name; they are no inputs of the graph. For inputs that decide shapes, such as the target of a
     /// reshape.
     pub fixed: BTreeMap<String, Elements>,
+    /// Extents that stand in the place of named or unnamed ones of inputs: numbers, or symbols that say more, such as `32*h` where a model
+    /// halves its height five times. The names are those of the symbols that an import without this gives.
+    pub dims: BTreeMap<String, Dim>,
 }
 
 /// An imported model.

@@ -53,6 +53,18 @@ impl Elements {
         }
     }
 
+    /// The i32 tensor of `numbers`, which wrap.
+    pub(super) fn of_i32(shape: Vec<usize>, numbers: &[i64]) -> Self {
+        let bytes: Vec<u8> = (numbers.iter())
+            .flat_map(|x| (*x as i32).to_le_bytes())
+            .collect();
+        Self {
+            dtype: DType::I32,
+            shape,
+            bytes: bytes.into(),
+        }
+    }
+
     /// The f32 tensor of `numbers`.
     pub(super) fn of_f32(shape: Vec<usize>, numbers: &[f32]) -> Self {
         let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();

@@ -6,7 +6,7 @@
 use super::call::Call;
 use super::error::Reason;
 use super::value::{Known, Value};
-use kiln_ir::Dim;
+use kiln_ir::{DType, Dim};
 
 /// The result of a node on known integers of which at least one is symbolic; `None` where it is not such a node.
 pub(crate) fn symbolic(call: &Call<'_, '_>) -> Result<Option<Known>, Reason> {
@@ -50,7 +50,7 @@ pub(crate) fn symbolic(call: &Call<'_, '_>) -> Result<Option<Known>, Reason> {
             ))
         }
         ("Cast", [(shape, dims)]) => match call.dtype("to")? {
-            Some(kiln_ir::DType::I64) => Some((shape.clone(), dims.clone())),
+            Some(DType::I64 | DType::I32) => Some((shape.clone(), dims.clone())),
             Some(_) | None => None,
         },
         ("Concat", all) => concat(all),
@@ -71,7 +71,12 @@ pub(crate) fn symbolic(call: &Call<'_, '_>) -> Result<Option<Known>, Reason> {
         ("Slice", [(shape, dims), rest @ ..]) if shape.len() == 1 => slice(dims, rest),
         (_, _) => None,
     };
-    Ok(result.map(|(shape, dims)| Known::of_dims(shape, dims)))
+    let dtype = match call.node.op_type.as_str() {
+        "Cast" => call.dtype("to")?,
+        _ => call.input(0).ty().map(|ty| ty.dtype),
+    };
+    let dtype = dtype.unwrap_or(DType::I64);
+    Ok(result.map(|(shape, dims)| Known::of_dims_in(dtype, shape, dims)))
 }
 
 type Extents = (Vec<usize>, Vec<Dim>);

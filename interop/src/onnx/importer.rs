@@ -90,7 +90,7 @@ pub(crate) fn import(
         }
         let value = match options.fixed.get(&input.name) {
             Some(data) => Known::Data(data.clone()).into(),
-            None => context.declare(&builder, input),
+            None => context.declare(&builder, input, options),
         };
         scope.values.insert(input.name.clone(), value);
     }
@@ -123,10 +123,16 @@ pub(crate) fn import(
                 let line = diagnostic.location.line as usize;
                 let reason = diagnostic.refusal.message.clone();
                 let node = line.checked_sub(1).and_then(|i| nodes.get(i)).cloned();
-                problems.push(match node {
+                let found = match node {
                     Some(node) => Unsupported { reason, ..node },
                     None => unnamed(name, &reason),
-                });
+                };
+                // What is wrong within a body makes its node wrong too.
+                let same =
+                    |p: &Unsupported| (&p.node, &p.operator) == (&found.node, &found.operator);
+                if !problems.iter().any(same) {
+                    problems.push(found);
+                }
             }
             Err(ImportErrors(problems))
         }
@@ -167,7 +173,12 @@ impl Context<'_> {
     }
 
     /// An input of the model as one of the graph.
-    fn declare<'g>(&self, builder: &'g Builder, input: &ValueInfoProto) -> Value<'g> {
+    fn declare<'g>(
+        &self,
+        builder: &'g Builder,
+        input: &ValueInfoProto,
+        options: &ImportOptions,
+    ) -> Value<'g> {
         let tensor = input.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
         let Some(tensor) = tensor else {
             self.problem(
@@ -195,10 +206,15 @@ impl Context<'_> {
             super::proto::DimensionProto {
                 dim_param: Some(name),
                 ..
-            } if !name.is_empty() => symbol(name),
+            } if name.chars().any(char::is_alphanumeric) => symbol(name),
             super::proto::DimensionProto { .. } => symbol(&format!("{}_{axis}", input.name)),
         };
-        let shape: Shape = shape.dim.iter().enumerate().map(extent).collect();
+        let given = |dim: Dim| {
+            let given = dim.as_symbol().and_then(|s| options.dims.get(s.name()));
+            given.cloned().unwrap_or(dim)
+        };
+        let extents = shape.dim.iter().enumerate().map(extent);
+        let shape: Shape = extents.map(given).collect();
         builder.input(&input.name, dtype, shape).into()
     }
 

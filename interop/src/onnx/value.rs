@@ -27,17 +27,23 @@ pub(crate) enum Value<'g> {
 pub(crate) enum Known {
     /// Numbers.
     Data(Elements),
-    /// An i64 tensor of extents, of which at least one is symbolic.
-    Dims(Vec<usize>, Vec<Dim>),
+    /// A tensor of extents, of which at least one is symbolic, in i64 or i32.
+    Dims(Vec<usize>, Vec<Dim>, DType),
 }
 
 impl Known {
     /// An i64 tensor of extents.
     pub(crate) fn of_dims(shape: Vec<usize>, dims: Vec<Dim>) -> Self {
+        Self::of_dims_in(DType::I64, shape, dims)
+    }
+
+    /// A tensor of extents in i64, or in i32 where `dtype` says so.
+    pub(crate) fn of_dims_in(dtype: DType, shape: Vec<usize>, dims: Vec<Dim>) -> Self {
         let numbers: Option<Vec<i64>> = dims.iter().map(Dim::constant).collect();
         match numbers {
+            None => Known::Dims(shape, dims, dtype),
+            Some(numbers) if dtype == DType::I32 => Known::Data(Elements::of_i32(shape, &numbers)),
             Some(numbers) => Self::of_ints(shape, numbers),
-            None => Known::Dims(shape, dims),
         }
     }
 
@@ -50,7 +56,7 @@ impl Known {
     pub(crate) fn shape(&self) -> &[usize] {
         match self {
             Known::Data(data) => data.shape(),
-            Known::Dims(shape, _) => shape,
+            Known::Dims(shape, ..) => shape,
         }
     }
 
@@ -58,7 +64,7 @@ impl Known {
     pub(crate) fn dtype(&self) -> DType {
         match self {
             Known::Data(data) => data.dtype(),
-            Known::Dims(..) => DType::I64,
+            Known::Dims(_, _, dtype) => *dtype,
         }
     }
 
@@ -66,7 +72,7 @@ impl Known {
     pub(crate) fn dims(&self) -> Option<Vec<Dim>> {
         match self {
             Known::Data(data) => Some(integers(data)?.into_iter().map(Dim::from).collect()),
-            Known::Dims(_, dims) => Some(dims.clone()),
+            Known::Dims(_, dims, _) => Some(dims.clone()),
         }
     }
 
@@ -74,10 +80,10 @@ impl Known {
     pub(crate) fn tensor<'g>(&self, builder: &'g Builder) -> Tensor<'g> {
         match self {
             Known::Data(data) => constant(builder, data),
-            Known::Dims(shape, dims) => {
+            Known::Dims(shape, dims, dtype) => {
                 let part = |dim: &Dim| {
                     let size = builder.push(DimSize { dim: dim.clone() }, &[]);
-                    size.convert(DType::I64).reshape([1])
+                    size.convert(*dtype).reshape([1])
                 };
                 let parts: Vec<Tensor<'g>> = dims.iter().map(part).collect();
                 let shape: Shape = shape.iter().map(|d| Dim::from(*d)).collect();

@@ -311,8 +311,8 @@ fn within(bound: &Dim, size: &Dim) -> Dim {
             Dim::from((if b < 0 { b.saturating_add(n) } else { b }).clamp(0, n.max(0)))
         }
         (Some(0), None) => zero,
-        // What exporters write for the end.
-        (Some(b), None) if b >= i64::from(i32::MAX) => size.clone(),
+        // What exporters write for the end; no axis has so many elements.
+        (Some(b), None) if b >= 1_000_000_000 => size.clone(),
         (Some(b), None) if b < 0 => (size + &Dim::from(b)).maximum(&zero),
         (_, _) if bound == size => size.clone(),
         (_, _) => bound.minimum(size),
@@ -393,10 +393,9 @@ fn pad_axis<'g>(
         (lows[axis], highs[axis]) = (low, high);
         return Ok(x.pad(value, &lows, &highs, &vec![0; ty.rank()]));
     }
-    let Some(size) = x.ty().and_then(|t| t.shape[axis].constant()) else {
-        return Err(Reason::new(format!(
-            "mode `{mode}` along an axis of symbolic size"
-        )));
+    let own = x.ty().map_or(Dim::from(1), |t| t.shape[axis].clone());
+    let Some(size) = own.constant() else {
+        return pad_symbolic(x, axis, &own, (&low, &high), mode);
     };
     let (Some(low), Some(high)) = (low.constant(), high.constant()) else {
         return Err(Reason::new(format!("mode `{mode}` by a symbolic number")));
@@ -418,6 +417,42 @@ fn pad_axis<'g>(
     };
     let places: Vec<i64> = (-low..size + high).map(source).collect::<Result<_, _>>()?;
     Ok(pick(x, axis, &places))
+}
+
+/// An axis of symbolic size `n` padded with its own elements, of which there must be enough.
+fn pad_symbolic<'g>(
+    x: Tensor<'g>,
+    axis: usize,
+    n: &Dim,
+    (low, high): (&Dim, &Dim),
+    mode: &str,
+) -> Result<Tensor<'g>, Reason> {
+    let one = Dim::from(1);
+    let cut = |from: &Dim, to: &Dim| stretch(x, axis, from, to);
+    let (before, behind) = match mode {
+        "reflect" => {
+            let last = n - &one;
+            let before = cut(&one, &(low + &one)).reverse(&[axis]);
+            (before, cut(&(&last - high), &last).reverse(&[axis]))
+        }
+        "wrap" => (cut(&(n - low), n), cut(&Dim::from(0), high)),
+        "edge" => {
+            let wide = |edge: Tensor<'g>, count: &Dim| {
+                let mut shape = edge.ty().map(|ty| ty.shape.to_vec()).unwrap_or_default();
+                if let Some(extent) = shape.get_mut(axis) {
+                    *extent = count.clone();
+                }
+                edge.broadcast_to(shape)
+            };
+            let last = n - &one;
+            (
+                wide(cut(&Dim::from(0), &one), low),
+                wide(cut(&last, n), high),
+            )
+        }
+        other => return Err(Reason::new(format!("mode = `{other}`"))),
+    };
+    Ok(x.builder().concat(&[before, x, behind], axis))
 }
 
 /// Entries of an axis at places that are known and in range.
