@@ -1,12 +1,105 @@
-//! Arithmetic on symbolic extents: what models compute of `Shape` to reshape, slice and expand.
+//! What is computed at import: nodes on known tensors, by the interpreter; and arithmetic on symbolic extents, which is what models compute
+//! of `Shape` to reshape, slice and expand.
 //!
-//! Extents move as positions: an operator that only moves elements is computed by the interpreter on the numbers of the extents, and the
-//! result is read as extents again. Sums, products and quotients are those of [`Dim`].
+//! Sums, products and quotients of extents are those of [`Dim`].
 
 use super::call::Call;
+use super::elements::Elements;
 use super::error::Reason;
+use super::ops;
 use super::value::{Known, Value};
-use kiln_ir::{DType, Dim};
+use kiln_ir::{Builder, DType, Dim};
+use std::cell::RefCell;
+
+/// No more elements are computed while a graph is built.
+const MOST_FOLDED: usize = 1 << 16;
+
+/// The results where all inputs are known and few: the operator, computed by the interpreter. `None` where that does not do.
+pub(crate) fn constant<'g>(call: &Call<'_, 'g>, import: ops::Import) -> Option<Vec<Value<'g>>> {
+    let mut total = 0;
+    let mut inputs = Vec::with_capacity(call.inputs.len());
+    for input in &call.inputs {
+        let (count, value) = match input {
+            Value::Known(Known::Data(data)) => {
+                (data.count(), Value::Known(Known::Data(data.clone())))
+            }
+            Value::Absent => (0, Value::Absent),
+            Value::Known(Known::Dims(..))
+            | Value::Tensor(_)
+            | Value::Param(..)
+            | Value::Sequence(_)
+            | Value::Failed => return None,
+        };
+        total += count;
+        inputs.push(value);
+    }
+    let nested = call.node.attribute.iter().any(|a| a.g.is_some());
+    if inputs.is_empty() || nested || total > MOST_FOLDED {
+        return None;
+    }
+    let scratch = Builder::new("known");
+    let scope = call.scope.empty();
+    let call = Call {
+        context: call.context,
+        scope: &scope,
+        node: call.node,
+        version: call.version,
+        inputs,
+        builder: &scratch,
+        asked: RefCell::default(),
+    };
+    let results = import(&call).ok()?;
+    let asked = call.asked.into_inner();
+    if call
+        .node
+        .attribute
+        .iter()
+        .any(|a| !asked.contains(a.name.as_str()))
+    {
+        return None;
+    }
+    let mut known = Vec::new();
+    let mut elements = 0usize;
+    for (position, result) in results.into_iter().enumerate() {
+        known.push(match result {
+            Value::Known(result) => Some(Value::Known(result)),
+            Value::Absent => Some(Value::Absent),
+            Value::Tensor(tensor) => {
+                let count = tensor.ty()?.shape.elements().constant()?;
+                elements = elements.checked_add(usize::try_from(count).ok()?)?;
+                scratch.output(&position.to_string(), tensor);
+                None
+            }
+            Value::Param(..) | Value::Sequence(_) | Value::Failed => return None,
+        });
+    }
+    if elements > MOST_FOLDED {
+        return None;
+    }
+    drop(call.inputs);
+    let known: Vec<Option<Known>> = known
+        .into_iter()
+        .map(|v| match v {
+            Some(Value::Known(known)) => Some(known),
+            Some(_) | None => None,
+        })
+        .collect();
+    let graph = scratch.finish().ok()?;
+    let computed = kiln_ir::eval(&graph, |_| None).ok()?;
+    let mut computed = computed.outputs.iter();
+    let names: Vec<&str> = graph.outputs().iter().map(|o| o.name.as_str()).collect();
+    let mut all = Vec::with_capacity(known.len());
+    for (position, known) in known.into_iter().enumerate() {
+        all.push(match known {
+            Some(known) => known.into(),
+            None if names.contains(&position.to_string().as_str()) => {
+                Known::Data(Elements::from_array(computed.next()?)).into()
+            }
+            None => Value::Absent,
+        });
+    }
+    Some(all)
+}
 
 /// The result of a node on known integers of which at least one is symbolic; `None` where it is not such a node.
 pub(crate) fn symbolic(call: &Call<'_, '_>) -> Result<Option<Known>, Reason> {

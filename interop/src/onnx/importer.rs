@@ -23,8 +23,6 @@ use std::sync::Arc;
 const MOST_NODES: usize = 1 << 18;
 /// No function calls functions deeper.
 const DEEPEST_CALL: usize = 24;
-/// No more elements are computed while a graph is built.
-const MOST_FOLDED: usize = 1 << 16;
 
 /// What the whole import shares.
 pub(crate) struct Context<'a> {
@@ -46,6 +44,15 @@ pub(crate) struct Scope<'g> {
 }
 
 impl<'g> Scope<'g> {
+    /// A scope without names, at the same place.
+    pub(crate) fn empty<'s>(&self) -> Scope<'s> {
+        Scope {
+            values: BTreeMap::new(),
+            opsets: self.opsets.clone(),
+            depth: self.depth,
+        }
+    }
+
     /// What a name stands for.
     pub(crate) fn get(&self, name: &str) -> Option<&Value<'g>> {
         self.values.get(name)
@@ -328,7 +335,7 @@ impl Context<'_> {
             asked: RefCell::default(),
         };
         let call = call(builder);
-        if let Some(known) = self.folded(&call, import) {
+        if let Some(known) = fold::constant(&call, import) {
             return Ok(Some(known));
         }
         if let Some(known) = fold::symbolic(&call)? {
@@ -349,97 +356,6 @@ impl Context<'_> {
         // A mistake has its diagnostic, charged to this node's line.
         let wrong = |v: &Value<'g>| matches!(v, Value::Tensor(t) if t.id().is_none());
         Ok((!results.iter().any(wrong)).then_some(results))
-    }
-
-    /// The results where all inputs are known and few: the operator, computed by the interpreter. `None` where that does not do.
-    fn folded<'g>(&self, call: &Call<'_, 'g>, import: ops::Import) -> Option<Vec<Value<'g>>> {
-        let mut total = 0;
-        let mut inputs = Vec::with_capacity(call.inputs.len());
-        for input in &call.inputs {
-            let (count, value) = match input {
-                Value::Known(Known::Data(data)) => {
-                    (data.count(), Value::Known(Known::Data(data.clone())))
-                }
-                Value::Absent => (0, Value::Absent),
-                Value::Known(Known::Dims(..))
-                | Value::Tensor(_)
-                | Value::Param(..)
-                | Value::Sequence(_)
-                | Value::Failed => return None,
-            };
-            total += count;
-            inputs.push(value);
-        }
-        let nested = call.node.attribute.iter().any(|a| a.g.is_some());
-        if inputs.is_empty() || nested || total > MOST_FOLDED {
-            return None;
-        }
-        let scratch = Builder::new("known");
-        let scope = Scope {
-            values: BTreeMap::new(),
-            opsets: call.scope.opsets.clone(),
-            depth: call.scope.depth,
-        };
-        let call = Call {
-            context: self,
-            scope: &scope,
-            node: call.node,
-            version: call.version,
-            inputs,
-            builder: &scratch,
-            asked: RefCell::default(),
-        };
-        let results = import(&call).ok()?;
-        let asked = call.asked.into_inner();
-        if call
-            .node
-            .attribute
-            .iter()
-            .any(|a| !asked.contains(a.name.as_str()))
-        {
-            return None;
-        }
-        let mut known = Vec::new();
-        let mut elements = 0usize;
-        for (position, result) in results.into_iter().enumerate() {
-            known.push(match result {
-                Value::Known(result) => Some(Value::Known(result)),
-                Value::Absent => Some(Value::Absent),
-                Value::Tensor(tensor) => {
-                    let count = tensor.ty()?.shape.elements().constant()?;
-                    elements = elements.checked_add(usize::try_from(count).ok()?)?;
-                    scratch.output(&position.to_string(), tensor);
-                    None
-                }
-                Value::Param(..) | Value::Sequence(_) | Value::Failed => return None,
-            });
-        }
-        if elements > MOST_FOLDED {
-            return None;
-        }
-        drop(call.inputs);
-        let known: Vec<Option<Known>> = known
-            .into_iter()
-            .map(|v| match v {
-                Some(Value::Known(known)) => Some(known),
-                Some(_) | None => None,
-            })
-            .collect();
-        let graph = scratch.finish().ok()?;
-        let computed = kiln_ir::eval(&graph, |_| None).ok()?;
-        let mut computed = computed.outputs.iter();
-        let names: Vec<&str> = graph.outputs().iter().map(|o| o.name.as_str()).collect();
-        let mut all = Vec::with_capacity(known.len());
-        for (position, known) in known.into_iter().enumerate() {
-            all.push(match known {
-                Some(known) => known.into(),
-                None if names.contains(&position.to_string().as_str()) => {
-                    Known::Data(Elements::from_array(computed.next()?)).into()
-                }
-                None => Value::Absent,
-            });
-        }
-        Some(all)
     }
 
     /// A function's body in the place of a node.

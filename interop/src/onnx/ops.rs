@@ -10,6 +10,7 @@ mod indexing;
 mod losses;
 mod movement;
 mod norm;
+mod pad;
 mod pool;
 mod quantize;
 mod reduce;
@@ -68,6 +69,7 @@ const FAMILIES: &[&[Operator]] = &[
     sequence::OPERATORS,
     containers::OPERATORS,
     movement::OPERATORS,
+    pad::OPERATORS,
 ];
 
 /// Operators that are refused, with the reason.

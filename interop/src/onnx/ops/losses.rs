@@ -40,10 +40,8 @@ fn likelihood<'g>(c: &Call<'_, 'g>, x: Tensor<'g>) -> Result<Tensor<'g>, Reason>
         .take_along_axis(1, classes.reshape(narrow))
         .reshape(&shape)
         .neg();
-    let mut weight = match c.optional(2)? {
-        Some(weight) => Some(weight.gather(0, classes, OutOfRange::Clamp)),
-        None => None,
-    };
+    let weights = c.optional(2)?;
+    let mut weight = weights.map(|w| w.gather(0, classes, OutOfRange::Clamp));
     if let Some(counts) = counts {
         let weights = weight.unwrap_or_else(|| c.builder.splat(dtype, &shape, 1.0));
         weight = Some(weights.where_(counts, 0.0));

@@ -95,9 +95,8 @@ fn resize<'g>(c: &Call<'_, 'g>) -> Results<'g> {
         let roi = roi.as_ref().map_or((0.0, 1.0), |r| (r[i], r[i + count]));
         let scale = scales.as_ref().map(|s| s[i]);
         let wanted = sizes.as_ref().map(|s| &s[i]);
-        if scale == Some(1.0) && roi == (0.0, 1.0)
-            || wanted == Some(&own[axis]) && roi == (0.0, 1.0)
-        {
+        let same = scale == Some(1.0) || wanted == Some(&own[axis]);
+        if same && roi == (0.0, 1.0) {
             continue;
         }
         let Some(size) = own[axis].constant() else {
