@@ -72,14 +72,10 @@ pub fn compile(graph: &Graph, options: &Options) -> Result<Compiled, CompileErro
 /// As [`compile`].
 pub fn compile_in(graph: &Graph, cx: &mut Context<'_>) -> Result<Compiled, CompileError> {
     let mut phases = Vec::new();
-    let Planned { program, kernels } = planned(graph, cx, &mut phases)?;
-    if let Some(dtype) = without_code(&program, &kernels) {
-        return Err(located(graph, dtype));
-    }
-    let mut target = Target::native()?;
-    if cx.options().full_width != FullWidth::Always {
-        target = target.without_wide();
-    }
+    let planned = planned(graph, cx, &mut phases)?;
+    with_machine_code(graph, &planned)?;
+    let Planned { program, kernels } = planned;
+    let target = target(cx.options())?;
     let mut failed = None;
     for (stage, text) in [
         (Stage::Clif, clif_text as fn(&Kernel, &Target) -> _),
@@ -101,6 +97,23 @@ pub fn compile_in(graph: &Graph, cx: &mut Context<'_>) -> Result<Compiled, Compi
         code,
         phases,
     })
+}
+
+/// The machine that code is made for.
+pub(crate) fn target(options: &Options) -> Result<Target, CompileError> {
+    let target = Target::native()?;
+    Ok(match options.full_width {
+        FullWidth::Always => target,
+        FullWidth::Never | FullWidth::Strips => target.without_wide(),
+    })
+}
+
+/// Refuses element types that kernels and products cannot compute, at the first node that has one.
+pub(crate) fn with_machine_code(graph: &Graph, planned: &Planned) -> Result<(), CompileError> {
+    match without_code(&planned.program, &planned.kernels) {
+        Some(dtype) => Err(located(graph, dtype)),
+        None => Ok(()),
+    }
 }
 
 /// The first element type in a program that kernels and products cannot compute.
@@ -195,7 +208,7 @@ pub fn program(graph: &Graph, options: &Options) -> Result<Program, CompileError
 }
 
 /// The phases up to the program.
-fn planned(
+pub(crate) fn planned(
     graph: &Graph,
     cx: &mut Context<'_>,
     phases: &mut Vec<Phase>,

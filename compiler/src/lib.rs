@@ -9,6 +9,7 @@ pub mod driver;
 pub mod emit;
 mod error;
 pub mod fusion;
+mod inspect;
 pub mod jit;
 pub mod kernel;
 mod likely;
@@ -21,6 +22,7 @@ mod stage;
 
 pub use compile::{Compiled, Phase, compile, compile_in, program, stage_text};
 pub use error::{CompileError, PassFailure, PassFault};
+pub use inspect::{Inspection, KernelTexts, inspect};
 pub use lower::LowerError;
 pub use options::{FullWidth, Options, OptionsError, Order};
 pub use stage::{Stage, UnknownStage};

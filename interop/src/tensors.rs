@@ -307,11 +307,15 @@ mod tests {
     fn every_element_type_becomes_an_array() {
         let floats = |dtype, bytes: &[u8]| {
             let array = TensorRef::new("w", dtype, &[2], bytes).unwrap().to_array();
-            array.unwrap().floats().unwrap().to_vec()
+            let array = array.unwrap();
+            assert_eq!(array.to_bytes(), bytes, "{dtype}, and back");
+            array.floats().unwrap().to_vec()
         };
         let ints = |dtype, bytes: &[u8]| {
             let array = TensorRef::new("w", dtype, &[2], bytes).unwrap().to_array();
-            array.unwrap().ints().unwrap().to_vec()
+            let array = array.unwrap();
+            assert_eq!(array.to_bytes(), bytes, "{dtype}, and back");
+            array.ints().unwrap().to_vec()
         };
         let two = |a: &[u8], b: &[u8]| [a, b].concat();
         let f32s = two(&1.5f32.to_le_bytes(), &(-2f32).to_le_bytes());

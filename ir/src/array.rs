@@ -227,6 +227,47 @@ impl Array {
         }
     }
 
+    /// The elements as they lie in memory and in files: little-endian, row-major, each as wide as its type, a `bool` as one byte.
+    ///
+    /// ```
+    /// use kiln_ir::{Array, DType, Values};
+    ///
+    /// let array = Array::new(DType::I16, vec![2], Values::Int(vec![1, -1]))?;
+    /// assert_eq!(array.to_bytes(), [1, 0, 255, 255]);
+    /// # Ok::<(), kiln_ir::EvalError>(())
+    /// ```
+    pub fn to_bytes(&self) -> Vec<u8> {
+        match &self.values {
+            Values::Float(v) => match self.dtype {
+                DType::F32 => v.iter().flat_map(|x| (*x as f32).to_le_bytes()).collect(),
+                DType::BF16 => {
+                    let narrow = |x: &f64| half::bf16::from_f32(*x as f32).to_le_bytes();
+                    v.iter().flat_map(narrow).collect()
+                }
+                DType::F16 => {
+                    let narrow = |x: &f64| half::f16::from_f32(*x as f32).to_le_bytes();
+                    v.iter().flat_map(narrow).collect()
+                }
+                DType::F64
+                | DType::I8
+                | DType::I16
+                | DType::I32
+                | DType::I64
+                | DType::U8
+                | DType::U16
+                | DType::U32
+                | DType::U64
+                | DType::Bool => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            },
+            // Elements are wrapped to their type, so the low bytes are all there is.
+            Values::Int(v) => {
+                let size = self.dtype.size();
+                let low = |x: &i64| x.to_le_bytes().into_iter().take(size);
+                v.iter().flat_map(low).collect()
+            }
+        }
+    }
+
     /// The same elements in another shape of the same size.
     pub fn reshaped(&self, shape: Vec<usize>) -> Result<Self, EvalError> {
         Array::new(self.dtype, shape, self.values.clone())

@@ -13,6 +13,7 @@ use crate::init::Init;
 use crate::ops::{Constant, Op, Source};
 use crate::provenance::{Location, Origin, Provenance};
 use crate::types::{Shape, TensorType};
+use crate::verify::{Violations, verify};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -64,6 +65,33 @@ impl Builder {
             inner: Rc::new(RefCell::new(Inner::new(name))),
             outer: None,
         }
+    }
+
+    /// A builder that goes on with a finished graph: its sources, nodes, results and updates are there, each under the id that it has.
+    /// [`find`](Self::find) and [`find_output`](Self::find_output) give its tensors.
+    ///
+    /// # Errors
+    /// A graph that does not verify.
+    ///
+    /// ```
+    /// use kiln_ir::{Builder, Graph, grad};
+    ///
+    /// let read: Graph = "kiln 1
+    /// graph @square(%x: f32[]) {
+    ///   %0: f32[] = mul %x, %x
+    ///   return y: %0
+    /// }".parse()?;
+    /// let g = Builder::resume(read)?;
+    /// let (x, y) = (g.find("x").ok_or("no x")?, g.find_output("y").ok_or("no y")?);
+    /// g.output("dx", grad(y, &[x])[0]);
+    /// assert_eq!(g.finish()?.outputs().len(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn resume(graph: Graph) -> Result<Self, Violations> {
+        verify(&graph)?;
+        let builder = Self::new(&graph.name);
+        builder.inner.borrow_mut().graph = graph;
+        Ok(builder)
     }
 
     /// The symbolic extent `name`.

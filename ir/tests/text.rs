@@ -304,7 +304,7 @@ fn mistakes_outside_of_the_body() {
         ),
         (
             "kiln 1\ngraph @g(param %x: f32[2] = glorot(1)) {\n}\n",
-            "2:29: expected an initialiser such as constant(0.0), uniform(-0.1, 0.1), normal(0.0, 0.02), orthogonal(1.0) or identity(1.0), found `glorot(1)`",
+            "2:29: expected an initialiser such as constant(0.0), uniform(-0.1, 0.1), normal(0.0, 0.02), truncated_normal(0.0, 0.02), orthogonal(1.0) or identity(1.0), found `glorot(1)`",
         ),
         (
             "kiln 1\ngraph @g(%x: f32[2]) {\n  return %x\n",

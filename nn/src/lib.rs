@@ -36,6 +36,7 @@ pub mod losses;
 pub mod metrics;
 pub mod optimizers;
 mod random;
+mod range;
 pub mod schedules;
 mod sequential;
 mod summary;

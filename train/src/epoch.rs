@@ -128,13 +128,8 @@ pub enum HandOverError {
 pub fn hand_over(from: &Session, to: &mut Session) -> Result<(), HandOverError> {
     // Everything is compared before anything is written, so that a session never holds half of each.
     let fits = |(wanted, resident): &(TensorView<'_>, &Resident)| {
-        let same = |given: TensorView<'_>| {
-            given.name() == wanted.name()
-                && given.dtype() == wanted.dtype()
-                && given.shape() == wanted.shape()
-        };
         let own = matches!(resident.role, Role::State(_)) && from.state(wanted.name()).is_err();
-        own || from.states().any(same)
+        own || from.states().any(|given| are_alike(&given, wanted))
     };
     let unfit = to.states().zip(&to.program().residents);
     let unfit = unfit
@@ -152,10 +147,20 @@ pub fn hand_over(from: &Session, to: &mut Session) -> Result<(), HandOverError> 
         // It does not fit, so the session refuses it and says why.
         return Ok(to.set_state(&name, given)?);
     }
+    Ok(copy_shared(from, to)?)
+}
+
+/// Copies to each param and state of `to` the one of `from` that has its name and type. Allocates nothing.
+pub(crate) fn copy_shared(from: &Session, to: &mut Session) -> Result<(), SetError> {
     for given in from.states() {
-        if to.states().any(|s| s.name() == given.name()) {
+        if to.states().any(|taken| are_alike(&given, &taken)) {
             to.set_state(given.name(), given)?;
         }
     }
     Ok(())
+}
+
+/// Whether two params or states have one name and one type.
+fn are_alike(a: &TensorView<'_>, b: &TensorView<'_>) -> bool {
+    (a.name(), a.dtype(), a.shape()) == (b.name(), b.dtype(), b.shape())
 }

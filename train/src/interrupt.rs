@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 static PENDING: AtomicBool = AtomicBool::new(false);
+/// Whether somebody looks for it; if not, the first Ctrl-C ends the process.
+static WANTED: AtomicBool = AtomicBool::new(false);
 static LISTENING: Mutex<bool> = Mutex::new(false);
 
 /// The exit status of a process that Ctrl-C ended, as shells have it.
@@ -19,14 +21,20 @@ pub(crate) fn listen() -> Result<(), TrainError> {
     PENDING.store(false, Ordering::SeqCst);
     if !*listening {
         let handle = || {
-            if PENDING.swap(true, Ordering::SeqCst) {
+            if !WANTED.load(Ordering::SeqCst) || PENDING.swap(true, Ordering::SeqCst) {
                 std::process::exit(STATUS);
             }
         };
         ctrlc::set_handler(handle).map_err(|error| TrainError::Interrupt(error.to_string()))?;
         *listening = true;
     }
+    WANTED.store(true, Ordering::SeqCst);
     Ok(())
+}
+
+/// Leaves Ctrl-C to end the process again.
+pub(crate) fn stop_listening() {
+    WANTED.store(false, Ordering::SeqCst);
 }
 
 /// Whether Ctrl-C came since.

@@ -51,8 +51,8 @@ pub(super) struct Former<'g> {
     refusals: Vec<FusionRefusal>,
 }
 
-/// Groups the nodes that the outputs and updates need. Without `fuse`, every node is a group of its own.
-pub(crate) fn form(graph: &Graph, fuse: bool) -> Groups {
+/// Groups the nodes that the outputs and updates of a graph that verifies need. Without `fuse`, every node is a group of its own.
+pub fn form(graph: &Graph, fuse: bool) -> Groups {
     let mut former = Former::new(graph, fuse);
     for (id, node) in graph.nodes().rev() {
         let wanted = former.stored[id.index()] || !former.users[id.index()].is_empty();

@@ -22,7 +22,7 @@ mod sides;
 mod uses;
 
 pub(crate) use cost::expr_is_cheap;
-pub(crate) use form::form;
+pub use form::form;
 pub(crate) use nodes::{has_own_loops, is_given, product_axes, single_axis_index};
 pub use print::Printed;
 pub(crate) use relation::{ProductOperand, Strided, product_operand, strided};

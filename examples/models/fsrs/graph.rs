@@ -118,14 +118,14 @@ fn log_loss<'g>(offsets: Tensor<'g>, inputs: &Inputs<'g>) -> Tensor<'g> {
 /// All rows of a batch from number `first` on.
 fn rows(x: Tensor<'_>, first: i64) -> Tensor<'_> {
     let Some(ty) = x.ty() else { return x };
-    x.slice(&[first.into(), 0.into()], &ty.shape, &[1, 1])
+    x.slice_axis(0, first, &ty.shape[0])
 }
 
 /// The parameters, each a scalar.
 fn parameters(offsets: Tensor<'_>) -> [Tensor<'_>; PARAMETERS] {
     std::array::from_fn(|i| {
         let at = i as i64;
-        let offset = offsets.slice(&[at.into()], &[(at + 1).into()], &[1]);
+        let offset = offsets.slice_axis(0, at, at + 1);
         offset.reshape(()) + INITIAL[i]
     })
 }
@@ -203,8 +203,7 @@ fn retrievability<'g>(offsets: Tensor<'g>, inputs: &Inputs<'g>) -> Tensor<'g> {
 fn first_row(x: Tensor<'_>) -> Tensor<'_> {
     let Some(ty) = x.ty() else { return x };
     let columns = ty.shape[1].clone();
-    let row = x.slice(&[0.into(), 0.into()], &[1.into(), columns.clone()], &[1, 1]);
-    row.reshape([columns])
+    x.slice_axis(0, 0, 1).reshape([columns])
 }
 
 fn bounded(x: Tensor<'_>, (low, high): (f64, f64)) -> Tensor<'_> {

@@ -92,6 +92,16 @@ impl Builder {
         })
     }
 
+    /// The result called `name`.
+    pub fn find_output(&self, name: &str) -> Option<Tensor<'_>> {
+        if let Some(outer) = &self.outer {
+            return outer.find_output(name).map(|found| self.import(found));
+        }
+        let inner = self.inner.borrow();
+        let output = inner.graph.outputs().iter().find(|o| o.name == name)?;
+        Some(self.tensor(output.node))
+    }
+
     /// The full name of the slot whose source is `id`.
     pub fn slot_name(&self, id: NodeId) -> Option<String> {
         let inner = self.inner.borrow();

@@ -255,6 +255,30 @@ impl<'g> Tensor<'g> {
         )
     }
 
+    /// The elements from `start` to below `limit` along `axis`, and all along the others.
+    ///
+    /// ```
+    /// use kiln_ir::{Builder, DType};
+    ///
+    /// let g = Builder::new("features");
+    /// let x = g.input("x", DType::F32, (g.dim("b"), 10));
+    /// assert_eq!(x.slice_axis(1, 2, 5).ty().unwrap().to_string(), "f32[b, 3]");
+    /// ```
+    #[track_caller]
+    pub fn slice_axis(self, axis: usize, start: impl Into<Dim>, limit: impl Into<Dim>) -> Self {
+        let Some(ty) = self.ty() else { return self };
+        let mut starts = vec![Dim::from(0); ty.rank()];
+        let mut limits = ty.shape.to_vec();
+        let (Some(first), Some(end)) = (starts.get_mut(axis), limits.get_mut(axis)) else {
+            let message = format!("`slice` along axis {axis} of {ty}");
+            return self
+                .builder
+                .refuse(Refusal::new(Kind::Attribute, message), &[self]);
+        };
+        (*first, *end) = (start.into(), limit.into());
+        self.slice(&starts, &limits, &vec![1; ty.rank()])
+    }
+
     /// Elements `start`, `start + stride`, ... below `limit`, along each axis.
     #[track_caller]
     pub fn slice(self, start: &[Dim], limit: &[Dim], stride: &[i64]) -> Self {

@@ -183,7 +183,7 @@ fn interpolated<'g>(x: Tensor<'g>, axis: usize, factor: i64) -> Tensor<'g> {
     let size = phases.size();
     let last = &size - &Dim::from(1);
     let (none, one) = (Dim::from(0), Dim::from(1));
-    let part = |low: &Dim, high: &Dim| along(x, axis, low, high);
+    let part = |low: &Dim, high: &Dim| x.slice_axis(axis, low, high);
     let before = part(&none, &one).concat(part(&none, &last), axis);
     let behind = part(&one, &size).concat(part(&last, &size), axis);
     // How far each phase lies behind the old element.
@@ -195,16 +195,6 @@ fn interpolated<'g>(x: Tensor<'g>, axis: usize, factor: i64) -> Tensor<'g> {
     let own = weighted(x, |offset| 1.0 - offset.abs());
     let sum = own + weighted(before, |offset| (-offset).max(0.0));
     phases.merged(sum + weighted(behind, |offset| offset.max(0.0)))
-}
-
-/// The elements from `low` to below `high` of one axis.
-#[track_caller]
-fn along<'g>(x: Tensor<'g>, axis: usize, low: &Dim, high: &Dim) -> Tensor<'g> {
-    let Some(ty) = x.ty() else { return x };
-    let mut start = vec![Dim::from(0); ty.rank()];
-    let mut limit = ty.shape.to_vec();
-    (start[axis], limit[axis]) = (low.clone(), high.clone());
-    x.slice(&start, &limit, &vec![1; ty.rank()])
 }
 
 /// A tensor with an axis more, of `factor` phases, behind the axis that grows.

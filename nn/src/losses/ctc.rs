@@ -71,7 +71,7 @@ pub fn ctc<'g>(logits: Tensor<'g>, labels: Tensor<'g>, frames: Option<Tensor<'g>
     let edge = [none.clone(), one.clone()];
     let states = labels.pad(0.0, &edge, &edge, &[0, 1]);
     let count = &(lengths + lengths) + &one;
-    let apart = states.ne(shifted(states, 2, 0.0, batch, &count));
+    let apart = states.ne(shifted(states, 2, 0.0, &count));
     let skips = states.ne(0.0).and(apart);
 
     // The logarithm of each state's probability in each frame: [frames, b, states].
@@ -96,8 +96,8 @@ pub fn ctc<'g>(logits: Tensor<'g>, labels: Tensor<'g>, frames: Option<Tensor<'g>
     let frames = frames.map(column);
     let scanned = builder.scan(&ScanOptions::default(), &[start], &[emitted], |it| {
         let before = it.carry(0);
-        let next = shifted(before, 1, LEAST, batch, &count);
-        let second = shifted(before, 2, LEAST, batch, &count);
+        let next = shifted(before, 1, LEAST, &count);
+        let second = shifted(before, 2, LEAST, &count);
         let skipped = it
             .builder()
             .splat(dtype, [batch.clone(), count.clone()], LEAST);
@@ -139,15 +139,10 @@ pub fn ctc<'g>(logits: Tensor<'g>, labels: Tensor<'g>, frames: Option<Tensor<'g>
 
 /// `x: [b, states]`, moved `by` states up, with `value` in front.
 #[track_caller]
-fn shifted<'g>(x: Tensor<'g>, by: i64, value: f64, batch: &Dim, states: &Dim) -> Tensor<'g> {
-    let (none, by): (Dim, Dim) = (0.into(), by.into());
-    let low = [none.clone(), by];
-    let whole = x.pad(value, &low, &[none.clone(), none.clone()], &[0, 0]);
-    whole.slice(
-        &[none.clone(), none],
-        &[batch.clone(), states.clone()],
-        &[1, 1],
-    )
+fn shifted<'g>(x: Tensor<'g>, by: i64, value: f64, states: &Dim) -> Tensor<'g> {
+    let none = || Dim::from(0);
+    let whole = x.pad(value, &[none(), by.into()], &[none(), none()], &[0, 0]);
+    whole.slice_axis(1, 0, states)
 }
 
 #[track_caller]

@@ -59,10 +59,10 @@ impl<L: Loss> Loss for ClassWeighted<L> {
                 .help("they are chosen by integer labels")
         } else {
             let table = builder.constant([self.weights.len() as i64], &self.weights);
-            // A label that is no class fails the step in the loss.
+            // A label without a weight fails the step; clamped, it would get that of another class.
             let own = table
                 .convert(each_ty.dtype)
-                .gather(0, labels, OutOfRange::Clamp);
+                .gather(0, labels, OutOfRange::Fail);
             return each * spread("class weights", own, each);
         };
         builder.refuse(refusal, &[each, labels])

@@ -48,10 +48,9 @@ impl Optimizer for Adafactor {
     #[track_caller]
     fn step<'g>(&self, builder: &'g Builder, pairs: &[(Tensor<'g>, Tensor<'g>)]) {
         let ranges = [("power of the decay", self.decay_power, Range::Positive)];
-        if !self.settings.sane(builder, &ranges) {
+        let Some(run) = self.settings.begin(builder, pairs, &ranges) else {
             return;
-        }
-        let run = self.settings.begin(builder, pairs);
+        };
         let (_, step) = run.clock();
         let Some(scalar) = run.rate.ty() else { return };
         let time = step.convert(scalar.dtype);

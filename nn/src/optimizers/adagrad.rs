@@ -41,10 +41,9 @@ impl Optimizer for Adagrad {
     #[track_caller]
     fn step<'g>(&self, builder: &'g Builder, pairs: &[(Tensor<'g>, Tensor<'g>)]) {
         let ranges = [("epsilon", self.epsilon, Range::NotNegative)];
-        if !self.settings.sane(builder, &ranges) {
+        let Some(run) = self.settings.begin(builder, pairs, &ranges) else {
             return;
-        }
-        let run = self.settings.begin(builder, pairs);
+        };
         let kept = run.kept();
         for one in &run.params {
             let Some(sum) = one.memory("sum") else {
@@ -111,10 +110,9 @@ impl Optimizer for Adadelta {
             ("rho", rho, Range::Share),
             ("epsilon", epsilon, Range::Positive),
         ];
-        if !self.settings.sane(builder, &ranges) {
+        let Some(run) = self.settings.begin(builder, pairs, &ranges) else {
             return;
-        }
-        let run = self.settings.begin(builder, pairs);
+        };
         let kept = run.kept();
         for one in &run.params {
             let (Some(squares), Some(changes)) = (one.memory("squares"), one.memory("changes"))

@@ -1,7 +1,7 @@
 //! Adam, and Adam with decoupled weight decay.
 
 use super::Optimizer;
-use super::settings::{Range, Settings, common_settings};
+use super::moments::{Moments, moment_settings, one_less_power};
 use kiln_ir::{Builder, Tensor};
 
 /// Adam: Kingma and Ba, "Adam: A Method for Stochastic Optimization" (ICLR 2015), algorithm 1, corrected for bias.
@@ -15,9 +15,7 @@ use kiln_ir::{Builder, Tensor};
 /// at `t = 1`, the second none. With [`Adam::amsgrad`], `v` in the last line is the largest so far, corrected for bias as in PyTorch. States: `adam/learning_rate`, `adam/step`, and `adam/m/NAME` and `adam/v/NAME`.
 #[derive(Clone, Debug)]
 pub struct Adam {
-    pub(super) settings: Settings,
-    betas: (f64, f64),
-    epsilon: f64,
+    moments: Moments,
     amsgrad: bool,
 }
 
@@ -25,23 +23,9 @@ impl Adam {
     /// Adam at the learning rate `rate` with the paper's other settings: betas of 0.9 and 0.999, and an epsilon of 1e-8.
     pub fn new(rate: f64) -> Self {
         Self {
-            settings: Settings::new("adam", rate),
-            betas: (0.9, 0.999),
-            epsilon: 1e-8,
+            moments: Moments::new("adam", rate, 1e-8),
             amsgrad: false,
         }
-    }
-
-    /// The decay of the first and of the second moment, each from 0 to less than 1.
-    pub fn betas(mut self, first: f64, second: f64) -> Self {
-        self.betas = (first, second);
-        self
-    }
-
-    /// What is added to the root of the second moment, 0 or more.
-    pub fn epsilon(mut self, epsilon: f64) -> Self {
-        self.epsilon = epsilon;
-        self
     }
 
     /// Divides by the root of the largest second moment so far, the state `largest/NAME`, so that rates never grow: Reddi, Kale and Kumar,
@@ -52,19 +36,15 @@ impl Adam {
     }
 }
 
-common_settings!(Adam, settings);
+moment_settings!(Adam, moments);
 
 impl Optimizer for Adam {
     #[track_caller]
     fn step<'g>(&self, builder: &'g Builder, pairs: &[(Tensor<'g>, Tensor<'g>)]) {
-        let (beta1, beta2) = self.betas;
-        if !self
-            .settings
-            .sane(builder, &moment_ranges(self.betas, self.epsilon))
-        {
+        let (beta1, beta2) = self.moments.betas;
+        let Some(run) = self.moments.begin(builder, pairs) else {
             return;
-        }
-        let run = self.settings.begin(builder, pairs);
+        };
         let (_, step) = run.clock();
         let Some(scalar) = run.rate.ty() else { return };
         let time = step.convert(scalar.dtype);
@@ -72,22 +52,18 @@ impl Optimizer for Adam {
         let rate = run.rate / one_less_power(time, beta1);
         let scale = one_less_power(time, beta2).rsqrt();
         for one in &run.params {
-            let (Some(m), Some(v)) = (one.memory("m"), one.memory("v")) else {
+            let Some((m, v)) = self.moments.advance(&run, one) else {
                 continue;
             };
-            let next_m = m * beta1 + one.gradient * (1.0 - beta1);
-            let next_v = v * beta2 + one.gradient.square() * (1.0 - beta2);
-            run.update(m, next_m);
-            run.update(v, next_v);
-            let mut divisor = next_v;
+            let mut divisor = v;
             if self.amsgrad
                 && let Some(largest) = one.memory("largest")
             {
-                divisor = largest.maximum(next_v);
+                divisor = largest.maximum(v);
                 run.update(largest, divisor);
             }
-            let deviation = divisor.sqrt() * scale.convert(one.dtype) + self.epsilon;
-            let change = next_m * run.rate_of(one, rate) / deviation;
+            let deviation = divisor.sqrt() * scale.convert(one.dtype) + self.moments.epsilon;
+            let change = m * run.rate_of(one, rate) / deviation;
             run.descend(one, kept, change);
         }
     }
@@ -127,18 +103,6 @@ impl AdamW {
         Self { adam }
     }
 
-    /// The decay of the first and of the second moment, each from 0 to less than 1.
-    pub fn betas(mut self, first: f64, second: f64) -> Self {
-        self.adam = self.adam.betas(first, second);
-        self
-    }
-
-    /// What is added to the root of the second moment, 0 or more.
-    pub fn epsilon(mut self, epsilon: f64) -> Self {
-        self.adam = self.adam.epsilon(epsilon);
-        self
-    }
-
     /// See [`Adam::amsgrad`].
     pub fn amsgrad(mut self) -> Self {
         self.adam = self.adam.amsgrad();
@@ -146,29 +110,11 @@ impl AdamW {
     }
 }
 
-common_settings!(AdamW, adam.settings);
+moment_settings!(AdamW, adam.moments);
 
 impl Optimizer for AdamW {
     #[track_caller]
     fn step<'g>(&self, builder: &'g Builder, pairs: &[(Tensor<'g>, Tensor<'g>)]) {
         self.adam.step(builder, pairs);
     }
-}
-
-/// The ranges of two betas and an epsilon.
-pub(super) fn moment_ranges(
-    (first, second): (f64, f64),
-    epsilon: f64,
-) -> [(&'static str, f64, Range); 3] {
-    [
-        ("first beta", first, Range::Share),
-        ("second beta", second, Range::Share),
-        ("epsilon", epsilon, Range::NotNegative),
-    ]
-}
-
-/// `1 - beta^time`; `ln 0` is minus infinity, which gives the 1 that it should.
-#[track_caller]
-pub(super) fn one_less_power<'g>(time: Tensor<'g>, beta: f64) -> Tensor<'g> {
-    (time * beta.ln()).expm1().neg()
 }

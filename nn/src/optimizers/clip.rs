@@ -1,6 +1,7 @@
 //! Gradients that are cut before an optimizer gets them: by the norm of all together, by that of each, or by value.
 
-use super::{Optimizer, in_range};
+use super::Optimizer;
+use super::settings::Range;
 use kiln_ir::{Builder, DType, Tensor};
 
 /// An optimizer that is handed gradients whose common norm is at most `limit`: Pascanu, Mikolov and Bengio, "On the difficulty of training
@@ -39,8 +40,7 @@ impl<O: Optimizer> ClipByGlobalNorm<O> {
 impl<O: Optimizer> Optimizer for ClipByGlobalNorm<O> {
     #[track_caller]
     fn step<'g>(&self, builder: &'g Builder, pairs: &[(Tensor<'g>, Tensor<'g>)]) {
-        let sane = self.limit > 0.0 && self.limit.is_finite();
-        if !in_range(builder, sane, "limit of the norm", self.limit, "above 0") {
+        if !Range::Positive.allows(builder, "limit of the norm", self.limit) {
             return;
         }
         let types = pairs.iter().filter_map(|(_, gradient)| gradient.ty());
@@ -85,8 +85,7 @@ impl<O: Optimizer> Optimizer for ClipByNorm<O> {
     #[track_caller]
     fn step<'g>(&self, builder: &'g Builder, pairs: &[(Tensor<'g>, Tensor<'g>)]) {
         let limit = self.limit;
-        let sane = limit > 0.0 && limit.is_finite();
-        if !in_range(builder, sane, "limit of the norm", limit, "above 0") {
+        if !Range::Positive.allows(builder, "limit of the norm", limit) {
             return;
         }
         let clipped = |gradient: Tensor<'g>| {
@@ -115,8 +114,7 @@ impl<O: Optimizer> Optimizer for ClipByValue<O> {
     #[track_caller]
     fn step<'g>(&self, builder: &'g Builder, pairs: &[(Tensor<'g>, Tensor<'g>)]) {
         let limit = self.limit;
-        let sane = limit > 0.0 && limit.is_finite();
-        if !in_range(builder, sane, "limit of the gradient", limit, "above 0") {
+        if !Range::Positive.allows(builder, "limit of the gradient", limit) {
             return;
         }
         let clipped = |(param, gradient): &(Tensor<'g>, Tensor<'g>)| {

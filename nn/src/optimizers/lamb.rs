@@ -1,8 +1,7 @@
 //! LAMB.
 
 use super::Optimizer;
-use super::adam::{moment_ranges, one_less_power};
-use super::settings::{Settings, common_settings};
+use super::moments::{Moments, moment_settings, one_less_power};
 use kiln_ir::{Builder, Tensor};
 
 /// LAMB, Adam whose step of each tensor is as long as the tensor times the rate: You et al., "Large batch optimization for deep learning:
@@ -16,47 +15,27 @@ use kiln_ir::{Builder, Tensor};
 /// `decay w` to `u` first. States: `lamb/learning_rate`, `lamb/step`, and `lamb/m/NAME` and `lamb/v/NAME`.
 #[derive(Clone, Debug)]
 pub struct Lamb {
-    settings: Settings,
-    betas: (f64, f64),
-    epsilon: f64,
+    moments: Moments,
 }
 
 impl Lamb {
     /// LAMB at the learning rate `rate` with betas of 0.9 and 0.999, and an epsilon of 1e-6.
     pub fn new(rate: f64) -> Self {
         Self {
-            settings: Settings::new("lamb", rate),
-            betas: (0.9, 0.999),
-            epsilon: 1e-6,
+            moments: Moments::new("lamb", rate, 1e-6),
         }
-    }
-
-    /// The decay of the first and of the second moment, each from 0 to less than 1.
-    pub fn betas(mut self, first: f64, second: f64) -> Self {
-        self.betas = (first, second);
-        self
-    }
-
-    /// What is added to the root of the second moment, 0 or more.
-    pub fn epsilon(mut self, epsilon: f64) -> Self {
-        self.epsilon = epsilon;
-        self
     }
 }
 
-common_settings!(Lamb, settings);
+moment_settings!(Lamb, moments);
 
 impl Optimizer for Lamb {
     #[track_caller]
     fn step<'g>(&self, builder: &'g Builder, pairs: &[(Tensor<'g>, Tensor<'g>)]) {
-        let (beta1, beta2) = self.betas;
-        if !self
-            .settings
-            .sane(builder, &moment_ranges(self.betas, self.epsilon))
-        {
+        let (beta1, beta2) = self.moments.betas;
+        let Some(run) = self.moments.begin(builder, pairs) else {
             return;
-        }
-        let run = self.settings.begin(builder, pairs);
+        };
         let (_, step) = run.clock();
         let Some(scalar) = run.rate.ty() else { return };
         let time = step.convert(scalar.dtype);
@@ -64,15 +43,11 @@ impl Optimizer for Lamb {
         let first = one_less_power(time, beta1).recip();
         let second = one_less_power(time, beta2).rsqrt();
         for one in &run.params {
-            let (Some(m), Some(v)) = (one.memory("m"), one.memory("v")) else {
+            let Some((m, v)) = self.moments.advance(&run, one) else {
                 continue;
             };
-            let next_m = m * beta1 + one.gradient * (1.0 - beta1);
-            let next_v = v * beta2 + one.gradient.square() * (1.0 - beta2);
-            run.update(m, next_m);
-            run.update(v, next_v);
-            let deviation = next_v.sqrt() * second.convert(one.dtype) + self.epsilon;
-            let direction = next_m * first.convert(one.dtype) / deviation;
+            let deviation = v.sqrt() * second.convert(one.dtype) + self.moments.epsilon;
+            let direction = m * first.convert(one.dtype) / deviation;
             let length = |x: Tensor<'g>| x.square().sum().sqrt();
             let (of_param, of_step) = (length(one.param), length(direction));
             let ratio = of_param / of_step;

@@ -44,10 +44,9 @@ impl Optimizer for Lion {
             ("first beta", beta1, Range::Share),
             ("second beta", beta2, Range::Share),
         ];
-        if !self.settings.sane(builder, &ranges) {
+        let Some(run) = self.settings.begin(builder, pairs, &ranges) else {
             return;
-        }
-        let run = self.settings.begin(builder, pairs);
+        };
         let kept = run.kept();
         for one in &run.params {
             let Some(m) = one.memory("m") else { continue };

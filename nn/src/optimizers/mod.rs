@@ -12,6 +12,7 @@ mod group;
 mod lamb;
 mod lion;
 mod moments;
+mod relatives;
 mod rmsprop;
 mod settings;
 mod sgd;
@@ -23,7 +24,7 @@ pub use clip::{ClipByGlobalNorm, ClipByNorm, ClipByValue};
 pub use group::Group;
 pub use lamb::Lamb;
 pub use lion::Lion;
-pub use moments::{AdaMax, NAdam, RAdam};
+pub use relatives::{AdaMax, NAdam, RAdam};
 pub use rmsprop::RmsProp;
 pub use sgd::Sgd;
 
@@ -137,15 +138,4 @@ fn learning_rate<'g>(builder: &'g Builder, params: &[Trained<'g>], start: f64) -
     let double = params.iter().any(|t| t.dtype == DType::F64);
     let dtype = if double { DType::F64 } else { DType::F32 };
     builder.state("learning_rate", dtype, (), Init::Constant(start))
-}
-
-/// Reports a setting that is out of its range and says which range that is.
-#[track_caller]
-fn in_range(builder: &Builder, holds: bool, setting: &str, value: f64, range: &str) -> bool {
-    if !holds {
-        let message = format!("the {setting} of the optimizer is {value}");
-        let refusal = Refusal::new(Kind::Attribute, message).help(format!("it lies {range}"));
-        builder.refuse(refusal, &[]);
-    }
-    holds
 }

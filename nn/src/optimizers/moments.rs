@@ -1,225 +1,83 @@
-//! Relatives of Adam: AdaMax, NAdam and RAdam.
+//! What Adam and its relatives share: two betas, an epsilon, and the moments of gradients that decay by them.
 
-use super::Optimizer;
-use super::adam::{moment_ranges, one_less_power};
-use super::settings::{Settings, common_settings};
-use kiln_ir::{Builder, DType, Init, Tensor};
+use super::Trained;
+use super::settings::{Range, Run, Settings};
+use kiln_ir::{Builder, Tensor};
 
-/// The methods of optimizers with two betas and an epsilon.
-macro_rules! moments {
-    ($optimizer:ident) => {
+/// The settings of an optimizer with a first and a second moment.
+#[derive(Clone, Debug)]
+pub(super) struct Moments {
+    pub(super) settings: Settings,
+    pub(super) betas: (f64, f64),
+    pub(super) epsilon: f64,
+}
+
+impl Moments {
+    /// Betas of 0.9 and 0.999.
+    pub(super) fn new(name: &str, rate: f64, epsilon: f64) -> Self {
+        Self {
+            settings: Settings::new(name, rate),
+            betas: (0.9, 0.999),
+            epsilon,
+        }
+    }
+
+    /// [`Settings::begin`] with the ranges of betas and epsilon.
+    #[track_caller]
+    pub(super) fn begin<'g>(
+        &self,
+        builder: &'g Builder,
+        pairs: &[(Tensor<'g>, Tensor<'g>)],
+    ) -> Option<Run<'g, '_>> {
+        let ranges = [
+            ("first beta", self.betas.0, Range::Share),
+            ("second beta", self.betas.1, Range::Share),
+            ("epsilon", self.epsilon, Range::NotNegative),
+        ];
+        self.settings.begin(builder, pairs, &ranges)
+    }
+
+    /// The moments of a param as this step leaves them, `m/NAME` of the gradients and `v/NAME` of their squares.
+    #[track_caller]
+    pub(super) fn advance<'g>(
+        &self,
+        run: &Run<'g, '_>,
+        one: &Trained<'g>,
+    ) -> Option<(Tensor<'g>, Tensor<'g>)> {
+        let (beta1, beta2) = self.betas;
+        let (m, v) = (one.memory("m")?, one.memory("v")?);
+        let next_m = m * beta1 + one.gradient * (1.0 - beta1);
+        let next_v = v * beta2 + one.gradient.square() * (1.0 - beta2);
+        run.update(m, next_m);
+        run.update(v, next_v);
+        Some((next_m, next_v))
+    }
+}
+
+/// `1 - beta^time`; `ln 0` is minus infinity, which gives the 1 that it should.
+#[track_caller]
+pub(super) fn one_less_power<'g>(time: Tensor<'g>, beta: f64) -> Tensor<'g> {
+    (time * beta.ln()).expm1().neg()
+}
+
+/// The methods by which optimizers with moments are set, on the [`Moments`] in `$field`.
+macro_rules! moment_settings {
+    ($optimizer:ident, $($field:ident).+) => {
         impl $optimizer {
             /// The decay of the first and of the second moment, each from 0 to less than 1.
             pub fn betas(mut self, first: f64, second: f64) -> Self {
-                self.betas = (first, second);
+                self.$($field).+.betas = (first, second);
                 self
             }
 
-            /// What is added to the divisor, 0 or more.
+            /// What is added to the divisor, the root of the second moment in most, 0 or more.
             pub fn epsilon(mut self, epsilon: f64) -> Self {
-                self.epsilon = epsilon;
+                self.$($field).+.epsilon = epsilon;
                 self
             }
         }
 
-        common_settings!($optimizer, settings);
+        crate::optimizers::settings::common_settings!($optimizer, $($field).+.settings);
     };
 }
-
-/// AdaMax: Kingma and Ba, "Adam: A Method for Stochastic Optimization" (ICLR 2015), algorithm 2.
-///
-/// ```text
-/// m := beta1 m + (1 - beta1) g      u := max(beta2 u, |g| + epsilon)      w := w - rate / (1 - beta1^t) * m / u
-/// ```
-///
-/// The paper has no epsilon, which keeps a gradient of 0 from dividing by 0; it stands where PyTorch has it. States: `adamax/learning_rate`,
-/// `adamax/step`, and `adamax/m/NAME` and `adamax/u/NAME`.
-#[derive(Clone, Debug)]
-pub struct AdaMax {
-    settings: Settings,
-    betas: (f64, f64),
-    epsilon: f64,
-}
-
-impl AdaMax {
-    /// AdaMax at the learning rate `rate` with betas of 0.9 and 0.999, and an epsilon of 1e-8.
-    pub fn new(rate: f64) -> Self {
-        Self {
-            settings: Settings::new("adamax", rate),
-            betas: (0.9, 0.999),
-            epsilon: 1e-8,
-        }
-    }
-}
-
-moments!(AdaMax);
-
-impl Optimizer for AdaMax {
-    #[track_caller]
-    fn step<'g>(&self, builder: &'g Builder, pairs: &[(Tensor<'g>, Tensor<'g>)]) {
-        let (beta1, beta2) = self.betas;
-        if !self
-            .settings
-            .sane(builder, &moment_ranges(self.betas, self.epsilon))
-        {
-            return;
-        }
-        let run = self.settings.begin(builder, pairs);
-        let (_, step) = run.clock();
-        let Some(scalar) = run.rate.ty() else { return };
-        let kept = run.kept();
-        let rate = run.rate / one_less_power(step.convert(scalar.dtype), beta1);
-        for one in &run.params {
-            let (Some(m), Some(u)) = (one.memory("m"), one.memory("u")) else {
-                continue;
-            };
-            let next_m = m * beta1 + one.gradient * (1.0 - beta1);
-            let next_u = (u * beta2).maximum(one.gradient.abs() + self.epsilon);
-            run.update(m, next_m);
-            run.update(u, next_u);
-            run.descend(one, kept, next_m * run.rate_of(one, rate) / next_u);
-        }
-    }
-}
-
-/// NAdam, Adam with Nesterov's momentum: Dozat, "Incorporating Nesterov momentum into Adam" (ICLR 2016 workshop), with the paper's schedule
-/// of the momentum.
-///
-/// ```text
-/// mu(t) = beta1 (1 - 0.96^(0.004 t) / 2)      p := p mu(t)
-/// m := beta1 m + (1 - beta1) g      v := beta2 v + (1 - beta2) g^2
-/// w := w - rate (mu(t+1) / (1 - p mu(t+1)) m + (1 - mu(t)) / (1 - p) g) / (sqrt(v / (1 - beta2^t)) + epsilon)
-/// ```
-///
-/// States: `nadam/learning_rate`, `nadam/step`, `nadam/product` (of the momenta, f64), and `nadam/m/NAME` and `nadam/v/NAME`.
-#[derive(Clone, Debug)]
-pub struct NAdam {
-    settings: Settings,
-    betas: (f64, f64),
-    epsilon: f64,
-}
-
-impl NAdam {
-    /// NAdam at the learning rate `rate` with betas of 0.9 and 0.999, and an epsilon of 1e-8.
-    pub fn new(rate: f64) -> Self {
-        Self {
-            settings: Settings::new("nadam", rate),
-            betas: (0.9, 0.999),
-            epsilon: 1e-8,
-        }
-    }
-}
-
-moments!(NAdam);
-
-impl Optimizer for NAdam {
-    #[track_caller]
-    fn step<'g>(&self, builder: &'g Builder, pairs: &[(Tensor<'g>, Tensor<'g>)]) {
-        let (beta1, beta2) = self.betas;
-        if !self
-            .settings
-            .sane(builder, &moment_ranges(self.betas, self.epsilon))
-        {
-            return;
-        }
-        let run = self.settings.begin(builder, pairs);
-        let (_, step) = run.clock();
-        let Some(scalar) = run.rate.ty() else { return };
-        let kept = run.kept();
-        // Scalars of the step, in f64: they are differences of numbers near 1.
-        let time = step.convert(DType::F64);
-        let product = builder.state("product", DType::F64, (), Init::ones());
-        let momentum = |t: Tensor<'g>| ((t * (0.004 * 0.96_f64.ln())).exp() * -0.5 + 1.0) * beta1;
-        let (now, next) = (momentum(time), momentum(time + 1.0));
-        let next_product = product * now;
-        run.update(product, next_product);
-        let of_gradient = (1.0 - now) / (1.0 - next_product);
-        let of_moment = next / (1.0 - next_product * next);
-        let of_gradient = run.rate * of_gradient.convert(scalar.dtype);
-        let of_moment = run.rate * of_moment.convert(scalar.dtype);
-        let scale = one_less_power(time, beta2).rsqrt();
-        for one in &run.params {
-            let (Some(m), Some(v)) = (one.memory("m"), one.memory("v")) else {
-                continue;
-            };
-            let next_m = m * beta1 + one.gradient * (1.0 - beta1);
-            let next_v = v * beta2 + one.gradient.square() * (1.0 - beta2);
-            run.update(m, next_m);
-            run.update(v, next_v);
-            let deviation = next_v.sqrt() * scale.convert(one.dtype) + self.epsilon;
-            let direction =
-                next_m * run.rate_of(one, of_moment) + one.gradient * run.rate_of(one, of_gradient);
-            run.descend(one, kept, direction / deviation);
-        }
-    }
-}
-
-/// RAdam, Adam that begins without its second moment: Liu et al., "On the variance of the adaptive learning rate and beyond" (ICLR 2020),
-/// algorithm 2.
-///
-/// ```text
-/// n = 2 / (1 - beta2) - 1      r = n - 2 t beta2^t / (1 - beta2^t)
-/// w := w - rate m / (1 - beta1^t)                                                   where r <= 5, else
-/// w := w - rate m / (1 - beta1^t) sqrt((r - 4) (r - 2) n / ((n - 4) (n - 2) r)) sqrt(1 - beta2^t) / (sqrt(v) + epsilon)
-/// ```
-///
-/// The paper has a limit of 4; 5 is that of its code and of PyTorch. States: `radam/learning_rate`, `radam/step`, and `radam/m/NAME` and
-/// `radam/v/NAME`.
-#[derive(Clone, Debug)]
-pub struct RAdam {
-    settings: Settings,
-    betas: (f64, f64),
-    epsilon: f64,
-}
-
-impl RAdam {
-    /// RAdam at the learning rate `rate` with betas of 0.9 and 0.999, and an epsilon of 1e-8.
-    pub fn new(rate: f64) -> Self {
-        Self {
-            settings: Settings::new("radam", rate),
-            betas: (0.9, 0.999),
-            epsilon: 1e-8,
-        }
-    }
-}
-
-moments!(RAdam);
-
-impl Optimizer for RAdam {
-    #[track_caller]
-    fn step<'g>(&self, builder: &'g Builder, pairs: &[(Tensor<'g>, Tensor<'g>)]) {
-        let (beta1, beta2) = self.betas;
-        if !self
-            .settings
-            .sane(builder, &moment_ranges(self.betas, self.epsilon))
-        {
-            return;
-        }
-        let run = self.settings.begin(builder, pairs);
-        let (_, step) = run.clock();
-        let Some(scalar) = run.rate.ty() else { return };
-        let kept = run.kept();
-        // Scalars of the step, in f64: `r` is a small difference of numbers near `n`.
-        let time = step.convert(DType::F64);
-        let longest = 2.0 / (1.0 - beta2) - 1.0;
-        let rest = one_less_power(time, beta2);
-        let length = longest - time * 2.0 * (1.0 - rest) / rest;
-        let rectified = length.gt(5.0);
-        let safe = length.maximum(5.0);
-        let ratio = (safe - 4.0) * (safe - 2.0) / safe;
-        let correction = (ratio * rest * (longest / ((longest - 4.0) * (longest - 2.0)))).sqrt();
-        let rate = run.rate / one_less_power(step.convert(scalar.dtype), beta1);
-        for one in &run.params {
-            let (Some(m), Some(v)) = (one.memory("m"), one.memory("v")) else {
-                continue;
-            };
-            let next_m = m * beta1 + one.gradient * (1.0 - beta1);
-            let next_v = v * beta2 + one.gradient.square() * (1.0 - beta2);
-            run.update(m, next_m);
-            run.update(v, next_v);
-            let plain = next_m * run.rate_of(one, rate);
-            let adapted = plain * correction.convert(one.dtype) / (next_v.sqrt() + self.epsilon);
-            run.descend(one, kept, adapted.where_(rectified, plain));
-        }
-    }
-}
+pub(super) use moment_settings;

@@ -71,10 +71,9 @@ impl Optimizer for RmsProp {
             ("momentum", self.momentum, Range::Share),
             ("epsilon", self.epsilon, Range::NotNegative),
         ];
-        if !self.settings.sane(builder, &ranges) {
+        let Some(run) = self.settings.begin(builder, pairs, &ranges) else {
             return;
-        }
-        let run = self.settings.begin(builder, pairs);
+        };
         let kept = run.kept();
         for one in &run.params {
             let Some(squares) = one.memory("squares") else {

@@ -5,8 +5,9 @@
 
 use super::group::Group;
 use super::{Trained, learning_rate, own_scope, trained};
+use crate::range::in_range;
 use crate::schedules::Schedule;
-use kiln_ir::{Builder, DType, Init, Kind, Refusal, ScopeGuard, Tensor};
+use kiln_ir::{Builder, DType, Init, ScopeGuard, Tensor};
 use std::fmt;
 use std::sync::Arc;
 
@@ -40,7 +41,7 @@ impl Settings {
 
     /// Whether these settings and `others`, each a value with its name and range, are in range; those that are not are reported.
     #[track_caller]
-    pub(super) fn sane(&self, builder: &Builder, others: &[(&str, f64, Range)]) -> bool {
+    fn sane(&self, builder: &Builder, others: &[(&str, f64, Range)]) -> bool {
         let mut all = vec![
             ("learning rate", self.rate, Range::NotNegative),
             ("weight decay", self.decay, Range::NotNegative),
@@ -70,24 +71,23 @@ impl Settings {
         all.extend(others);
         let mut sane = true;
         for (setting, value, range) in all {
-            if !range.holds(value) {
-                let message = format!("the {setting} of the optimizer is {value}");
-                let refusal =
-                    Refusal::new(Kind::Attribute, message).help(format!("it lies {range}"));
-                builder.refuse(refusal, &[]);
-                sane = false;
-            }
+            sane &= range.allows(builder, setting, value);
         }
         sane
     }
 
-    /// Opens the scope, declares the learning rate, and accumulates gradients where that is asked for.
+    /// Opens the scope, declares the learning rate, and accumulates gradients where that is asked for. None where one of these settings or of
+    /// `others`, each a value with its name and range, is out of range, which is reported.
     #[track_caller]
     pub(super) fn begin<'g>(
         &self,
         builder: &'g Builder,
         pairs: &[(Tensor<'g>, Tensor<'g>)],
-    ) -> Run<'g, '_> {
+        others: &[(&str, f64, Range)],
+    ) -> Option<Run<'g, '_>> {
+        if !self.sane(builder, others) {
+            return None;
+        }
         let scopes = own_scope(builder, &self.name);
         let params = trained(pairs);
         let rate = learning_rate(builder, &params, self.rate);
@@ -111,7 +111,7 @@ impl Settings {
             let (before, _) = run.clock();
             run.averaging = Some(before.ne(0.0).convert(DType::F64) * momentum);
         }
-        run
+        Some(run)
     }
 }
 
@@ -144,6 +144,19 @@ pub(super) enum Range {
 }
 
 impl Range {
+    /// Whether a setting of an optimizer lies there; if not it is reported.
+    #[track_caller]
+    pub(super) fn allows(self, builder: &Builder, setting: &str, value: f64) -> bool {
+        in_range(
+            builder,
+            "optimizer",
+            self.holds(value),
+            setting,
+            value,
+            self,
+        )
+    }
+
     fn holds(self, value: f64) -> bool {
         match self {
             Range::NotNegative => value.is_finite() && value >= 0.0,

@@ -60,10 +60,9 @@ impl Optimizer for Sgd {
     fn step<'g>(&self, builder: &'g Builder, pairs: &[(Tensor<'g>, Tensor<'g>)]) {
         let momentum = self.momentum;
         let ranges = [("momentum", momentum, Range::Share)];
-        if !self.settings.sane(builder, &ranges) {
+        let Some(run) = self.settings.begin(builder, pairs, &ranges) else {
             return;
-        }
-        let run = self.settings.begin(builder, pairs);
+        };
         let kept = run.kept();
         for one in &run.params {
             let mut direction = one.gradient;

@@ -32,7 +32,7 @@ pub use cosine::Cosine;
 pub use decay::{Exponential, Piecewise, Polynomial};
 pub use one_cycle::OneCycle;
 
-use kiln_ir::{Builder, Kind, Refusal, Tensor};
+use kiln_ir::{Builder, Tensor};
 
 /// What the learning rate is multiplied with.
 pub trait Schedule: Send + Sync {
@@ -73,15 +73,10 @@ impl<S: Schedule> Schedule for Warmup<S> {
     }
 }
 
-/// Reports a setting that is out of its range and says which range that is.
+/// Whether a setting is in its range; if not it is reported.
 #[track_caller]
 fn in_range(builder: &Builder, holds: bool, setting: &str, value: f64, range: &str) -> bool {
-    if !holds {
-        let message = format!("the {setting} of the schedule is {value}");
-        let refusal = Refusal::new(Kind::Attribute, message).help(format!("it lies {range}"));
-        builder.refuse(refusal, &[]);
-    }
-    holds
+    crate::range::in_range(builder, "schedule", holds, setting, value, range)
 }
 
 /// Whether a factor is one: finite and not negative.

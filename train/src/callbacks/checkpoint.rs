@@ -94,6 +94,10 @@ impl Checkpoint {
 }
 
 impl Callback for Checkpoint {
+    fn saves(&self) -> bool {
+        true
+    }
+
     fn train_begin(&mut self, _moment: &mut Moment<'_>) -> Result<Flow, TrainError> {
         std::fs::create_dir_all(&self.folder).map_err(TrainError::write(&self.folder))?;
         Ok(Flow::Go)
@@ -108,7 +112,7 @@ impl Callback for Checkpoint {
             // Only once the new one is there do old ones go.
             let found = checkpoints(&self.folder).map_err(TrainError::write(&self.folder))?;
             for (epoch, path) in found {
-                if self.keep.is_some() && !kept.contains(&epoch) {
+                if self.keep.is_some() && epoch < now && !kept.contains(&epoch) {
                     std::fs::remove_file(&path).map_err(TrainError::write(path))?;
                 }
             }

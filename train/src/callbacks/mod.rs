@@ -80,6 +80,12 @@ pub trait Callback {
         false
     }
 
+    /// Whether it saves the trainer: it is then told of the end of an epoch when all others have been, so that a run that goes on has what
+    /// they did.
+    fn saves(&self) -> bool {
+        false
+    }
+
     /// After a step.
     fn batch_end(&mut self, _moment: &mut Moment<'_>) -> Result<Flow, TrainError> {
         Ok(Flow::Go)

@@ -95,7 +95,7 @@ impl Callback for ReduceLrOnPlateau {
     fn epoch_end(&mut self, moment: &mut Moment<'_>) -> Result<Flow, TrainError> {
         if self.is_due(&self.watch.costs(moment.epochs())?) {
             for (name, rate) in moment.trainer.learning_rates() {
-                let reduced = (rate * self.factor).max(self.least);
+                let reduced = (rate * self.factor).max(self.least.min(rate));
                 moment.trainer.set_learning_rate_of(&name, reduced)?;
             }
         }

@@ -17,7 +17,7 @@ use std::path::Path;
 /// The tensor of bytes beside the params and states. Graphs cannot have such a name: scopes do not begin with a dot.
 const TRAINING: &str = ".kiln/training";
 /// The form of these bytes.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// How many names a message lists before it counts the rest.
 const LISTED: usize = 10;
 
@@ -76,6 +76,8 @@ struct Training {
     /// Whether the session was one that learns, so that the states of the optimizer are there.
     learned: bool,
     targets: Vec<(String, TensorType)>,
+    /// The metrics that the sums are of.
+    metrics: Vec<String>,
     sums: Sums,
     history: History,
     run_start: usize,
@@ -104,6 +106,7 @@ impl Trainer {
             position: self.position,
             learned: self.learner.is_some(),
             targets: self.targets.clone(),
+            metrics: self.recipe.metric_names(),
             sums: self
                 .learner
                 .as_ref()
@@ -136,15 +139,37 @@ impl Trainer {
         let tensors = safetensors::open(path.as_ref()).map_err(CheckpointError::File)?;
         tensors.verify().map_err(CheckpointError::File)?;
         let training = read_training(&tensors)?;
+        let metrics = self.recipe.metric_names();
+        if training.position.batch > 0 && training.metrics != metrics {
+            return Err(TrainError::Checkpoint(CheckpointError::Training {
+                file: tensors.file().to_owned(),
+                what: format!(
+                    "it was saved within an epoch with the metrics {:?}, and the trainer has {metrics:?}",
+                    training.metrics
+                ),
+            }));
+        }
         let before = std::mem::replace(&mut self.targets, training.targets.clone());
+        // Sessions are made for types of targets. Those there are go only once the file is found to fit.
+        let fits = before == self.targets && training.learned;
+        let learner = if fits { None } else { self.learner.take() };
+        let is_new = self.learner.is_none();
         let loaded = self.load_states(&tensors, training.learned);
         if loaded.is_err() {
             self.targets = before;
+            if is_new {
+                self.learner = learner;
+            }
             return loaded;
+        }
+        if before != self.targets {
+            self.judge = None;
         }
         if let Some(learner) = &mut self.learner {
             learner.restart();
-            learner.sums.clone_from(&training.sums);
+            if training.position.batch > 0 {
+                learner.sums.clone_from(&training.sums);
+            }
         }
         self.session.seed = training.seed;
         self.position = training.position;
@@ -211,7 +236,8 @@ impl Trainer {
 
     /// The value that was kept under `name`; `None` where there is none, or where it is of another type.
     pub fn kept<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
-        postcard::from_bytes(self.kept.get(name)?).ok()
+        let (value, rest) = postcard::take_from_bytes(self.kept.get(name)?).ok()?;
+        rest.is_empty().then_some(value)
     }
 }
 

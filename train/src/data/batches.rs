@@ -20,13 +20,17 @@ pub trait Batches {
     /// The next batch of this epoch, or `None` at its end and until another epoch is started.
     fn next_batch(&mut self) -> Option<Batch<'_>>;
 
-    /// Leaves out the next `batches` of this epoch, as if they had been given: where a run that was stopped goes on.
-    fn skip(&mut self, batches: u64) {
+    /// Leaves out the next `batches` of this epoch, as if they had been given: where a run that was stopped goes on. Returns how many examples
+    /// they have.
+    fn skip(&mut self, batches: u64) -> u64 {
+        let mut examples = 0;
         for _ in 0..batches {
-            if self.next_batch().is_none() {
-                break;
+            match self.next_batch() {
+                Some(batch) => examples += batch.len() as u64,
+                None => break,
             }
         }
+        examples
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Examples<'e> {
     data: &'e Dataset,
     rows: &'e [usize],
     columns: &'e mut [Column],
+    /// The transforms before this one.
+    before: &'e [Arc<dyn Transform>],
     seed: u64,
     epoch: u64,
     step: u64,
@@ -52,6 +54,29 @@ impl<'e> Examples<'e> {
         let values = column.f32_mut()?;
         let width = values.len() / examples.max(1);
         Some((values, width))
+    }
+
+    /// Other examples of the data set, all columns, as the transforms before this one leave them.
+    pub(super) fn others(&self, rows: &[usize]) -> Vec<Column> {
+        let sources = self.data.columns().iter();
+        let gathered = sources.map(|source| {
+            let mut buffer = source.buffer(rows.len());
+            buffer.gather(source, rows);
+            buffer
+        });
+        let mut columns: Vec<Column> = gathered.collect();
+        for (step, transform) in self.before.iter().enumerate() {
+            transform.apply(&mut Examples {
+                data: self.data,
+                rows,
+                columns: &mut columns,
+                before: &self.before[..step],
+                seed: self.seed,
+                epoch: self.epoch,
+                step: step as u64,
+            });
+        }
+        columns
     }
 
     /// The random numbers of the example at `position` in the batch, for this transform in this epoch.
@@ -221,30 +246,27 @@ impl Plan {
         } = gathered;
         rows.clear();
         rows.extend_from_slice(&order[start..end]);
-        // A transform may need what is not given: the labels of a mixture.
-        let all = (0..self.data.columns().len()).collect();
-        let wanted: &Vec<usize> = if self.steps.is_empty() {
-            &self.picked
+        let count = if self.steps.is_empty() {
+            self.picked.len()
         } else {
-            &all
+            self.data.columns().len()
         };
-        let fits = columns.len() == wanted.len()
-            && columns
-                .iter()
-                .zip(wanted)
-                .all(|(buffer, index)| buffer.name() == self.data.columns()[*index].name());
+        let mut buffers = columns.iter().enumerate();
+        let fits = columns.len() == count
+            && buffers.all(|(at, buffer)| buffer.name() == self.source(at).name());
         if !fits {
-            let buffer = |index: &usize| self.data.columns()[*index].buffer(self.batch);
-            *columns = wanted.iter().map(buffer).collect();
+            let room = self.batch.min(self.data.len());
+            *columns = (0..count).map(|at| self.source(at).buffer(room)).collect();
         }
-        for (buffer, index) in columns.iter_mut().zip(wanted) {
-            buffer.gather(&self.data.columns()[*index], rows);
+        for (at, buffer) in columns.iter_mut().enumerate() {
+            buffer.gather(self.source(at), rows);
         }
         for (step, transform) in (0..).zip(&self.steps) {
             transform.apply(&mut Examples {
                 data: &self.data,
                 rows,
                 columns,
+                before: &self.steps[..step as usize],
                 seed: self.seed,
                 epoch,
                 step,
@@ -258,6 +280,17 @@ impl Plan {
                 given.push(std::mem::replace(&mut columns[*index], empty));
             }
         }
+    }
+
+    /// The column that the buffer at a position is gathered from: all are, where a transform may need what is not given, such as the labels of
+    /// a mixture.
+    fn source(&self, at: usize) -> &Column {
+        let index = if self.steps.is_empty() {
+            self.picked[at]
+        } else {
+            at
+        };
+        &self.data.columns()[index]
     }
 
     /// Puts the picked columns back among the others.
@@ -307,14 +340,21 @@ impl Batches for Pipeline {
             self.plan
                 .gather(&self.order, self.epoch, self.done, &mut self.current);
         } else {
-            let worker = match self.worker.take() {
+            let mut worker = match self.worker.take() {
                 Some(worker) => worker,
                 None => self.spawn(),
             };
             let used = std::mem::take(&mut self.current);
             // A worker that is done takes nothing back.
             let _ = worker.used.send(used);
-            self.current = worker.batches.recv().ok()?;
+            let Ok(gathered) = worker.batches.recv() else {
+                // A worker ends before its last batch only where a transform panicked.
+                if let Some(Err(panic)) = worker.thread.take().map(JoinHandle::join) {
+                    std::panic::resume_unwind(panic);
+                }
+                return None;
+            };
+            self.current = gathered;
             self.worker = Some(worker);
         }
         self.done += 1;
@@ -326,17 +366,24 @@ impl Batches for Pipeline {
         Some(Batch::new(&self.current.rows, given))
     }
 
-    fn skip(&mut self, batches: u64) {
+    fn skip(&mut self, batches: u64) -> u64 {
         self.worker = None;
         let batches = usize::try_from(batches).unwrap_or(usize::MAX);
-        self.done = self.done.saturating_add(batches).min(self.plan.batches());
+        let before = self.done;
+        self.done = before.saturating_add(batches).min(self.plan.batches());
+        let examples = |batches: usize| {
+            let whole = batches.saturating_mul(self.plan.batch);
+            whole.min(self.plan.data.len()) as u64
+        };
+        examples(self.done) - examples(before)
     }
 }
 
 impl Pipeline {
     /// A thread that prepares what is left of the epoch.
     fn spawn(&self) -> Worker {
-        let (give, batches): (SyncSender<Gathered>, _) = sync_channel(self.depth);
+        let (give, batches): (SyncSender<Gathered>, _) =
+            sync_channel(self.depth.min(self.plan.batches()));
         let (used, take) = channel();
         let (plan, order) = (Arc::clone(&self.plan), Arc::clone(&self.order));
         let (epoch, first) = (self.epoch, self.done);

@@ -4,7 +4,7 @@
 //! this cannot make by itself. All of them can be [kept](crate::Trainer::keep) with a model, so that whoever predicts scales as whoever
 //! trained did.
 
-use super::{Column, DataError, Dataset};
+use super::{Column, ColumnData, DataError, Dataset};
 use serde::{Deserialize, Serialize};
 
 /// Makes each feature of a column have mean 0 and deviation 1 over the examples that it was fitted on. A feature is a place in an example.
@@ -39,11 +39,17 @@ impl Standardise {
             let squares = values.iter().map(|value| (value - mean) * (value - mean));
             squares.sum::<f64>() / values.len() as f64
         });
-        let deviation = |moment: f64| if moment > 0.0 { moment.sqrt() } else { 1.0 };
+        // Equal values whose mean was rounded have a moment too, of the size of its error.
+        let deviation = |(moment, mean): (f64, &f64)| {
+            let deviation = moment.sqrt();
+            let error = data.len() as f64 * f64::EPSILON * mean.abs();
+            if deviation > error { deviation } else { 1.0 }
+        };
+        let deviations = moments.into_iter().zip(&means).map(deviation).collect();
         Ok(Self {
             column: column.to_owned(),
             means: means.into_iter().map(zero_if_none).collect(),
-            deviations: moments.into_iter().map(deviation).collect(),
+            deviations,
         })
     }
 
@@ -62,8 +68,8 @@ impl Standardise {
     /// # Errors
     /// [`DataError::UnknownColumn`], and [`DataError::Features`] for examples of another size.
     pub fn apply(&self, data: Dataset) -> Result<Dataset, DataError> {
-        let scale = |feature: usize, value: f32| {
-            ((f64::from(value) - self.means[feature]) / self.deviations[feature]) as f32
+        let scale = |feature: usize, value: f64| {
+            ((value - self.means[feature]) / self.deviations[feature]) as f32
         };
         each_feature(data, &self.column, self.means.len(), scale)
     }
@@ -102,8 +108,8 @@ impl MinMax {
     /// # Errors
     /// As [`Standardise::apply`].
     pub fn apply(&self, data: Dataset) -> Result<Dataset, DataError> {
-        let scale = |feature: usize, value: f32| {
-            ((f64::from(value) - self.lows[feature]) / self.ranges[feature]) as f32
+        let scale = |feature: usize, value: f64| {
+            ((value - self.lows[feature]) / self.ranges[feature]) as f32
         };
         each_feature(data, &self.column, self.lows.len(), scale)
     }
@@ -162,11 +168,11 @@ impl Impute {
     /// # Errors
     /// As [`Standardise::apply`].
     pub fn apply(&self, data: Dataset) -> Result<Dataset, DataError> {
-        let fill = |feature: usize, value: f32| {
+        let fill = |feature: usize, value: f64| {
             if value.is_nan() {
                 self.values[feature]
             } else {
-                value
+                value as f32
             }
         };
         each_feature(data, &self.column, self.values.len(), fill)
@@ -274,7 +280,7 @@ fn each_feature(
     data: Dataset,
     column: &str,
     count: usize,
-    change: impl Fn(usize, f32) -> f32,
+    change: impl Fn(usize, f64) -> f32,
 ) -> Result<Dataset, DataError> {
     let found = data.column(column)?;
     let found = found.data().len() / found.examples().max(1);
@@ -285,11 +291,14 @@ fn each_feature(
             wanted: count,
         });
     }
-    let mut next = 0;
-    data.map_f32(column, |value| {
-        let changed = change(next, value);
-        next = (next + 1) % count;
-        changed
+    // In f64: an f32 has no room for a time stamp, whose mean is large and whose deviation is small.
+    let (mut next, mut changed) = (0, Vec::new());
+    data.replace(column, |column| {
+        column.data().for_each(|number| {
+            changed.push(change(next, number.to_f64()));
+            next = (next + 1) % count;
+        });
+        Ok(column.with_data(ColumnData::F32(changed)))
     })
 }
 

@@ -192,6 +192,7 @@ impl TrainerBuilder {
             options: self.options,
             session: self.session,
             outputs,
+            given: self.targets.len(),
             targets: self.targets,
             learner: None,
             judge: None,

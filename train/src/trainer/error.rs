@@ -42,6 +42,18 @@ pub enum TrainError {
         /// The type of a batch now.
         now: String,
     },
+    /// An epoch that was stopped is to go on with other data, or in batches of another size.
+    #[error(
+        "the {batches} batches that were done of this epoch had {before} examples, and have {now} now: go on with the same data and the same size of batches"
+    )]
+    OtherBatches {
+        /// How many batches were done.
+        batches: u64,
+        /// The examples that they had.
+        before: u64,
+        /// The examples that as many have now.
+        now: u64,
+    },
     /// Mistakes in the graph of the model, each with its line.
     #[error(transparent)]
     Graph(#[from] Diagnostics),

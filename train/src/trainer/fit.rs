@@ -138,7 +138,12 @@ impl Trainer {
             Some(open) => Some(open(fit.batch.max(VALIDATION_BATCH))?),
             None => None,
         };
-        if fit.interrupt.is_some() {
+        // Before an epoch is spent on it.
+        if let Some(validation) = validation.as_deref_mut() {
+            self.learn_types_of(validation)?;
+        }
+        let listens = fit.interrupt.is_some();
+        if listens {
             interrupt::listen()?;
         }
         let end = match fit.epochs {
@@ -148,9 +153,12 @@ impl Trainer {
         if !std::mem::take(&mut self.is_resumed) {
             self.run_start = self.history.epochs().len();
         }
+        // What is saved after an epoch holds what the others made of it.
+        let mut callbacks = fit.callbacks;
+        callbacks.sort_by_key(|callback| callback.saves());
         let mut run = Run {
             trainer: self,
-            callbacks: fit.callbacks,
+            callbacks,
             end,
             shows: fit.shows,
             interrupt: fit.interrupt,
@@ -160,6 +168,9 @@ impl Trainer {
         let stopped = run.all(&mut *batches, validation.as_deref_mut());
         // Files are closed whatever happened.
         let ended = run.tell(|callback, moment| callback.train_end(moment).map(|()| Flow::Go));
+        if listens {
+            interrupt::stop_listening();
+        }
         let stopped = stopped?;
         ended?;
         self.history.set_stopped(stopped);
@@ -231,6 +242,9 @@ impl<'v> Run<'_, '_> {
             if after.is_some() {
                 return Ok(after);
             }
+            if self.interrupt.is_some() && interrupt::take() {
+                return self.save_interrupted().map(Some);
+            }
         }
         Ok(None)
     }
@@ -243,9 +257,16 @@ impl<'v> Run<'_, '_> {
     ) -> Result<Option<String>, TrainError> {
         let Position { epoch, batch } = self.trainer.position;
         batches.start_epoch(epoch);
-        batches.skip(batch);
+        let skipped = batches.skip(batch);
+        let learner = self.trainer.learner.as_mut().ok_or(NO_SESSION)?;
         if batch == 0 {
-            self.trainer.learner.as_mut().ok_or(NO_SESSION)?.restart();
+            learner.restart();
+        } else if skipped != learner.sums.examples {
+            return Err(TrainError::OtherBatches {
+                batches: batch,
+                before: learner.sums.examples,
+                now: skipped,
+            });
         }
         let watched = self
             .callbacks

@@ -36,6 +36,7 @@ pub(crate) use measures::Sums;
 
 use crate::compile::compile;
 use crate::data::{Batches, Column, DataError, Dataset};
+use crate::epoch::copy_shared;
 use kiln_compiler::Options;
 use kiln_ir::{DType, Dim, TensorType};
 use kiln_nn::Mode;
@@ -63,16 +64,18 @@ use std::collections::BTreeMap;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Trainer {
-    recipe: Recipe,
+    pub(crate) recipe: Recipe,
     options: Options,
     pub(crate) session: SessionOptions,
     /// The outputs with their types.
     outputs: Types,
     /// The types of targets that were given, and those that the first data had.
     pub(crate) targets: Types,
+    /// How many of these were given.
+    given: usize,
     /// Learns; once it is there, its params and states are those of the trainer.
     pub(crate) learner: Option<Measuring>,
-    judge: Option<Measuring>,
+    pub(crate) judge: Option<Measuring>,
     /// Predicts; before there is a learner, its params and states are those of the trainer.
     oracle: Option<Session>,
     /// Whether judge and oracle lack what the learner has learned since.
@@ -108,6 +111,7 @@ impl Trainer {
         batch: usize,
     ) -> Result<Logs, TrainError> {
         let mut batches = data.open(batch, None)?;
+        self.learn_types_of(&mut *batches)?;
         let mut logs = Logs::new();
         self.measure(&mut *batches, "", &mut logs)?;
         Ok(logs)
@@ -259,14 +263,13 @@ impl Trainer {
             .unwrap_or_default()
     }
 
-    /// A pass that learns nothing: losses and metrics go to `logs` under their names behind `prefix`.
+    /// A pass that learns nothing, over data whose types are known: losses and metrics go to `logs` under their names behind `prefix`.
     fn measure(
         &mut self,
         batches: &mut dyn Batches,
         prefix: &str,
         logs: &mut Logs,
     ) -> Result<(), TrainError> {
-        self.learn_types_of(batches)?;
         self.refresh_judge()?;
         let judge = self.judge.as_mut().ok_or(NO_SESSION)?;
         judge.pick(batches)?;
@@ -285,11 +288,33 @@ impl Trainer {
 
     /// Learns the types of targets from the first batch, if they are not known yet.
     fn learn_types_of(&mut self, batches: &mut dyn Batches) -> Result<(), TrainError> {
+        // Whoever walked the batches before may have picked fewer columns.
+        let columns = self.columns();
+        let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+        batches.pick(&columns)?;
         batches.start_epoch(0);
         match batches.next_batch() {
             Some(batch) => self.learn_types(batch.columns()),
-            None => Ok(()),
+            None => Err(TrainError::Data(DataError::Empty {
+                what: "an epoch of it has no batch".to_owned(),
+            })),
         }
+    }
+
+    /// The columns that graphs which measure are fed, in their order.
+    fn columns(&self) -> Vec<String> {
+        let inputs = self.recipe.model.inputs().into_iter();
+        let mut names: Vec<String> = inputs.map(|(name, _)| name).collect();
+        names.extend(self.targets.iter().map(|(name, _)| name.clone()));
+        let first = self.outputs.first().map(|(name, _)| name);
+        let losses = self.recipe.losses.iter();
+        for name in losses.filter_map(|loss| loss.output.as_ref().or(first)) {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        names.extend(self.recipe.sample_weights.clone());
+        names
     }
 
     fn learn_types(&mut self, columns: &[Column]) -> Result<(), TrainError> {
@@ -325,7 +350,16 @@ impl Trainer {
         Ok(())
     }
 
-    fn measuring(&self, mode: Mode) -> Result<Measuring, TrainError> {
+    fn measuring(&mut self, mode: Mode) -> Result<Measuring, TrainError> {
+        let made = self.compiled(mode);
+        if made.is_err() && self.learner.is_none() && self.judge.is_none() {
+            // Data that no graph could be made for says nothing of the data that comes next.
+            self.targets.truncate(self.given);
+        }
+        made
+    }
+
+    fn compiled(&self, mode: Mode) -> Result<Measuring, TrainError> {
         let guarded = self.recipe.guarded && mode == Mode::Training;
         let measured = self.recipe.measured(&self.targets, mode, guarded)?;
         let executable = compile(&measured.graph, &self.options)?;
@@ -425,20 +459,6 @@ fn fits(wanted: &TensorType, found: &TensorType) -> bool {
     wanted.dtype == found.dtype
         && wanted.rank() == found.rank()
         && wanted.shape.iter().zip(found.shape.iter()).all(open)
-}
-
-/// Copies to each param and state of `to` the one of `from` that has its name and type.
-fn copy_shared(from: &Session, to: &mut Session) -> Result<(), TrainError> {
-    for given in from.states() {
-        let fits = to.states().any(|taken| {
-            (taken.name(), taken.dtype(), taken.shape())
-                == (given.name(), given.dtype(), given.shape())
-        });
-        if fits {
-            to.set_state(given.name(), given)?;
-        }
-    }
-    Ok(())
 }
 
 /// Positions are counted from 1 for people.

@@ -17,7 +17,7 @@ pub(crate) type Types = Vec<(String, TensorType)>;
 pub(super) type Chooser = Box<dyn Fn(&str) -> bool>;
 
 /// What a model is trained with.
-pub(super) struct Recipe {
+pub(crate) struct Recipe {
     pub(super) model: Box<dyn Model>,
     pub(super) losses: Vec<OutputLoss>,
     pub(super) metrics: Vec<OutputMetric>,
@@ -59,7 +59,7 @@ pub(super) struct Measured {
 
 impl Recipe {
     /// The names of the metrics, in the order in which they were added.
-    pub(super) fn metric_names(&self) -> Vec<String> {
+    pub(crate) fn metric_names(&self) -> Vec<String> {
         let name = |m: &OutputMetric| match &m.output {
             Some(output) => format!("{output}/{}", m.metric.name()),
             None => m.metric.name().to_owned(),
@@ -234,16 +234,7 @@ fn weighted_loss<'g>(
     if classes.is_empty() {
         return mean(loss);
     }
-    mean(&ClassWeighted::new(Borrowed(loss), classes))
-}
-
-/// A loss that somebody else holds.
-struct Borrowed<'l>(&'l dyn Loss);
-
-impl Loss for Borrowed<'_> {
-    fn per_example<'g>(&self, prediction: Tensor<'g>, target: Tensor<'g>) -> Tensor<'g> {
-        self.0.per_example(prediction, target)
-    }
+    mean(&ClassWeighted::new(loss, classes))
 }
 
 /// What the guard of a loss says.

@@ -43,7 +43,15 @@ impl Trainer {
     /// # Errors
     /// [`TrainError::Set`] where the copy is of another model.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<(), TrainError> {
-        for state in &snapshot.states {
+        // A copy of another model is refused before anything is written: what does not fit goes first, and its error is the session's.
+        let master = self.master()?;
+        let fits = |state: &&State| {
+            master.state(&state.name).is_ok_and(|own| {
+                own.dtype() == state.dtype && own.shape() == state.shape.as_slice()
+            })
+        };
+        let (fit, unfit): (Vec<&State>, Vec<&State>) = snapshot.states.iter().partition(fits);
+        for state in unfit.into_iter().chain(fit) {
             let length = state.shape.iter().product::<usize>() * state.dtype.size();
             let bytes = &state.bytes.bytes()[..length];
             let feed = Feed::from_bytes(state.dtype, &state.shape, bytes);

@@ -48,7 +48,7 @@ impl<B: Batches + ?Sized> Batches for Lent<'_, B> {
         self.0.next_batch()
     }
 
-    fn skip(&mut self, batches: u64) {
-        self.0.skip(batches);
+    fn skip(&mut self, batches: u64) -> u64 {
+        self.0.skip(batches)
     }
 }

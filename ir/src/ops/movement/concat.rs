@@ -91,13 +91,9 @@ impl Rules for Concat {
     fn vjp<'g>(&self, cx: &Vjp<'g>) -> Vec<Option<Tensor<'g>>> {
         let mut offset = Dim::from(0);
         let part = |x: &Tensor<'g>| {
-            let ty = x.ty()?;
-            let mut start = vec![Dim::from(0); ty.rank()];
-            let mut limit = ty.shape.to_vec();
-            let end = &offset + limit.get(self.axis)?;
-            start[self.axis] = std::mem::replace(&mut offset, end.clone());
-            limit[self.axis] = end;
-            Some(cx.cotangent.slice(&start, &limit, &vec![1; ty.rank()]))
+            let end = &offset + x.ty()?.shape.get(self.axis)?;
+            let start = std::mem::replace(&mut offset, end.clone());
+            Some(cx.cotangent.slice_axis(self.axis, start, end))
         };
         cx.operands.iter().map(part).collect()
     }

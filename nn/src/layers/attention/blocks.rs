@@ -6,7 +6,7 @@
 //! gradients of keys and values are summed from block to block.
 
 use super::super::dropout::dropout;
-use super::core::{AttentionOptions, Sizes, unnormalised};
+use super::core::{AttentionOptions, Sizes, hidden_unless, unnormalised};
 use kiln_ir::ops::{DimSize, Iota, Save};
 use kiln_ir::{DType, Dim, ScanOptions, Tensor, TensorType, Yield};
 
@@ -31,18 +31,10 @@ pub(super) fn attention<'g>(
         .transpose(&[0, 2, 1, 3, 4]);
     let padded = blocks.clone() * rows;
     let missing = &padded - t;
-    let queries = if missing.constant() == Some(0) {
-        queries
-    } else {
-        let none = || Dim::from(0);
-        let high = [none(), none(), missing, none(), none()];
-        queries.pad(
-            0.0,
-            &[none(), none(), none(), none(), none()],
-            &high,
-            &[0; 5],
-        )
-    };
+    let none = || Dim::from(0);
+    let low = [none(), none(), none(), none(), none()];
+    let high = [none(), none(), missing, none(), none()];
+    let queries = queries.pad(0.0, &low, &high, &[0; 5]);
     let queries = queries.reshape((&count, &blocks, rows, group, sizes.width));
     let keys = k.transpose(&[0, 2, 1, 3]).reshape((&count, s, sizes.width));
     let values = v
@@ -63,11 +55,10 @@ pub(super) fn attention<'g>(
         .builder()
         .scan(&over(Save::Carries, &count), &[], &scanned, |head| {
             let span = |span: &Span| {
-                let of = |entry: usize, range: (&Dim, &Dim)| part(head.entry(entry), range);
-                let none = Dim::from(0);
-                let queries = of(0, (&span.first, &span.end));
-                let [keys, values] = [1, 2].map(|entry| of(entry, (&none, &span.keys)));
-                let visible = options.visible.map(|_| of(3, (&none, &span.keys)));
+                let queries = head.entry(0).slice_axis(0, &span.first, &span.end);
+                let of_keys = |entry: usize| head.entry(entry).slice_axis(0, 0, &span.keys);
+                let [keys, values] = [1, 2].map(of_keys);
+                let visible = options.visible.map(|_| of_keys(3));
                 let count = &span.end - &span.first;
                 let results =
                     head.builder()
@@ -84,13 +75,7 @@ pub(super) fn attention<'g>(
                             );
                             let scores = q.dot_general(keys, &[1], &[1], &[], &[]);
                             let scores = scores.reshape((rows, group, &span.keys));
-                            let bias = seen.map(|seen| {
-                                let zero =
-                                    scores
-                                        .builder()
-                                        .splat(sizes.dtype, (rows, 1, &span.keys), 0.0);
-                                zero.where_(seen, f64::NEG_INFINITY)
-                            });
+                            let bias = seen.map(|seen| hidden_unless(seen, sizes.dtype));
                             let scale = 1.0 / (sizes.width as f64).sqrt();
                             let (weights, sums) = unnormalised(scores * scale, bias);
                             let weights = dropout(weights, options.dropout);
@@ -102,18 +87,13 @@ pub(super) fn attention<'g>(
                 results.stacked.first().copied()
             };
             let parts: Vec<_> = spans.iter().filter_map(span).collect();
-            let whole = match parts.as_slice() {
-                [one] => *one,
-                several => head.builder().concat(several, 0),
-            };
-            Yield::new(&[], &[whole])
+            Yield::new(&[], &[head.builder().concat(&parts, 0)])
         });
     let Some(y) = heads.stacked.first() else {
         return q.builder().poison();
     };
     let y = y.reshape((b, kv_heads, &padded, group, sizes.values.clone()));
-    let y = part(y.transpose(&[2, 0, 1, 3, 4]), (&Dim::from(0), t));
-    let y = y.transpose(&[1, 0, 2, 3, 4]);
+    let y = y.slice_axis(2, 0, t).transpose(&[0, 2, 1, 3, 4]);
     y.reshape((b, t, sizes.heads, sizes.values.clone()))
 }
 
@@ -150,19 +130,6 @@ fn spans(sizes: &Sizes, rows: i64, blocks: &Dim, causal: bool) -> Vec<Span> {
         keys: (cut(span + 1) * rows + s - t).clamp(s.min(1), s).into(),
     };
     (0..count).map(span).collect()
-}
-
-/// What lies from one place along axis 0 up to another.
-#[track_caller]
-fn part<'g>(whole: Tensor<'g>, (from, to): (&Dim, &Dim)) -> Tensor<'g> {
-    let Some(ty) = whole.ty() else { return whole };
-    let mut limit = ty.shape.to_vec();
-    let mut start = vec![Dim::from(0); limit.len()];
-    if from.constant() == Some(0) && limit[0] == *to {
-        return whole;
-    }
-    (start[0], limit[0]) = (from.clone(), to.clone());
-    whole.slice(&start, &limit, &vec![1; limit.len()])
 }
 
 /// `bool[rows, 1, keys]`: which of the first `keys` keys each of the queries from `first` on may see; none where all may see all. `visible`

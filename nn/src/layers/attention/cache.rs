@@ -5,6 +5,7 @@
 //! once.
 
 use super::super::activation::softmax;
+use super::core::hidden_unless;
 use crate::continuation::Continuation;
 use crate::layer::Context;
 use kiln_ir::ops::Iota;
@@ -80,9 +81,7 @@ fn hidden<'g>(from: &Continuation<'g>, asked: &TensorType) -> Tensor<'g> {
         &[],
     );
     let seen = keys.le(positions.reshape((tokens, 1)));
-    let zero = builder.splat(asked.dtype, &ty.shape, 0.0);
-    let bias = zero.where_(seen, f64::NEG_INFINITY);
-    bias.reshape((1, 1, tokens, context))
+    hidden_unless(seen, asked.dtype).reshape((1, 1, tokens, context))
 }
 
 /// The four fixed sizes of a tensor that has them.

@@ -192,9 +192,15 @@ fn bias<'g>(
         (None, Some(causal)) => causal,
         (None, None) => return Some(None),
     };
-    let ty = seen.ty()?;
-    let zero = q.builder().splat(sizes.dtype, &ty.shape, 0.0);
-    Some(Some(zero.where_(seen, f64::NEG_INFINITY)))
+    Some(Some(hidden_unless(seen, sizes.dtype)))
+}
+
+/// What is added to scores of element type `dtype`: 0 where `seen` is true, and minus infinity elsewhere.
+#[track_caller]
+pub(super) fn hidden_unless(seen: Tensor<'_>, dtype: DType) -> Tensor<'_> {
+    let Some(ty) = seen.ty() else { return seen };
+    let zero = seen.builder().splat(dtype, &ty.shape, 0.0);
+    zero.where_(seen, f64::NEG_INFINITY)
 }
 
 /// `bool[t, s]`: whether the query may see the key.

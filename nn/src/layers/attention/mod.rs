@@ -303,8 +303,6 @@ fn sequence(cx: &Context<'_>, x: Tensor<'_>) -> Option<i64> {
 fn heads_of(x: Tensor<'_>, from: i64, heads: i64, width: i64) -> Tensor<'_> {
     let Some(ty) = x.ty() else { return x };
     let (b, t) = (&ty.shape[0], &ty.shape[1]);
-    let start = [0.into(), 0.into(), from.into()];
-    let limit = [b.clone(), t.clone(), (from + heads * width).into()];
-    x.slice(&start, &limit, &[1; 3])
+    x.slice_axis(2, from, from + heads * width)
         .reshape((b, t, heads, width))
 }

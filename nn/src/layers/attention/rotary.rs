@@ -62,13 +62,7 @@ pub fn rotary<'g>(x: Tensor<'g>, positions: Tensor<'g>, base: f64) -> Tensor<'g>
     axes.push(3);
     let over = |t: Tensor<'g>| spread(t.convert(ty.dtype), halves.clone().into(), axes.clone());
     let (cos, sin) = (over(angle.cos()), over(angle.sin()));
-    let part = |from: i64| {
-        let mut start = vec![0.into(); 4];
-        let mut limit = ty.shape.to_vec();
-        start[3] = from.into();
-        limit[3] = (from + half).into();
-        x.slice(&start, &limit, &[1; 4])
-    };
+    let part = |from: i64| x.slice_axis(3, from, from + half);
     let (first, second) = (part(0), part(half));
     (first * cos - second * sin).concat(second * cos + first * sin, 3)
 }

@@ -63,12 +63,8 @@ impl<'b> Step<'b> {
     #[track_caller]
     pub fn gates(&self, of: Tensor<'b>, first: i64, count: i64) -> Tensor<'b> {
         let Some(ty) = of.ty() else { return of };
-        let (mut start, mut limit) = (vec![0.into(); ty.rank()], ty.shape.to_vec());
-        if let (Some(start), Some(limit)) = (start.last_mut(), limit.last_mut()) {
-            *start = (first * self.units).into();
-            *limit = ((first + count) * self.units).into();
-        }
-        of.slice(&start, &limit, &vec![1; ty.rank()])
+        let last = ty.rank().saturating_sub(1);
+        of.slice_axis(last, first * self.units, (first + count) * self.units)
     }
 
     /// `previous wh`, with the recurrent bias where there is one.

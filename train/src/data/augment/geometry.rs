@@ -28,8 +28,16 @@ pub(super) fn shift(picture: &mut [f32], size: Size, dx: isize, dy: isize, copy:
     copy.clear();
     copy.extend_from_slice(picture);
     picture.fill(0.0);
+    // Farther than its own extent is as far as that.
+    let (dx, dy) = (
+        dx.clamp(-(width as isize), width as isize),
+        dy.clamp(-(height as isize), height as isize),
+    );
     // The part of the old picture that is still seen.
     let (left, right) = seen(width, dx);
+    if left == right {
+        return;
+    }
     for y in 0..height {
         let Some(from) = y.checked_add_signed(-dy).filter(|from| *from < height) else {
             continue;

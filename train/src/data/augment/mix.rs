@@ -78,27 +78,36 @@ impl Pairs {
         examples: &mut Examples<'_>,
         mut mix: impl FnMut(&mut [f32], &[f32], f64, &mut Stream) -> f64,
     ) {
-        let data = examples.data();
-        let (Ok(inputs), Ok(targets)) = (data.column(&self.input), data.column(&self.target))
-        else {
+        let count = examples.data().len() as u64;
+        let mut streams: Vec<Stream> = (0..examples.len()).map(|i| examples.stream(i)).collect();
+        let others: Vec<usize> = streams
+            .iter_mut()
+            .map(|s| s.below(count) as usize)
+            .collect();
+        // As the steps before left them, as the own ones are.
+        let others = examples.others(&others);
+        let values = |name: &str| {
+            let column = others.iter().find(|column| column.name() == name);
+            column.and_then(|column| column.values::<f32>().ok())
+        };
+        let (Some(inputs), Some(targets)) = (values(&self.input), values(&self.target)) else {
             return;
         };
-        let (Ok(inputs), Ok(targets)) = (inputs.values::<f32>(), targets.values::<f32>()) else {
-            return;
-        };
-        let count = data.len();
-        for position in 0..examples.len() {
-            let mut stream = examples.stream(position);
-            let other = stream.below(count as u64) as usize;
+        for (position, mut stream) in streams.into_iter().enumerate() {
             let drawn = beta(self.alpha, &mut stream);
             let mut share = drawn;
             if let Some((values, width)) = examples.f32(&self.input) {
                 let own = &mut values[position * width..][..width];
-                share = mix(own, &inputs[other * width..][..width], drawn, &mut stream);
+                share = mix(
+                    own,
+                    &inputs[position * width..][..width],
+                    drawn,
+                    &mut stream,
+                );
             }
             if let Some((values, width)) = examples.f32(&self.target) {
                 let own = &mut values[position * width..][..width];
-                blend(own, &targets[other * width..][..width], share as f32);
+                blend(own, &targets[position * width..][..width], share as f32);
             }
         }
     }

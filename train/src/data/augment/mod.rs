@@ -152,6 +152,48 @@ impl Augment {
 
 impl Transform for Augment {
     fn check(&self, data: &Dataset) -> Result<(), DataError> {
+        let shares = 0.0..=1.0;
+        for (what, value, fits, wanted) in [
+            (
+                "the turn of a picture",
+                self.degrees,
+                self.degrees.is_finite(),
+                "among the finite numbers",
+            ),
+            (
+                "the zoom of a picture",
+                self.zoom,
+                (0.0..1.0).contains(&self.zoom),
+                "from 0 to below 1",
+            ),
+            (
+                "the brightness of a picture",
+                self.brightness,
+                self.brightness.is_finite(),
+                "among the finite numbers",
+            ),
+            (
+                "the contrast of a picture",
+                self.contrast,
+                shares.contains(&self.contrast),
+                "from 0 to 1",
+            ),
+            (
+                "the saturation of a picture",
+                self.saturation,
+                shares.contains(&self.saturation),
+                "from 0 to 1",
+            ),
+        ] {
+            if !fits {
+                let value = value.into();
+                return Err(DataError::Setting {
+                    what,
+                    value,
+                    wanted,
+                });
+            }
+        }
         Size::of(data, &self.column).map(|_| ())
     }
 

@@ -1,0 +1,132 @@
+//! What a run is given: tensors by name, and the sizes of dims. All of it is compared with the graph before anything is computed.
+
+use super::names;
+use crate::commands::dims;
+use crate::failure::Failure;
+use kiln_interop::{TensorRef, Tensors, npz};
+use kiln_ir::{Bindings, Dim, Equation, Graph, Role, Slot, TensorType, solve};
+use std::path::PathBuf;
+
+/// Tensors and sizes that fit a graph. Every input has its tensor.
+pub(super) struct Given {
+    files: Vec<Tensors>,
+    /// Every symbol that a tensor or `--dims` gives.
+    pub(super) bindings: Bindings,
+}
+
+impl Given {
+    /// Reads `files`.
+    ///
+    /// # Errors
+    /// Files that cannot be read, tensors that the graph does not have, or has with another type; missing inputs, each with its type;
+    /// sizes that contradict one another.
+    pub(super) fn read(
+        graph: &Graph,
+        files: &[PathBuf],
+        sizes: &[(String, i64)],
+    ) -> Result<Given, Failure> {
+        let wrong = |error: String| Failure::Wrong(error);
+        let open = |path: &PathBuf| npz::open(path).and_then(|t| t.verify().map(|()| t));
+        let opened: Result<Vec<Tensors>, _> = files.iter().map(open).collect();
+        let files = opened.map_err(|error| wrong(error.to_string()))?;
+        for (at, file) in files.iter().enumerate() {
+            known(graph, file, &files[..at])?;
+        }
+        let mut given = Given {
+            files,
+            bindings: Bindings::new(),
+        };
+        given.complete(graph)?;
+        given.bindings = given.bound(graph, sizes)?;
+        Ok(given)
+    }
+
+    /// The tensor for a slot, if one was given.
+    pub(super) fn tensor(&self, name: &str) -> Option<TensorRef<'_>> {
+        self.files.iter().find_map(|file| file.get(name))
+    }
+
+    /// The files.
+    pub(super) fn files(&self) -> &[Tensors] {
+        &self.files
+    }
+
+    /// Every input has a tensor.
+    fn complete(&self, graph: &Graph) -> Result<(), Failure> {
+        let inputs = graph.slots().iter();
+        let missing: Vec<String> = inputs
+            .filter(|slot| matches!(slot.role, Role::Input) && self.tensor(&slot.name).is_none())
+            .map(|slot| match graph.node(slot.node) {
+                Some(node) => format!("\n  {}: {}", slot.name, node.ty),
+                None => format!("\n  {}", slot.name),
+            })
+            .collect();
+        match missing.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::Wrong(format!(
+                "inputs of @{} are in no file of `--inputs`:{}",
+                graph.name,
+                missing.concat()
+            ))),
+        }
+    }
+
+    /// The sizes that tensors and `--dims` give.
+    fn bound(&self, graph: &Graph, given: &[(String, i64)]) -> Result<Bindings, Failure> {
+        let mut equations = Vec::new();
+        for (symbol, size) in dims::known(graph, given)? {
+            equations.push(Equation {
+                dim: Dim::symbol(symbol.name()),
+                size,
+                place: format!("`{}` of `--dims`", symbol.name()),
+            });
+        }
+        for slot in graph.slots() {
+            let (Some(tensor), Some(node)) = (self.tensor(&slot.name), graph.node(slot.node))
+            else {
+                continue;
+            };
+            for (axis, (dim, size)) in node.ty.shape.iter().zip(tensor.shape()).enumerate() {
+                equations.push(Equation {
+                    dim: dim.clone(),
+                    // A file is smaller than this.
+                    size: i64::try_from(*size).unwrap_or(i64::MAX),
+                    place: format!("axis {axis} of `{}`", slot.name),
+                });
+            }
+        }
+        solve(&equations).map_err(|error| Failure::Wrong(error.to_string()))
+    }
+}
+
+/// Whether each tensor of a file is a slot of the graph, of its type, and in no file before.
+fn known(graph: &Graph, file: &Tensors, before: &[Tensors]) -> Result<(), Failure> {
+    for tensor in file.iter() {
+        let wrong = |what: String| Err(Failure::at(file.file(), what));
+        let slot = graph.slots().iter().find(|slot| slot.name == tensor.name());
+        let Some((slot, ty)) = slot.and_then(|slot| Some((slot, type_of(graph, slot)?))) else {
+            return wrong(format!(
+                "`{}` is no input, param or state of @{}, which has {}",
+                tensor.name(),
+                graph.name,
+                names(graph.slots().iter().map(|slot| slot.name.as_str()))
+            ));
+        };
+        if let Some(other) = before.iter().find(|other| other.get(&slot.name).is_some()) {
+            return wrong(format!("`{}` is in {} too", slot.name, other.file()));
+        }
+        if (tensor.dtype(), tensor.shape().len()) != (ty.dtype, ty.rank()) {
+            return wrong(format!(
+                "`{}` is {}{:?}, but in the graph it is {ty}",
+                slot.name,
+                tensor.dtype(),
+                tensor.shape()
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn type_of<'g>(graph: &'g Graph, slot: &Slot) -> Option<&'g TensorType> {
+    Some(&graph.node(slot.node)?.ty)
+}

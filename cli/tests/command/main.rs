@@ -1,0 +1,8 @@
+//! The `kiln` command as a user runs it: the real binary, on good files and on hostile ones.
+
+mod diff;
+mod folder;
+mod graphs;
+mod hostile;
+mod page;
+mod run;
