@@ -10,8 +10,9 @@
 //! }
 //! ```
 //!
-//! Extents that a model names are symbols of that name. Floating initializers are params of the graph, so that it can be differentiated;
-//! their values are given beside it. Integer initializers and shape arithmetic are computed at import. What cannot be expressed exactly is
+//! Extents that a model names are symbols of that name. Floating initializers are params of the graph, so that it can be differentiated, and
+//! so are `Constant` nodes of the model's own graph with two or more floating elements, since older exporters keep weights in them; both
+//! only where they are used as tensors, not as the scales or bounds of an operator. Their values are given beside the graph. Integer initializers and shape arithmetic are computed at import. What cannot be expressed exactly is
 //! refused, all of it in one error; `docs/onnx.md` lists the operators. The form is that of ONNX, <https://onnx.ai/onnx/>, from version 7
 //! of its operators on.
 //!
@@ -25,6 +26,7 @@ mod fold;
 mod importer;
 mod ops;
 mod proto;
+mod signature;
 mod value;
 
 pub use elements::Elements;
@@ -32,8 +34,9 @@ pub use error::{ImportErrors, OnnxError, Unsupported};
 pub use ops::table;
 
 use crate::bytes::Bytes as FileBytes;
+use crate::tensors::{Data, Entry, Tensors};
 use bytes::Bytes;
-use kiln_ir::{DType, Dim, Graph};
+use kiln_ir::{DType, Dim, Graph, TensorType};
 use prost::Message;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -60,7 +63,7 @@ pub struct ImportOptions {
 /// An imported model.
 #[derive(Clone, Debug)]
 pub struct Import {
-    /// The graph. Its inputs and outputs have the names of the model's, its params those of initializers.
+    /// The graph. Its inputs and outputs have the names of the model's, its params those of initializers and constants.
     pub graph: Graph,
     /// The value of each param, by name.
     pub params: Vec<(String, Elements)>,
@@ -104,6 +107,20 @@ fn open(path: &Path) -> Result<Bytes, OnnxError> {
     Ok(Bytes::from_owner(mapped))
 }
 
+impl Import {
+    /// The values of the params, as the readers of other files give them, so that they are loaded into a session as those are. No element is
+    /// copied.
+    pub fn weights(&self) -> Tensors {
+        let entry = |(name, data): &(String, Elements)| Entry {
+            name: name.clone(),
+            dtype: data.dtype(),
+            shape: data.shape().to_vec(),
+            data: Data::Shared(data.shared()),
+        };
+        Tensors::of_entries(self.graph.name.clone(), self.params.iter().map(entry))
+    }
+}
+
 impl Model {
     /// Reads a model from bytes, which messages call `file`. It has no folder, so external data is refused.
     ///
@@ -140,6 +157,13 @@ impl Model {
         let names = graph.input.iter().map(|i| i.name.as_str());
         let given = |name: &&str| graph.initializer.iter().any(|i| i.name == *name);
         names.filter(|name| !given(name)).collect()
+    }
+
+    /// The type of an input as the model declares it; `None` where there is no such input, or none of a type that Kiln has. Its symbols are
+    /// those that [`ImportOptions::dims`] speaks of.
+    pub fn input_type(&self, name: &str) -> Option<TensorType> {
+        let inputs = &self.proto.graph.as_ref()?.input;
+        signature::input_type(inputs.iter().find(|i| i.name == name)?).ok()
     }
 
     /// The names of the outputs, in order.

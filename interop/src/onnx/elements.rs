@@ -98,6 +98,11 @@ impl Elements {
         &self.bytes
     }
 
+    /// The bytes, held together with others.
+    pub(super) fn shared(&self) -> Bytes {
+        self.bytes.clone()
+    }
+
     /// The number of elements.
     pub fn count(&self) -> usize {
         self.bytes.len() / self.dtype.size()

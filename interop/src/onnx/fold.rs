@@ -18,15 +18,20 @@ const MOST_FOLDED: usize = 1 << 16;
 pub(crate) fn constant<'g>(call: &Call<'_, 'g>, import: ops::Import) -> Option<Vec<Value<'g>>> {
     let mut total = 0;
     let mut inputs = Vec::with_capacity(call.inputs.len());
+    let mut weights = false;
     for input in &call.inputs {
         let (count, value) = match input {
             Value::Known(Known::Data(data)) => {
                 (data.count(), Value::Known(Known::Data(data.clone())))
             }
+            // What is computed of weights would no longer learn; integers made of floats are shapes and never do.
+            Value::Param(_, data) => {
+                weights = true;
+                (data.count(), Value::Known(Known::Data(data.clone())))
+            }
             Value::Absent => (0, Value::Absent),
             Value::Known(Known::Dims(..))
             | Value::Tensor(_)
-            | Value::Param(..)
             | Value::Sequence(_)
             | Value::Failed => return None,
         };
@@ -56,6 +61,10 @@ pub(crate) fn constant<'g>(call: &Call<'_, 'g>, import: ops::Import) -> Option<V
         .iter()
         .any(|a| !asked.contains(a.name.as_str()))
     {
+        return None;
+    }
+    let floats = |v: &Value<'_>| v.ty().is_some_and(|ty| ty.dtype.is_float());
+    if weights && results.iter().any(floats) {
         return None;
     }
     let mut known = Vec::new();

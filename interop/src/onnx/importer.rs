@@ -11,7 +11,7 @@ use super::error::{ImportErrors, Reason, Unsupported};
 use super::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto};
 use super::proto::{OperatorSetIdProto, ValueInfoProto};
 use super::value::{Known, Value};
-use super::{Import, ImportOptions, elements, fold, ops};
+use super::{Import, ImportOptions, fold, ops, signature};
 use kiln_ir::{Builder, Dim, Location, Shape};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +32,8 @@ pub(crate) struct Context<'a> {
     problems: RefCell<Vec<Unsupported>>,
     /// The nodes in the order in which they were met; their diagnostics are charged to the line of that number, from 1.
     nodes: RefCell<Vec<Unsupported>>,
+    /// Floating weights by name; those that are used become params.
+    weights: RefCell<BTreeMap<String, Elements>>,
     budget: Cell<usize>,
 }
 
@@ -41,6 +43,9 @@ pub(crate) struct Scope<'g> {
     values: BTreeMap<String, Value<'g>>,
     opsets: Rc<BTreeMap<String, i64>>,
     depth: usize,
+    /// Whether its nodes run once in each step, under names that no other has: those of the model's graph, and of branches that are known
+    /// to be taken.
+    top: bool,
 }
 
 impl<'g> Scope<'g> {
@@ -50,6 +55,7 @@ impl<'g> Scope<'g> {
             values: BTreeMap::new(),
             opsets: self.opsets.clone(),
             depth: self.depth,
+            top: false,
         }
     }
 
@@ -72,6 +78,7 @@ pub(crate) fn import(
         file: file.into(),
         problems: RefCell::default(),
         nodes: RefCell::default(),
+        weights: RefCell::default(),
         budget: Cell::new(MOST_NODES),
     };
     let empty = GraphProto::default();
@@ -89,8 +96,9 @@ pub(crate) fn import(
         values: BTreeMap::new(),
         opsets: Rc::new(opsets(&model.opset_import)),
         depth: 0,
+        top: true,
     };
-    let params = context.initializers(graph, &mut scope, true);
+    context.initializers(graph, &mut scope);
     for input in &graph.input {
         if scope.values.contains_key(&input.name) {
             continue;
@@ -118,8 +126,7 @@ pub(crate) fn import(
     match finished {
         Ok(graph) if problems.is_empty() => Ok(Import {
             graph,
-            params: params
-                .into_iter()
+            params: (context.weights.take().into_iter())
                 .filter(|(name, _)| used.contains(name))
                 .collect(),
         }),
@@ -151,24 +158,14 @@ impl Context<'_> {
         self.problems.borrow_mut().push(unnamed(name, reason));
     }
 
-    /// Initializers as values; those of floating types are params at the top, and their data is given back.
-    fn initializers(
-        &self,
-        graph: &GraphProto,
-        scope: &mut Scope<'_>,
-        top: bool,
-    ) -> Vec<(String, Elements)> {
-        let mut params = Vec::new();
+    /// Initializers as values.
+    fn initializers(&self, graph: &GraphProto, scope: &mut Scope<'_>) {
         if !graph.sparse_initializer.is_empty() {
             self.problem("sparse_initializer", "Kiln has no sparse tensors");
         }
         for tensor in &graph.initializer {
             let value = match Elements::read(&self.file, self.folder, tensor) {
-                Ok(data) if data.dtype().is_float() && top => {
-                    params.push((tensor.name.clone(), data.clone()));
-                    Value::Param(tensor.name.clone(), data)
-                }
-                Ok(data) => Known::Data(data).into(),
+                Ok(data) => self.weight(&tensor.name, data, scope.top),
                 Err(error) => {
                     self.problem(&tensor.name, &error.to_string());
                     Value::Failed
@@ -176,7 +173,16 @@ impl Context<'_> {
             };
             scope.values.insert(tensor.name.clone(), value);
         }
-        params
+    }
+
+    /// The data of an initializer, or of a constant that stands for one: a param where it is floating.
+    fn weight<'g>(&self, name: &str, data: Elements, top: bool) -> Value<'g> {
+        let mut weights = self.weights.borrow_mut();
+        if !top || !data.dtype().is_float() || weights.contains_key(name) {
+            return Known::Data(data).into();
+        }
+        weights.insert(name.to_owned(), data.clone());
+        Value::Param(name.to_owned(), data)
     }
 
     /// An input of the model as one of the graph.
@@ -186,43 +192,19 @@ impl Context<'_> {
         input: &ValueInfoProto,
         options: &ImportOptions,
     ) -> Value<'g> {
-        let tensor = input.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
-        let Some(tensor) = tensor else {
-            self.problem(
-                &input.name,
-                "the input is no tensor, but a sequence, an optional or a map",
-            );
-            return Value::Failed;
-        };
-        let Some(dtype) = elements::dtype(tensor.elem_type) else {
-            let what = format!("the input has {}", elements::unknown_type(tensor.elem_type));
-            self.problem(&input.name, &what);
-            return Value::Failed;
-        };
-        let Some(shape) = &tensor.shape else {
-            self.problem(
-                &input.name,
-                "the input has no shape, and so no known number of axes",
-            );
-            return Value::Failed;
-        };
-        let extent = |(axis, dim): (usize, &super::proto::DimensionProto)| match dim {
-            super::proto::DimensionProto {
-                dim_value: Some(n), ..
-            } if *n >= 0 => Dim::from(*n),
-            super::proto::DimensionProto {
-                dim_param: Some(name),
-                ..
-            } if name.chars().any(char::is_alphanumeric) => symbol(name),
-            super::proto::DimensionProto { .. } => symbol(&format!("{}_{axis}", input.name)),
+        let ty = match signature::input_type(input) {
+            Ok(ty) => ty,
+            Err(what) => {
+                self.problem(&input.name, &what);
+                return Value::Failed;
+            }
         };
         let given = |dim: Dim| {
             let given = dim.as_symbol().and_then(|s| options.dims.get(s.name()));
             given.cloned().unwrap_or(dim)
         };
-        let extents = shape.dim.iter().enumerate().map(extent);
-        let shape: Shape = extents.map(given).collect();
-        builder.input(&input.name, dtype, shape).into()
+        let shape: Shape = ty.shape.iter().cloned().map(given).collect();
+        builder.input(&input.name, ty.dtype, shape).into()
     }
 
     /// Imports nodes one after the other.
@@ -265,7 +247,7 @@ impl Context<'_> {
             column: 1,
         });
         match self.results(builder, node, scope) {
-            Ok(results) => results,
+            Ok(results) => results.map(|results| self.constants(node, scope, results)),
             Err(reason) => {
                 record.reason = match reason {
                     Reason::Unsupported(what) => what,
@@ -278,6 +260,23 @@ impl Context<'_> {
                 None
             }
         }
+    }
+
+    /// The results of a node, where those of a `Constant` with several floating elements are weights: older exporters write them so.
+    fn constants<'g>(
+        &self,
+        node: &NodeProto,
+        scope: &Scope<'g>,
+        mut results: Vec<Value<'g>>,
+    ) -> Vec<Value<'g>> {
+        let name = node.output.first();
+        if let (Some(name), "Constant", [Value::Known(Known::Data(data))]) =
+            (name, node.op_type.as_str(), results.as_slice())
+            && data.count() > 1
+        {
+            results = vec![self.weight(name, data.clone(), scope.top)];
+        }
+        results
     }
 
     fn results<'g>(
@@ -385,6 +384,7 @@ impl Context<'_> {
             values: function.input.iter().cloned().zip(given).collect(),
             opsets: Rc::new(opsets(&function.opset_import)),
             depth: scope.depth + 1,
+            top: false,
         };
         let body: Vec<NodeProto> = function
             .node
@@ -410,7 +410,28 @@ impl Context<'_> {
         inputs: Vec<Value<'b>>,
     ) -> Option<Vec<Value<'b>>> {
         let mut inner = scope.clone();
-        self.initializers(graph, &mut inner, false);
+        inner.top = false;
+        self.within(builder, graph, inner, inputs)
+    }
+
+    /// A branch that is known to be taken, in the place of its node; as [`Self::region`].
+    pub(crate) fn branch<'b>(
+        &self,
+        builder: &'b Builder,
+        graph: &GraphProto,
+        scope: &Scope<'b>,
+    ) -> Option<Vec<Value<'b>>> {
+        self.within(builder, graph, scope.clone(), Vec::new())
+    }
+
+    fn within<'b>(
+        &self,
+        builder: &'b Builder,
+        graph: &GraphProto,
+        mut inner: Scope<'b>,
+        inputs: Vec<Value<'b>>,
+    ) -> Option<Vec<Value<'b>>> {
+        self.initializers(graph, &mut inner);
         let names = graph.input.iter().map(|i| i.name.clone());
         inner.values.extend(names.zip(inputs));
         self.run(builder, &graph.node, &mut inner);
@@ -469,15 +490,4 @@ fn unnamed(name: &str, reason: &str) -> Unsupported {
         reason: reason.to_owned(),
         unknown: None,
     }
-}
-
-/// The symbol of an extent that a model names: letters, digits and `_`, which is what the text form reads.
-fn symbol(name: &str) -> Dim {
-    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    let mut plain: String = name.chars().map(plain).take(60).collect();
-    let begins = plain.chars().next().is_some_and(|c| c.is_ascii_digit());
-    if begins || ["floordiv", "mod", "min", "max"].contains(&plain.as_str()) {
-        plain.insert(0, '_');
-    }
-    Dim::symbol(&plain)
 }

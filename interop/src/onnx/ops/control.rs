@@ -31,7 +31,7 @@ fn branch<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     if let Some(condition) = c.floats_if_known(0) {
         let holds = condition.first().is_some_and(|x| *x != 0.0);
         let graph = if holds { then } else { otherwise };
-        let results = c.context.region(c.builder, graph, c.scope, Vec::new());
+        let results = c.context.branch(c.builder, graph, c.scope);
         return results.ok_or_else(failed);
     }
     let condition = c.tensor(0)?.reshape(());
