@@ -85,6 +85,50 @@ fn initializers_are_params_and_extents_symbols() {
     );
 }
 
+/// A node that gives a vector of f32.
+fn constant(values: &[f32], output: &str) -> Vec<u8> {
+    let data: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let tensor = [int(1, values.len() as u64), int(2, 1), bytes(9, data)].concat();
+    let value = [bytes(1, "value"), bytes(5, tensor), int(20, 4)].concat();
+    [node("Constant", &[], output), bytes(5, value)].concat()
+}
+
+#[test]
+fn constants_of_several_floats_are_params_unless_a_shape_is_made_of_them() {
+    let to_integers = [bytes(1, "to"), int(3, 7), int(20, 2)].concat();
+    let nodes = [
+        constant(&[1.0, 2.0, 3.0], "gain"),
+        constant(&[0.5], "half"),
+        constant(&[6.0, 1.0], "target"),
+        constant(&[1.0, 2.0], "unused"),
+        node("Mul", &["x", "gain"], "scaled"),
+        node("Mul", &["w", "half"], "weights"),
+        node("MatMul", &["scaled", "weights"], "product"),
+        [node("Cast", &["target"], "shape"), bytes(5, to_integers)].concat(),
+        node("Reshape", &["w", "shape"], "column"),
+        node("ReduceSum", &["column"], "sum"),
+        node("Add", &["product", "sum"], "y"),
+    ];
+    let model = Model::from_bytes("small", model(&nodes)).unwrap();
+    let import = model.import(&ImportOptions::default()).unwrap();
+    let weights = import.weights();
+    let names: Vec<&str> = weights.iter().map(|tensor| tensor.name()).collect();
+    assert_eq!(names, ["gain", "w"]);
+    let gain = weights.get("gain").unwrap().to_array().unwrap();
+    assert_eq!(gain.floats().unwrap(), [1.0, 2.0, 3.0]);
+    let text = import.graph.to_string();
+    assert!(text.contains("param %gain: f32[3]"), "{text}");
+    assert!(text.contains("f32[6, 1]"), "{text}");
+}
+
+#[test]
+fn inputs_say_their_types_before_they_are_imported() {
+    let model = Model::from_bytes("small", model(&[node("Abs", &["x"], "y")])).unwrap();
+    let ty = model.input_type("x").unwrap();
+    assert_eq!(ty.to_string(), "f32[batch, 3]");
+    assert_eq!(model.input_type("w"), None);
+}
+
 #[test]
 fn all_that_is_unsupported_is_listed() {
     let nodes = [

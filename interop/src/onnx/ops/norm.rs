@@ -50,13 +50,11 @@ fn batch<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let (scale, bias) = (feature(1)?, feature(2)?);
     let normalised = |average: Tensor<'g>, variance: Tensor<'g>| {
         let deviation = variance.plus(epsilon).sqrt();
-        let unit = x
-            .convert(average.ty().map_or(dtype, |t| t.dtype))
-            .minus(average)
-            .over(deviation);
-        unit.convert(dtype)
-            .times(scale.convert(dtype))
-            .plus(bias.convert(dtype))
+        // One division a feature, not one an element.
+        let wide = average.ty().map_or(dtype, |t| t.dtype);
+        let centred = x.convert(wide).minus(average);
+        let scaled = centred.times(scale.convert(wide).over(deviation));
+        scaled.convert(dtype).plus(bias.convert(dtype))
     };
     if !c.flag("training_mode")? {
         return one(normalised(feature(3)?, feature(4)?));
