@@ -176,6 +176,9 @@ pub(super) const WIDTHS: [usize; 4] = [1, 2, 4, 8];
 /// The most vectors of what goes to a result together: 16 features of 8 vectors of pixels.
 pub(super) const MOST_VECTORS: usize = 128;
 
+/// How many terms ahead a straight tile asks for what it will read: with many features neither the image nor the packed window is in L1.
+const AHEAD: usize = 12;
+
 /// Cycles that a tile takes for each term, where a vector of lanes costs `loads` loads: the units do two multiply-adds a cycle, loads
 /// were measured to come at 1.7 a cycle, and a chain of multiply-adds advances once in four cycles.
 pub(super) fn cycles(rows: f64, vectors: usize, loads: f64) -> f64 {
@@ -212,9 +215,13 @@ pub(super) unsafe fn straight<S: Simd, const ROWS: usize, const VECTORS: usize>(
             let image = t
                 .image
                 .wrapping_offset(*t.offsets.wrapping_add(term) as isize);
+            let ahead = *t.offsets.wrapping_add((term + AHEAD).min(t.depth - 1));
+            S::prefetch(t.image.wrapping_offset(ahead as isize));
             let mut right = [S::zero(); VECTORS];
             for (vector, right) in right.iter_mut().enumerate() {
-                *right = S::load(weights.wrapping_add(vector * S::LANES));
+                let from = weights.wrapping_add(vector * S::LANES);
+                S::prefetch(from.wrapping_add(AHEAD * VECTORS * S::LANES));
+                *right = S::load(from);
             }
             for (row, sums) in sums.iter_mut().enumerate() {
                 let left = S::splat(image.wrapping_add(row));
