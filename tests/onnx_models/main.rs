@@ -4,11 +4,11 @@
 //! unpacked wheels `rapidocr-onnxruntime` 1.4.4, `magika` 1.0.3 and `silero-vad` 6.2.3; `results.md` has what was found:
 //!
 //! ```text
-//! KILN_PYTHON=python3 KILN_ONNX_MODELS=DIR cargo test --release --test onnx_models -- --ignored --nocapture [MODEL]
+//! KILN_PYTHON=python3 KILN_ONNX_MODELS=DIR cargo test --release --test onnx_models -- --ignored --nocapture
 //! ```
 //!
-//! Both run on one thread, by turns, and the fastest run of each counts. A model is compiled once and serves all of its sizes. With
-//! `KILN_ONNX_PROFILE` set the launches of each case are printed.
+//! Both run on one thread, by turns, and the fastest run of each counts. A model is compiled once and serves all of its sizes.
+//! `KILN_ONNX_MODEL` chooses one by name; with `KILN_ONNX_PROFILE` set the launches of each case are printed.
 
 use kiln::interop::onnx::{Elements, ImportOptions, read};
 use kiln::interop::{TensorRef, Tensors, npz};
@@ -92,7 +92,7 @@ fn models_give_what_onnxruntime_gives() -> Result<(), Box<dyn Error>> {
     let python = std::env::var_os("KILN_PYTHON").ok_or("KILN_PYTHON names no Python")?;
     let models = std::env::var_os("KILN_ONNX_MODELS").ok_or("KILN_ONNX_MODELS names no folder")?;
     let chosen = std::env::var("KILN_ONNX_MODEL").ok();
-    let mut failures = Vec::new();
+    let (mut failures, mut opened) = (Vec::new(), Vec::new());
     println!("| model | input | largest error | Kiln, ms | onnxruntime, ms |");
     println!("|---|---|---|---|---|");
     for case in &CASES {
@@ -100,7 +100,8 @@ fn models_give_what_onnxruntime_gives() -> Result<(), Box<dyn Error>> {
             continue;
         }
         let path = Path::new(&models).join(case.file);
-        let mut session = open(case, &path)?;
+        let (mut session, times) = open(case, &path)?;
+        opened.push(times);
         for size in case.sizes {
             let mut peer = Peer::start(&python, &path, size)?;
             let Measured { error, kiln, other } = compare(&mut session, &mut peer)?;
@@ -114,12 +115,14 @@ fn models_give_what_onnxruntime_gives() -> Result<(), Box<dyn Error>> {
             }
         }
     }
+    println!("\n| model | nodes | params | import, ms | compile, ms |\n|---|---|---|---|---|");
+    println!("{}", opened.join("\n"));
     assert!(failures.is_empty(), "{failures:?}");
     Ok(())
 }
 
-/// The model, imported and compiled, with its weights in place.
-fn open(case: &Case, path: &Path) -> Result<Session, Box<dyn Error>> {
+/// The model, imported and compiled, with its weights in place; and a row that says what that took.
+fn open(case: &Case, path: &Path) -> Result<(Session, String), Box<dyn Error>> {
     let mut options = ImportOptions::default();
     for (name, dim) in case.dims {
         options.dims.insert((*name).to_owned(), dim.parse()?);
@@ -135,8 +138,8 @@ fn open(case: &Case, path: &Path) -> Result<Session, Box<dyn Error>> {
     let begin = Instant::now();
     let executable = kiln::compile(&import.graph, &Options::from_env()?)?;
     let compiled = begin.elapsed();
-    println!(
-        "| `{}`: {} nodes, {} params, import {:.0} ms, compile {:.0} ms |",
+    let times = format!(
+        "| `{}` | {} | {} | {:.0} | {:.0} |",
         case.name,
         import.graph.len(),
         import.params.len(),
@@ -148,7 +151,7 @@ fn open(case: &Case, path: &Path) -> Result<Session, Box<dyn Error>> {
         ..SessionOptions::default()
     })?;
     weights::load(&mut session, &import.weights(), weights::everything)?;
-    Ok(session)
+    Ok((session, times))
 }
 
 /// onnxruntime in a process of its own.
