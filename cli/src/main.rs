@@ -6,6 +6,7 @@
 
 mod commands;
 mod failure;
+mod listed;
 mod source;
 
 use clap::{CommandFactory, Parser};

@@ -1,36 +1,108 @@
 //! Where a file becomes a graph.
 //!
-//! The name's extension says which form the file has. All readers verify what they read, so a graph from here is a valid one.
+//! The name's extension says which form the file has. All readers verify what they read, so a graph from here is a valid one. ONNX models
+//! are imported, as the command line says of their extents and inputs.
 
 use crate::failure::Failure;
-use kiln_ir::Graph;
+use crate::listed::listed;
+use kiln_interop::Tensors;
+use kiln_interop::onnx::{self, Elements, ImportOptions, Model};
+use kiln_ir::{Array, Class, Dim, Graph, Shape, TensorType, Values};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 /// The forms, as help texts list them.
-pub(crate) const FORMS: &str = "`.kir` (text), `.json` and `.kiln` (binary)";
+pub(crate) const FORMS: &str = "`.kir` (text), `.json`, `.kiln` (binary) and `.onnx`";
 
-/// The graph in the file at `path`.
+/// What the command line says of a graph before it is read.
+#[derive(clap::Args, Default)]
+pub(crate) struct Reading {
+    /// Sizes of symbolic dims, `b=4,t=16`; of an ONNX model's extents also what else is known, `height=32*h`.
+    #[arg(long, value_name = "DIM=SIZE", value_delimiter = ',', value_parser = binding)]
+    pub(crate) dims: Vec<(String, Dim)>,
+    /// The numbers of an input of an ONNX model that decides a shape or a branch, `rate=16000`; it is no input any more.
+    #[arg(long, value_name = "INPUT=NUMBERS", value_parser = fixed)]
+    fix: Vec<(String, Vec<f64>)>,
+}
+
+/// A binding of `--dims`.
+fn binding(text: &str) -> Result<(String, Dim), String> {
+    let wanted = || "expected DIM=SIZE, as in b=4".to_owned();
+    let (symbol, size) = text.split_once('=').ok_or_else(wanted)?;
+    let dim: Dim = size.trim().parse().map_err(|_| wanted())?;
+    match dim.constant() {
+        Some(..0) => Err("a size is not negative".to_owned()),
+        Some(0..) | None => Ok((symbol.trim().to_owned(), dim)),
+    }
+}
+
+/// The numbers of `--fix`.
+fn fixed(text: &str) -> Result<(String, Vec<f64>), String> {
+    let wanted = || "expected INPUT=NUMBERS, as in rate=16000 or shape=2,3".to_owned();
+    let (name, numbers) = text.split_once('=').ok_or_else(wanted)?;
+    let numbers = numbers.split(',').map(|number| number.trim().parse());
+    let numbers: Result<Vec<f64>, _> = numbers.collect();
+    Ok((name.trim().to_owned(), numbers.map_err(|_| wanted())?))
+}
+
+/// A graph from a file, and what else is known with it.
+pub(crate) struct Source {
+    /// The graph.
+    pub(crate) graph: Graph,
+    /// The weights of an ONNX model.
+    pub(crate) weights: Option<Tensors>,
+    /// What `--dims` says of other things than the extents of an ONNX model.
+    pub(crate) dims: Vec<(String, Dim)>,
+}
+
+/// The graph in the file at `path`, as the command line has it.
 ///
 /// # Errors
 /// [`Failure::Wrong`]: a file that cannot be read, of an unknown form, or that is no valid graph; with every mistake that the reader
-/// found, one on a line.
-pub(crate) fn graph(path: &Path) -> Result<Graph, Failure> {
+/// found, one on a line. [`Failure::Usage`]: options that the file has no use for.
+pub(crate) fn read(path: &Path, reading: &Reading) -> Result<Source, Failure> {
     let file = path.display();
     let extension = path
         .extension()
         .map(|extension| extension.to_string_lossy());
     let bytes = || fs::read(path).map_err(|error| Failure::at(&file, error));
-    match extension.as_deref() {
-        Some("kir") => parse(path, &text(path, bytes()?)?),
+    let graph = match extension.as_deref() {
+        Some("onnx") => return import(path, reading),
+        Some("kir") => parse(path, &text(path, bytes()?)?)?,
         Some("json") => {
-            Graph::from_json(&text(path, bytes()?)?).map_err(|error| Failure::at(&file, error))
+            Graph::from_json(&text(path, bytes()?)?).map_err(|error| Failure::at(&file, error))?
         }
-        Some("kiln") => Graph::from_bytes(&bytes()?).map_err(|error| Failure::at(&file, error)),
-        Some(_) | None => Err(Failure::at(
-            &file,
-            format!("the name does not say which form the file has; graphs are in {FORMS}"),
-        )),
+        Some("kiln") => Graph::from_bytes(&bytes()?).map_err(|error| Failure::at(&file, error))?,
+        Some(_) | None => {
+            return Err(Failure::at(
+                &file,
+                format!("the name does not say which form the file has; graphs are in {FORMS}"),
+            ));
+        }
+    };
+    if let Some((name, _)) = reading.fix.first() {
+        let message = format!("--fix {name}: {file} is no ONNX model");
+        return Err(Failure::Usage(message));
+    }
+    Ok(Source {
+        graph,
+        weights: None,
+        dims: reading.dims.clone(),
+    })
+}
+
+/// The graph in the file at `path`, where nothing but an ONNX model has a use for `--dims`.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn graph(path: &Path, reading: &Reading) -> Result<Graph, Failure> {
+    let source = read(path, reading)?;
+    match source.dims.first() {
+        None => Ok(source.graph),
+        Some((name, _)) => Err(Failure::Usage(format!(
+            "--dims: `{name}` is no extent of an ONNX model's inputs; a graph is shown and checked for all sizes"
+        ))),
     }
 }
 
@@ -50,4 +122,68 @@ fn parse(path: &Path, text: &str) -> Result<Graph, Failure> {
         let lines: Vec<String> = errors.0.iter().map(|e| format!("{file}:{e}")).collect();
         Failure::Wrong(lines.join("\n"))
     })
+}
+
+/// The graph of an ONNX model.
+fn import(path: &Path, reading: &Reading) -> Result<Source, Failure> {
+    let model = onnx::read(path).map_err(|error| Failure::Wrong(error.to_string()))?;
+    let types = model.inputs().into_iter();
+    let types = types.filter_map(|name| model.input_type(name));
+    let extents: BTreeSet<String> = types
+        .flat_map(|ty| ty.shape.iter().flat_map(Dim::symbols).collect::<Vec<_>>())
+        .map(|symbol| symbol.name().to_owned())
+        .collect();
+    let (mut options, mut dims) = (ImportOptions::default(), Vec::new());
+    for (name, dim) in &reading.dims {
+        if extents.contains(name) {
+            options.dims.insert(name.clone(), dim.clone());
+        } else {
+            dims.push((name.clone(), dim.clone()));
+        }
+    }
+    for (name, numbers) in &reading.fix {
+        let refused = |what: String| Failure::Usage(format!("--fix {name}: {what}"));
+        let value = value(&model, name, numbers).map_err(refused)?;
+        options.fixed.insert(name.clone(), value);
+    }
+    let import = model.import(&options);
+    let import = import.map_err(|errors| Failure::at(path.display(), errors))?;
+    Ok(Source {
+        weights: Some(import.weights()),
+        graph: import.graph,
+        dims,
+    })
+}
+
+/// Numbers as the tensor of an input: a vector has as many as are given.
+fn value(model: &Model, name: &str, numbers: &[f64]) -> Result<Elements, String> {
+    let known = || listed(model.inputs().iter().map(|name| format!("`{name}`")));
+    let ty = model.input_type(name);
+    let ty = ty.ok_or_else(|| format!("the model has no such input, but {}", known()))?;
+    let TensorType { dtype, shape } = &ty;
+    let shape = if shape.len() == 1 && shape[0].constant().is_none() {
+        vec![numbers.len()]
+    } else {
+        constant(shape).ok_or_else(|| format!("its shape is open, {ty}"))?
+    };
+    let values = match dtype.class() {
+        Class::Float => Values::Float(numbers.to_vec()),
+        Class::Signed | Class::Unsigned | Class::Bool => {
+            if let Some(x) = numbers.iter().find(|x| **x as i64 as f64 != **x) {
+                return Err(format!("{x} is no element of {ty}"));
+            }
+            Values::Int(numbers.iter().map(|x| *x as i64).collect())
+        }
+    };
+    let array = Array::new(*dtype, shape, values);
+    let array = array.map_err(|_| format!("{} numbers for {ty}", numbers.len()))?;
+    Ok(Elements::from_array(&array))
+}
+
+/// The numbers of a shape, if all are known.
+fn constant(shape: &Shape) -> Option<Vec<usize>> {
+    let sizes = shape.iter().map(|dim| dim.constant());
+    sizes
+        .map(|size| usize::try_from(size?).ok())
+        .collect::<Option<Vec<usize>>>()
 }

@@ -1,8 +1,9 @@
-//! Tensors in and out, in the files of other programs: [`safetensors`], and NumPy's [`npy`] and [`npz`].
+//! Tensors and models in and out, in the files of other programs: [`safetensors`], NumPy's [`npy`] and [`npz`], and [`onnx`] models, which
+//! become graphs.
 //!
-//! All three readers give the same [`Tensors`]: names, element types, shapes, and bytes where they lie in the file, which is mapped and
-//! not read. All three writers take [`TensorRef`]s and replace a file whole or not at all ([`replace_file`]). This crate knows no session
-//! and no graph: it moves bytes, checks what a file claims before it believes it, and never converts an element.
+//! The three readers of tensors give the same [`Tensors`]: names, element types, shapes, and bytes where they lie in the file, which is mapped and
+//! not read. Their writers take [`TensorRef`]s and replace a file whole or not at all ([`replace_file`]). It knows no session:
+//! it moves bytes, checks what a file claims before it believes it, and never converts an element.
 //!
 //! A file is never trusted. A header that is short, malformed, or that lies about sizes is an error that says what was wrong, and no
 //! memory is taken for what the file does not hold.
@@ -11,6 +12,7 @@ mod bytes;
 mod error;
 pub mod npy;
 pub mod npz;
+pub mod onnx;
 mod replace;
 pub mod safetensors;
 mod tensors;

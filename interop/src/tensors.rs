@@ -166,6 +166,8 @@ pub(crate) enum Data {
     InFile(Range<usize>),
     /// In memory, since they were packed or in another order.
     Owned(Vec<u8>),
+    /// In memory, or in a mapping, that others hold too.
+    Shared(bytes::Bytes),
 }
 
 /// Bytes of a file with the checksum that was written with them.
@@ -198,6 +200,18 @@ impl Tensors {
             metadata,
             checks,
         })
+    }
+
+    /// Tensors that lie in no one file, called `what`. Of two of one name the last is taken; data must fill shapes.
+    pub(crate) fn of_entries(what: String, entries: impl Iterator<Item = Entry>) -> Tensors {
+        let named: BTreeMap<String, Entry> = entries.map(|e| (e.name.clone(), e)).collect();
+        Tensors {
+            file: what,
+            bytes: Bytes::Owned(Vec::new()),
+            entries: named.into_values().collect(),
+            metadata: BTreeMap::new(),
+            checks: Vec::new(),
+        }
     }
 
     /// The file, or what the bytes were called.
@@ -264,6 +278,7 @@ impl Tensors {
         let bytes = match &entry.data {
             Data::InFile(range) => &self.bytes[range.clone()],
             Data::Owned(bytes) => bytes,
+            Data::Shared(bytes) => bytes,
         };
         TensorRef {
             name: &entry.name,

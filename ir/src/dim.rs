@@ -179,7 +179,23 @@ impl Dim {
         if let Some(q) = self.exact_div(divisor) {
             return q;
         }
-        Self::call(Function::FloorDiv, self, divisor)
+        let (whole, rest) = self.divided(divisor);
+        &whole + &Self::call(Function::FloorDiv, &rest, divisor)
+    }
+
+    /// `q` and `r` with `self = q * divisor + r`, where `q` has the terms that a constant divides: whatever the sizes are, the floor of the
+    /// quotient is `q` and that of `r`. For another divisor `q` is 0.
+    fn divided(&self, divisor: &Dim) -> (Self, Self) {
+        let mut whole = Self::from(0);
+        if let Some(divisor) = divisor.constant() {
+            let all = self.terms().into_iter();
+            let fits =
+                |(m, c): &(Monomial, i64)| !m.0.is_empty() && c.checked_rem(divisor) == Some(0);
+            let divides = all.filter(fits).map(|(m, c)| (m, c / divisor));
+            whole = Self::from_terms(divides.collect());
+        }
+        let rest = self - &(&whole * divisor);
+        (whole, rest)
     }
 
     /// The remainder of [`floor_div`](Self::floor_div), with the sign of the divisor.
@@ -187,7 +203,8 @@ impl Dim {
         if self.exact_div(divisor).is_some() {
             return Self::from(0);
         }
-        Self::call(Function::Mod, self, divisor)
+        let (_, rest) = self.divided(divisor);
+        Self::call(Function::Mod, &rest, divisor)
     }
 
     /// The smaller of the two.
@@ -413,6 +430,10 @@ mod tests {
         assert_eq!(&(&b * &t), &(&t * &b));
         assert_ne!(b, t);
         assert_eq!((&(&b * &t) * &Dim::from(2)).floor_div(&b), t * 2);
+        let odd = b.clone() * 4 + 1;
+        assert_eq!(odd.floor_div(&Dim::from(2)), b.clone() * 2);
+        assert_eq!(odd.modulo(&Dim::from(2)), Dim::from(1));
+        assert_eq!((odd + 2).floor_div(&Dim::from(-4)), b * -1 - 1);
     }
 
     #[test]

@@ -10,17 +10,20 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   kiln check model.kir
-  kiln check dumps/*.kir && echo all are good")]
+  kiln check dumps/*.kir && echo all are good
+  kiln check model.onnx --dims height=32*h,width=32*w")]
 pub(crate) struct Arguments {
-    /// The graphs: `.kir` (text), `.json` or `.kiln` (binary).
+    /// The graphs: `.kir` (text), `.json`, `.kiln` (binary) or `.onnx`.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    reading: source::Reading,
 }
 
 pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Failure> {
     let mut wrong = Vec::new();
     for path in &arguments.files {
-        match source::graph(path) {
+        match source::graph(path, &arguments.reading) {
             Ok(graph) => writeln!(out, "{}: {}", path.display(), summary(&graph))?,
             Err(Failure::Wrong(message)) => wrong.push(message),
             Err(failure) => return Err(failure),

@@ -3,9 +3,9 @@
 //! Executions are npz files, compared tensor by tensor in the order of names. Graphs are compared as their texts without the user's
 //! places, which say all that is computed; a line of such a text is a node.
 
-use crate::commands::listed;
 use crate::failure::Failure;
-use crate::source;
+use crate::listed::listed;
+use crate::source::{self, Reading};
 use kiln_interop::{TensorRef, Tensors, npz};
 use kiln_ir::{Array, Class, DType, Values};
 use std::io::Write;
@@ -54,7 +54,8 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
 
 /// Compares graphs by the lines of their texts.
 fn graphs(a: &Path, b: &Path, out: &mut dyn Write) -> Result<bool, Failure> {
-    let (graph_a, mut graph_b) = (source::graph(a)?, source::graph(b)?);
+    let read = |path| source::graph(path, &Reading::default());
+    let (graph_a, mut graph_b) = (read(a)?, read(b)?);
     // Another name alone is told last, so that it hides nothing.
     let name = std::mem::replace(&mut graph_b.name, graph_a.name.clone());
     let (text_a, text_b) = (graph_a.to_string(), graph_b.to_string());

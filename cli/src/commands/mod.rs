@@ -5,6 +5,7 @@ mod completions;
 mod diff;
 mod dims;
 mod man;
+mod onnx_test;
 mod opt;
 mod run;
 mod show;
@@ -20,6 +21,7 @@ pub(crate) enum Command {
     Opt(opt::Arguments),
     Run(run::Arguments),
     Diff(diff::Arguments),
+    OnnxTest(onnx_test::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
 }
@@ -33,22 +35,9 @@ impl Command {
             Command::Opt(arguments) => opt::run(arguments, out),
             Command::Run(arguments) => run::run(arguments, out),
             Command::Diff(arguments) => diff::run(arguments, out),
+            Command::OnnxTest(arguments) => onnx_test::run(arguments, out),
             Command::Completions(arguments) => completions::run(arguments, cli, out),
             Command::Man(arguments) => man::run(arguments, cli, out),
         }
-    }
-}
-
-/// How many things a message lists before it counts the rest.
-const LISTED: usize = 20;
-
-/// Things as a message lists them: `a`, `b` and 3 more; "none" where there are none.
-fn listed(things: impl Iterator<Item = String>) -> String {
-    let things: Vec<String> = things.collect();
-    let shown = things[..things.len().min(LISTED)].join(", ");
-    match things.len().checked_sub(LISTED) {
-        Some(more @ 1..) => format!("{shown} and {more} more"),
-        Some(0) | None if things.is_empty() => "none".to_owned(),
-        Some(0) | None => shown,
     }
 }

@@ -21,11 +21,13 @@ const FUSE: &str = "fuse";
 After the last pass `fuse` forms the groups, the nodes that are computed together, and prints these.
 A pass that fails is named, and the graph that it was given is kept for a replay.")]
 pub(crate) struct Arguments {
-    /// The graph: `.kir` (text), `.json` or `.kiln` (binary).
+    /// The graph: `.kir` (text), `.json`, `.kiln` (binary) or `.onnx`.
     file: PathBuf,
     /// The passes, separated by commas.
     #[arg(long = "pass", required = true, value_delimiter = ',', value_name = "PASS", value_parser = names())]
     passes: Vec<String>,
+    #[command(flatten)]
+    reading: source::Reading,
 }
 
 /// The names of all passes, and `fuse`.
@@ -42,7 +44,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
         let message = "`fuse` makes groups and no graph, so that no pass can come behind it";
         return Err(Failure::Usage(message.to_owned()));
     }
-    let mut graph = source::graph(&arguments.file)?;
+    let mut graph = source::graph(&arguments.file, &arguments.reading)?;
     let options = Options::default();
     for name in passes {
         graph = run_pass(name, &graph, &options)

@@ -4,5 +4,6 @@ mod diff;
 mod folder;
 mod graphs;
 mod hostile;
+mod onnx;
 mod page;
 mod run;

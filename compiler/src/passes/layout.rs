@@ -82,8 +82,13 @@ fn kernel(spatial: &[usize], others: [usize; 2]) -> Vec<usize> {
     [spatial, &[second, first]].concat()
 }
 
-/// Whether the right side is an image, as in the gradient of a kernel, which is then the result.
+/// Whether the right side is an image, as in the gradient of a kernel, which is then the result. Differentiation sums such a gradient over the
+/// examples: they are the features of its left side and come first there. Sizes alone do not tell: a large kernel on a small image is
+/// no image.
 fn slides_an_image(conv: &Conv, rhs: &TensorType, out: &TensorType) -> bool {
+    if conv.axes.lhs.batch < conv.axes.lhs.feature {
+        return false;
+    }
     let elements =
         |ty: &TensorType, axes: &[usize]| likely_elements(axes.iter().map(|a| &ty.shape[*a]));
     elements(rhs, &conv.axes.rhs.spatial) > elements(out, &conv.axes.out.spatial)

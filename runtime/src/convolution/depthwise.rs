@@ -2,7 +2,10 @@
 //!
 //! For some rows of outputs at a time the rows of input that they see are copied into scratch, padded, some groups at a time, with groups
 //! one element apart. Each output is then as many multiply-adds of whole vectors as its window has positions. What limits it are loads:
-//! an element of the input takes part in one multiply-add for each of its own.
+//! an element of the input takes part in one multiply-add for each of its own. Where groups lie one apart already nothing is copied, and
+//! elements stay in registers ([`in_place`]).
+
+mod in_place;
 
 use super::axis::{MOST_ENTRIES, Phases};
 use super::copy::copy;
@@ -46,6 +49,8 @@ pub(super) struct Depthwise {
     /// Groups in whole vectors.
     pitch: usize,
     room: Room,
+    /// Where the input is read as it lies, and not copied.
+    in_place: Option<in_place::Room>,
 }
 
 /// The outputs of one phase along each axis.
@@ -162,7 +167,7 @@ impl Depthwise {
             image: table.checked_add(window)?,
             end: table.checked_add(window)?.checked_add(image)?,
         };
-        Some(Depthwise {
+        let mut plan = Depthwise {
             order: form.row_order(),
             form: form.clone(),
             tall,
@@ -174,7 +179,13 @@ impl Depthwise {
             pitch,
             room,
             phases,
-        })
+            in_place: None,
+        };
+        if let Some((place, end)) = in_place::room::<S>(&plan, room.image) {
+            plan.in_place = Some(place);
+            plan.room.end = end;
+        }
+        Some(plan)
     }
 
     pub(super) fn scratch(&self) -> usize {
@@ -224,8 +235,12 @@ pub(super) unsafe fn units<S: Tiles>(
             };
             for first in (0..d.form.groups).step_by(d.together) {
                 let groups = first..d.form.groups.min(first + d.together);
-                copy_image::<S>(d, work, &unit, &groups);
-                tiles::<S>(d, work, &unit, &groups);
+                if let Some(room) = &d.in_place {
+                    in_place::tiles::<S>(d, room, work, &unit, &groups);
+                } else {
+                    copy_image::<S>(d, work, &unit, &groups);
+                    tiles::<S>(d, work, &unit, &groups);
+                }
             }
             if d.completes_rows() {
                 let row = above * outputs_y;
@@ -242,11 +257,20 @@ pub(super) unsafe fn units<S: Tiles>(
 #[inline(always)]
 unsafe fn pack_window<S: Tiles>(d: &Depthwise, work: &Work) {
     let rhs = &d.form.rhs;
+    let [_, y, x] = d.form.axes.map(|axis| axis.window as isize);
+    let [step_z, step_y, step_x] = rhs.spatial;
+    let dense = step_y == x * step_x && (step_z == y * step_y || d.form.axes[0].window == 1);
     let from = work.at.rhs.cast::<S::Element>();
     let to = work.scratch.wrapping_add(d.room.window);
     // SAFETY: the room is for all positions of all phases; what lies beyond the last group is zero and not counted.
     unsafe {
         to.write_bytes(0, d.room.image - d.room.window);
+        if let ([sub], true) = (d.subs.as_slice(), dense) {
+            let (to, positions) = (to.cast::<S::Element>(), sub.taps.len());
+            let (pitch, groups) = (d.pitch as isize, d.form.groups);
+            copy::<S>(to, pitch, from, groups, rhs.group, positions, step_x);
+            return;
+        }
         for sub in &d.subs {
             for (index, tap) in sub.taps.iter().enumerate() {
                 let to = to

@@ -2,8 +2,8 @@
 
 use super::method::Walks;
 use super::tiles::{
-    GroupsFn, GroupsTile, LinesFn, LinesTile, SETS, Tiles, WindowFn, WindowTile, across,
-    group_lines, groups, lines, straight,
+    GroupsFn, GroupsTile, LinesFn, LinesTile, RowsFn, RowsTile, SETS, Tiles, WindowFn, WindowTile,
+    across, group_lines, groups, lines, rows, straight,
 };
 use super::{depthwise, direct, lines as by_lines};
 use crate::product::Isa;
@@ -110,6 +110,16 @@ macro_rules! instruction_set {
             }
 
             /// # Safety
+            /// As [`rows`].
+            $(#[target_feature(enable = $feature)])?
+            unsafe fn rows_tile<const OUTPUTS: usize, const TAPS: usize, const STRIDE: usize>(
+                t: &RowsTile<<$simd as Simd>::Element>,
+            ) {
+                // SAFETY: as above.
+                unsafe { rows::<$simd, OUTPUTS, TAPS, STRIDE>(t) }
+            }
+
+            /// # Safety
             /// As [`group_lines`].
             $(#[target_feature(enable = $feature)])?
             unsafe fn group_lines_tile<const ROWS: usize>(
@@ -185,6 +195,27 @@ macro_rules! instruction_set {
             fn groups(rows: usize) -> GroupsFn<Self::Element> {
                 let table = const { by_rows!(Self::groups_tile GroupsFn<Self::Element>) };
                 table[rows.clamp(1, GROUPS) - 1]
+            }
+
+            fn rows(
+                outputs: usize,
+                taps: usize,
+                stride: usize,
+                dilation: usize,
+            ) -> RowsFn<Self::Element> {
+                match (outputs, taps, stride, dilation) {
+                    (8, 3, 1, 1) => Self::rows_tile::<8, 3, 1>,
+                    (8, 3, 2, 1) => Self::rows_tile::<8, 3, 2>,
+                    (8, 5, 1, 1) => Self::rows_tile::<8, 5, 1>,
+                    (8, 5, 2, 1) => Self::rows_tile::<8, 5, 2>,
+                    (4, 3, 1, 1) => Self::rows_tile::<4, 3, 1>,
+                    (4, 3, 2, 1) => Self::rows_tile::<4, 3, 2>,
+                    (4, 5, 1, 1) => Self::rows_tile::<4, 5, 1>,
+                    (4, 5, 2, 1) => Self::rows_tile::<4, 5, 2>,
+                    (8, ..) => Self::rows_tile::<8, 0, 0>,
+                    (4, ..) => Self::rows_tile::<4, 0, 0>,
+                    (_, ..) => Self::rows_tile::<1, 0, 0>,
+                }
             }
 
             fn group_lines(rows: usize) -> LinesFn<Self::Element> {

@@ -271,6 +271,12 @@ macro_rules! against_the_definition {
                         Axis { padding: 1, stride: 2, ..axis(15, 3, 8) },
                         Axis { padding: 1, lhs_dilation: 2, ..axis(8, 3, 15) },
                         Axis { rhs_dilation: 2, ..axis(13, 4, 7) },
+                        Axis { padding: 2, ..axis(17, 5, 17) },
+                        Axis { padding: 2, stride: 2, ..axis(19, 5, 10) },
+                        Axis { padding: 2, ..axis(5, 5, 5) },
+                        Axis { padding: 3, ..axis(12, 7, 12) },
+                        Axis { padding: 4, ..axis(3, 3, 9) },
+                        axis(3, 3, 1),
                         Axis { lhs_dilation: 2, stride: 2, rhs_dilation: 2, ..axis(9, 3, 7) },
                     ] {
                         let forward = Case { groups, ..square(2, [1, 1], each) };

@@ -85,6 +85,47 @@ pub(super) struct GroupsTile<T> {
     pub(super) out_row: isize,
 }
 
+/// A row of the input, or zeros in its place.
+pub(super) struct SeenRow<T> {
+    /// The first group at position 0.
+    pub(super) at: *const T,
+    /// From a position to the next: 0 for zeros.
+    pub(super) position: isize,
+}
+
+/// A tile of the first form whose lanes are groups, over rows that lie anywhere. Output `j` sees at tap `k` of each run the position
+/// `first + j * stride + k * dilation` of its row.
+pub(super) struct RowsTile<T> {
+    /// The row of each run of the window.
+    pub(super) rows: *const SeenRow<T>,
+    /// The runs.
+    pub(super) runs: usize,
+    /// See above.
+    pub(super) first: isize,
+    /// The group of the rows that is in lane 0.
+    pub(super) lane: usize,
+    /// The taps of a run.
+    pub(super) taps: usize,
+    /// See above.
+    pub(super) dilation: usize,
+    /// See above.
+    pub(super) stride: usize,
+    /// The packed window at the first group.
+    pub(super) weights: *const T,
+    /// From a tap to the next there.
+    pub(super) weights_step: usize,
+    /// The lanes that count.
+    pub(super) last: usize,
+    /// The element of output 0 and lane 0.
+    pub(super) out: *mut T,
+    /// From an output to the next; lanes follow one another.
+    pub(super) out_row: isize,
+}
+
+/// # Safety
+/// As [`rows`].
+pub(super) type RowsFn<T> = unsafe fn(&RowsTile<T>);
+
 /// # Safety
 /// As [`groups`].
 pub(super) type GroupsFn<T> = unsafe fn(&GroupsTile<T>);
@@ -119,6 +160,8 @@ pub(super) trait Tiles: Simd {
     const MOST_GROUPS: usize;
     /// The tile of groups of so many pixels.
     fn groups(rows: usize) -> GroupsFn<Self::Element>;
+    /// The tile over rows of 8, 4 or 1 outputs, for runs of so many taps and this stride and dilation.
+    fn rows(outputs: usize, taps: usize, stride: usize, dilation: usize) -> RowsFn<Self::Element>;
     /// The tile of lines and groups of so many positions.
     fn group_lines(rows: usize) -> LinesFn<Self::Element>;
 }
@@ -132,6 +175,9 @@ pub(super) const WIDTHS: [usize; 4] = [1, 2, 4, 8];
 
 /// The most vectors of what goes to a result together: 16 features of 8 vectors of pixels.
 pub(super) const MOST_VECTORS: usize = 128;
+
+/// How many terms ahead a straight tile asks for what it will read: with many features neither the image nor the packed window is in L1.
+const AHEAD: usize = 12;
 
 /// Cycles that a tile takes for each term, where a vector of lanes costs `loads` loads: the units do two multiply-adds a cycle, loads
 /// were measured to come at 1.7 a cycle, and a chain of multiply-adds advances once in four cycles.
@@ -169,9 +215,13 @@ pub(super) unsafe fn straight<S: Simd, const ROWS: usize, const VECTORS: usize>(
             let image = t
                 .image
                 .wrapping_offset(*t.offsets.wrapping_add(term) as isize);
+            let ahead = *t.offsets.wrapping_add((term + AHEAD).min(t.depth - 1));
+            S::prefetch(t.image.wrapping_offset(ahead as isize));
             let mut right = [S::zero(); VECTORS];
             for (vector, right) in right.iter_mut().enumerate() {
-                *right = S::load(weights.wrapping_add(vector * S::LANES));
+                let from = weights.wrapping_add(vector * S::LANES);
+                S::prefetch(from.wrapping_add(AHEAD * VECTORS * S::LANES));
+                *right = S::load(from);
             }
             for (row, sums) in sums.iter_mut().enumerate() {
                 let left = S::splat(image.wrapping_add(row));
@@ -286,6 +336,58 @@ pub(super) unsafe fn groups<S: Simd, const ROWS: usize>(t: &GroupsTile<S::Elemen
             weights = weights.wrapping_add(t.weights_step);
         }
         store::<S, ROWS, 1>(sums, t.out, t.out_row, t.last, false);
+    }
+}
+
+/// What a run of the widest tile sees where it is kept in registers.
+const MOST_SEEN: usize = 7 * 2 + 5;
+
+/// `OUTPUTS` neighbouring outputs by a vector of groups, over rows that lie anywhere. With `TAPS` above 0 these are the tile's taps, `STRIDE` is
+/// its stride and 1 its dilation, and what a run sees is loaded once; else each tap loads what it sees.
+///
+/// # Safety
+/// The machine has the instruction set. In the row of each run, `last` groups of the positions that the tile sees may be read, and a vector
+/// of the packed window for each tap; `OUTPUTS` rows of `last` lanes of `out` may be written, by nobody else at the time.
+#[inline(always)]
+pub(super) unsafe fn rows<S: Simd, const OUTPUTS: usize, const TAPS: usize, const STRIDE: usize>(
+    t: &RowsTile<S::Element>,
+) {
+    // SAFETY: as in `straight`.
+    unsafe {
+        let mask = S::mask(t.last);
+        let mut sums = [[S::zero(); 1]; OUTPUTS];
+        let mut weights = t.weights;
+        for run in 0..t.runs {
+            let row = &*t.rows.wrapping_add(run);
+            let from = row.at.wrapping_add(t.lane);
+            let from = from.wrapping_offset(t.first * row.position);
+            if TAPS > 0 {
+                let mut seen = [S::zero(); MOST_SEEN];
+                let positions = (OUTPUTS - 1) * STRIDE + TAPS;
+                for (position, seen) in seen.iter_mut().enumerate().take(positions) {
+                    let from = from.wrapping_offset(position as isize * row.position);
+                    *seen = S::load_masked(from, mask);
+                }
+                for tap in 0..TAPS {
+                    let right = S::load(weights);
+                    for (output, [sum]) in sums.iter_mut().enumerate() {
+                        *sum = S::multiply_add(seen[output * STRIDE + tap], right, *sum);
+                    }
+                    weights = weights.wrapping_add(t.weights_step);
+                }
+            } else {
+                for tap in 0..t.taps {
+                    let right = S::load(weights);
+                    for (output, [sum]) in sums.iter_mut().enumerate() {
+                        let position = (output * t.stride + tap * t.dilation) as isize;
+                        let from = from.wrapping_offset(position * row.position);
+                        *sum = S::multiply_add(S::load_masked(from, mask), right, *sum);
+                    }
+                    weights = weights.wrapping_add(t.weights_step);
+                }
+            }
+        }
+        store::<S, OUTPUTS, 1>(sums, t.out, t.out_row, t.last, false);
     }
 }
 

@@ -9,13 +9,14 @@ use std::path::PathBuf;
 
 /// Tensors and sizes that fit a graph. Every input has its tensor.
 pub(super) struct Given {
+    /// What the user gave, and behind it the weights that came with the graph.
     files: Vec<Tensors>,
     /// Every symbol that a tensor or `--dims` gives.
     pub(super) bindings: Bindings,
 }
 
 impl Given {
-    /// Reads `files`.
+    /// Reads `files`; `weights` came with the graph, and are for params that no file has.
     ///
     /// # Errors
     /// Files that cannot be read, tensors that the graph does not have, or has with another type; missing inputs, each with its type;
@@ -23,15 +24,17 @@ impl Given {
     pub(super) fn read(
         graph: &Graph,
         files: &[PathBuf],
-        sizes: &[(String, i64)],
+        weights: Option<Tensors>,
+        sizes: &[(String, Dim)],
     ) -> Result<Given, Failure> {
         let wrong = |error: String| Failure::Wrong(error);
         let open = |path: &PathBuf| npz::open(path).and_then(|t| t.verify().map(|()| t));
         let opened: Result<Vec<Tensors>, _> = files.iter().map(open).collect();
-        let files = opened.map_err(|error| wrong(error.to_string()))?;
+        let mut files = opened.map_err(|error| wrong(error.to_string()))?;
         for (at, file) in files.iter().enumerate() {
             known(graph, file, &files[..at])?;
         }
+        files.extend(weights);
         let mut given = Given {
             files,
             bindings: Bindings::new(),
@@ -41,14 +44,14 @@ impl Given {
         Ok(given)
     }
 
-    /// The tensor for a slot, if one was given.
+    /// The tensor for a slot, if there is one.
     pub(super) fn tensor(&self, name: &str) -> Option<TensorRef<'_>> {
         self.files.iter().find_map(|file| file.get(name))
     }
 
-    /// The files.
-    pub(super) fn files(&self) -> &[Tensors] {
-        &self.files
+    /// The files, those first whose tensors others hide.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Tensors> {
+        self.files.iter().rev()
     }
 
     /// Every input has a tensor.
@@ -72,7 +75,7 @@ impl Given {
     }
 
     /// The sizes that tensors and `--dims` give.
-    fn bound(&self, graph: &Graph, given: &[(String, i64)]) -> Result<Bindings, Failure> {
+    fn bound(&self, graph: &Graph, given: &[(String, Dim)]) -> Result<Bindings, Failure> {
         let mut equations = Vec::new();
         for (symbol, size) in dims::known(graph, given)? {
             equations.push(Equation {

@@ -7,8 +7,8 @@ mod differentiate;
 mod given;
 mod interpreted;
 
-use crate::commands::{dims, listed};
 use crate::failure::Failure;
+use crate::listed::listed;
 use crate::source;
 use given::Given;
 use kiln_interop::{TensorRef, npz};
@@ -24,12 +24,13 @@ use std::path::{Path, PathBuf};
   kiln run model.kir --inputs batch.npz --inputs weights.npz --states after.npz
   kiln run model.kir --inputs batch.npz --grad loss --wrt x,fc1/w --outputs gradients.npz
   kiln run model.kir --dims b=4 --interpret --outputs oracle.npz
+  kiln run model.onnx --inputs batch.npz --fix rate=16000 --profile
 
 Inputs, params and states are found in the npz files by their names; params and states that are not there are drawn
-from their initialisers. Gradients are further outputs, `grad/NAME`. The results of the compiled program and of the
+from their initialisers, or are those of the ONNX model. Sizes are needed where inputs do not give them. Gradients are further outputs, `grad/NAME`. The results of the compiled program and of the
 interpreter can be compared by `kiln diff`.")]
 pub(crate) struct Arguments {
-    /// The graph: `.kir` (text), `.json` or `.kiln` (binary).
+    /// The graph: `.kir` (text), `.json`, `.kiln` (binary) or `.onnx`.
     file: PathBuf,
     /// Values of inputs, params and states by name; may be given several times.
     #[arg(long, value_name = "NPZ")]
@@ -46,9 +47,8 @@ pub(crate) struct Arguments {
     /// What it is differentiated by: names of inputs, params and states, separated by commas; all params where nothing is said.
     #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "grad")]
     wrt: Vec<String>,
-    /// Sizes of symbolic dims, `b=4,t=16`, where the inputs do not give them.
-    #[arg(long, value_name = "DIM=SIZE", value_delimiter = ',', value_parser = dims::binding)]
-    dims: Vec<(String, i64)>,
+    #[command(flatten)]
+    reading: source::Reading,
     /// The number of threads; one for each of the machine's where nothing is said.
     #[arg(long, value_name = "N", conflicts_with = "interpret")]
     threads: Option<NonZeroUsize>,
@@ -91,12 +91,16 @@ struct Results {
 }
 
 pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Failure> {
-    let mut graph = source::graph(&arguments.file)?;
+    let source::Source {
+        mut graph,
+        weights,
+        dims,
+    } = source::read(&arguments.file, &arguments.reading)?;
     if let Some(output) = &arguments.grad {
         graph = differentiate::differentiate(graph, output, &arguments.wrt)
             .map_err(|what| Failure::at(arguments.file.display(), what))?;
     }
-    let given = Given::read(&graph, &arguments.inputs, &arguments.dims)?;
+    let given = Given::read(&graph, &arguments.inputs, weights, &dims)?;
     let results = if arguments.interpret {
         interpreted::run(&graph, &given, arguments.seed)
     } else {

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 /// The width and height of a box, and how far the next one is, in pixels.
-const BOX: (usize, usize) = (190, 40);
-const PITCH: (usize, usize) = (210, 76);
-/// The most characters that a line of a box has room for.
-const ROOM: usize = 28;
+const BOX: (usize, usize) = (230, 40);
+const PITCH: (usize, usize) = (250, 76);
+/// The most characters that a line of a box has room for: bold ones of 11 pixels are 7 wide.
+const ROOM: usize = 30;
 
 /// A drawing of groups.
 pub(super) struct Drawing {
@@ -32,7 +32,7 @@ pub(super) fn drawing(graph: &Graph, groups: &Groups) -> Drawing {
     // Writing to a `String` does not fail.
     let _ = writeln!(
         svg,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" font-family=\"monospace\" font-size=\"11\">"
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" font-family=\"monospace,sans-serif\" font-size=\"11\">"
     );
     let corner = |(column, row): (usize, usize)| (10 + PITCH.0 * column, 10 + PITCH.1 * row);
     for (from, to) in &edges {
@@ -48,12 +48,14 @@ pub(super) fn drawing(graph: &Graph, groups: &Groups) -> Drawing {
     for (index, group) in groups.groups.iter().enumerate() {
         let (x, y) = corner(places[index]);
         let title = format!("g{index} {}", group.kind(graph));
-        let space = shortened(&group.space.to_string());
+        let whole = format!("{title} over {}", group.space);
+        let (title, space) = (shortened(&title), shortened(&group.space.to_string()));
         let (text_x, first, second) = (x + 8, y + 16, y + 31);
         let _ = writeln!(
             svg,
-            "<a href=\"#g{index}\"><rect x=\"{x}\" y=\"{y}\" width=\"{}\" height=\"{}\" rx=\"5\" fill=\"#dce6f2\" stroke=\"#4477aa\"/>\
+            "<a href=\"#g{index}\"><title>{}</title><rect x=\"{x}\" y=\"{y}\" width=\"{}\" height=\"{}\" rx=\"5\" fill=\"#dce6f2\" stroke=\"#4477aa\"/>\
              <text x=\"{text_x}\" y=\"{first}\" font-weight=\"bold\">{}</text><text x=\"{text_x}\" y=\"{second}\">{}</text></a>",
+            Escaped(&whole),
             BOX.0,
             BOX.1,
             Escaped(&title),
@@ -107,7 +109,10 @@ fn places(count: usize, edges: &BTreeSet<(usize, usize)>) -> Vec<(usize, usize)>
 /// As much of a text as a box has room for.
 fn shortened(text: &str) -> String {
     match text.char_indices().nth(ROOM) {
-        Some((end, _)) => format!("{}...", &text[..end]),
+        Some(_) => {
+            let end = text.char_indices().nth(ROOM - 3).map_or(0, |(end, _)| end);
+            format!("{}...", &text[..end])
+        }
         None => text.to_owned(),
     }
 }

@@ -74,7 +74,7 @@ impl<'g> Page<'g> {
         }
         let outputs = self.graph.outputs().iter();
         rows.extend(outputs.map(|o| ("output", o.name.as_str(), o.node, String::new())));
-        writeln!(out, "<table>")?;
+        writeln!(out, "<div class=\"tall\"><table>")?;
         for (what, name, node, init) in rows {
             let ty = self.graph.node(node).map(|node| node.ty.to_string());
             let ty = ty.unwrap_or_default();
@@ -84,7 +84,7 @@ impl<'g> Page<'g> {
                 "<tr><td>{what}<td><code>{name}</code><td><code>{ty}</code><td>{init}"
             )?;
         }
-        writeln!(out, "</table>")
+        writeln!(out, "</table></div>")
     }
 
     fn groups(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -252,5 +252,6 @@ pre { background: #f6f6f6; padding: .7em; overflow-x: auto; font-size: 13px; lin
 details { margin: .2em 0 .2em 1em }
 summary { cursor: pointer; font-family: monospace }
 div:target { background: #fffbe6; scroll-margin-top: 3em }
+.tall { overflow: auto; max-height: 30em }
 .wide { overflow: auto; max-height: 45em; border: 1px solid #e1e1e1 }
 ";

@@ -11,7 +11,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use html::Page;
 use kiln_compiler::driver::{Context, optimize, traced};
 use kiln_compiler::{CompileError, Options, Stage, stage_text};
-use kiln_ir::{Bindings, Graph, TextOptions};
+use kiln_ir::{Bindings, Dim, Graph, TextOptions};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -22,9 +22,12 @@ use std::path::PathBuf;
   kiln show model.json --stage asm --no-fuse | less
   kiln show model.kir --format dot | dot -Tsvg > model.svg
   kiln show model.kir --format json > model.json
-  kiln show model.kir --format html --dims b=32 > model.html")]
+  kiln show model.kir --format html --dims b=32 > model.html
+  kiln show model.onnx --dims height=48 --format html > model.html
+
+The memory plan of `--format html` has the sizes of `--dims`; a dim that is not given is 32 there.")]
 pub(crate) struct Arguments {
-    /// The graph: `.kir` (text), `.json` or `.kiln` (binary).
+    /// The graph: `.kir` (text), `.json`, `.kiln` (binary) or `.onnx`.
     file: PathBuf,
     /// The stage of the compilation; without it, the graph as it is in the file.
     #[arg(long, value_parser = stages())]
@@ -35,9 +38,8 @@ pub(crate) struct Arguments {
     /// Ends each node's line with the place in the user's program that it comes from.
     #[arg(long, conflicts_with = "stage")]
     locations: bool,
-    /// Sizes of symbolic dims for the memory plan of `--format html`, `b=4,t=16`; those that are not given are 32.
-    #[arg(long, value_name = "DIM=SIZE", value_delimiter = ',', value_parser = dims::binding)]
-    dims: Vec<(String, i64)>,
+    #[command(flatten)]
+    reading: source::Reading,
     /// Makes each op a kernel of its own.
     #[arg(long)]
     no_fuse: bool,
@@ -65,11 +67,13 @@ fn stages() -> impl TypedValueParser<Value = Stage> {
 }
 
 pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Failure> {
-    if !arguments.dims.is_empty() && !matches!(arguments.format, Format::Html) {
-        let message = "`--dims` is for the memory plan of `--format html`";
+    let source = source::read(&arguments.file, &arguments.reading)?;
+    if !source.dims.is_empty() && !matches!(arguments.format, Format::Html) {
+        let message =
+            "`--dims` is for the memory plan of `--format html`, and for extents of ONNX models";
         return Err(Failure::Usage(message.to_owned()));
     }
-    let read = source::graph(&arguments.file)?;
+    let read = source.graph;
     let options = Options {
         fuse: !arguments.no_fuse,
         ..Options::default()
@@ -94,7 +98,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
             return Err(Failure::Usage(message.to_owned()));
         }
         (Format::Html, None) => {
-            let bindings = sizes(&read, &arguments.dims)?;
+            let bindings = sizes(&read, &source.dims)?;
             let page = Page::new(&read, &options, &bindings).map_err(refused)?;
             return Ok(page.write(out)?);
         }
@@ -107,7 +111,7 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
 }
 
 /// A size for each symbol: the given ones, and [`ASSUMED`].
-fn sizes(graph: &Graph, given: &[(String, i64)]) -> Result<Bindings, Failure> {
+fn sizes(graph: &Graph, given: &[(String, Dim)]) -> Result<Bindings, Failure> {
     let mut bindings = Bindings::new();
     for symbol in dims::symbols(graph) {
         bindings.insert(symbol, ASSUMED);

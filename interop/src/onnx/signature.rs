@@ -1,0 +1,38 @@
+//! The types of a model's inputs: what it names, and names for what it leaves open.
+
+use super::elements;
+use super::proto::{DimensionProto, ValueInfoProto};
+use kiln_ir::{Dim, TensorType};
+
+/// The type of an input. An extent is a number or a symbol; one without a name is `INPUT_AXIS`.
+pub(super) fn input_type(input: &ValueInfoProto) -> Result<TensorType, String> {
+    let tensor = input.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
+    let tensor = tensor.ok_or("the input is no tensor, but a sequence, an optional or a map")?;
+    let dtype = elements::dtype(tensor.elem_type)
+        .ok_or_else(|| format!("the input has {}", elements::unknown_type(tensor.elem_type)))?;
+    let shape = tensor.shape.as_ref();
+    let shape = shape.ok_or("the input has no shape, and so no known number of axes")?;
+    let extent = |(axis, dim): (usize, &DimensionProto)| match dim {
+        DimensionProto {
+            dim_value: Some(n), ..
+        } if *n >= 0 => Dim::from(*n),
+        DimensionProto {
+            dim_param: Some(name),
+            ..
+        } if name.chars().any(char::is_alphanumeric) => symbol(name),
+        DimensionProto { .. } => symbol(&format!("{}_{axis}", input.name)),
+    };
+    let extents: Vec<Dim> = shape.dim.iter().enumerate().map(extent).collect();
+    Ok(TensorType::new(dtype, extents))
+}
+
+/// The symbol of an extent that a model names: letters, digits and `_`, which is what the text form reads.
+fn symbol(name: &str) -> Dim {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    let mut plain: String = name.chars().map(plain).take(60).collect();
+    let begins = plain.chars().next().is_some_and(|c| c.is_ascii_digit());
+    if begins || ["floordiv", "mod", "min", "max"].contains(&plain.as_str()) {
+        plain.insert(0, '_');
+    }
+    Dim::symbol(&plain)
+}
