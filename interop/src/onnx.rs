@@ -23,6 +23,7 @@ mod elements;
 mod error;
 mod fold;
 mod importer;
+mod interface;
 mod ops;
 mod proto;
 mod value;
@@ -33,7 +34,7 @@ pub use ops::table;
 
 use crate::bytes::Bytes as FileBytes;
 use bytes::Bytes;
-use kiln_ir::{DType, Dim, Graph};
+use kiln_ir::{DType, Dim, Graph, TensorType};
 use prost::Message;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -55,6 +56,9 @@ pub struct ImportOptions {
     /// Extents that stand in the place of named or unnamed ones of inputs: numbers, or symbols that say more, such as `32*h` where a model
     /// halves its height five times. The names are those of the symbols that an import without this gives.
     pub dims: BTreeMap<String, Dim>,
+    /// The types of the elements of inputs that are sequences or optionals, by name. Element `i` of a sequence `s` is the input `s.i` of the
+    /// graph; the element of an optional tensor has the name of the optional. An optional that is not there is left out, and empty.
+    pub parts: BTreeMap<String, Vec<TensorType>>,
 }
 
 /// An imported model.
@@ -64,6 +68,8 @@ pub struct Import {
     pub graph: Graph,
     /// The value of each param, by name.
     pub params: Vec<(String, Elements)>,
+    /// Outputs that are sequences, with the number of their elements. Element `i` of `s` is the output `s.i` of the graph.
+    pub sequences: BTreeMap<String, usize>,
 }
 
 /// Maps a model's file and reads it. The file must not be changed as long as the model or what was imported from it lives.
@@ -86,14 +92,17 @@ pub fn read(path: impl AsRef<Path>) -> Result<Model, OnnxError> {
 /// As [`read`], and a tensor of a type that Kiln does not have, or whose bytes do not fill its shape.
 pub fn read_tensor(path: impl AsRef<Path>) -> Result<Elements, OnnxError> {
     let path = path.as_ref();
-    let file = path.display().to_string();
-    let tensor = proto::TensorProto::decode(open(path)?);
-    let tensor = tensor.map_err(|source| OnnxError::Protobuf {
-        file: file.clone(),
-        what: "tensor",
+    let tensor: proto::TensorProto = decode(path, "tensor")?;
+    Elements::read(&path.display().to_string(), path.parent(), &tensor)
+}
+
+/// A file that is one message, called `what`.
+fn decode<M: Message + Default>(path: &Path, what: &'static str) -> Result<M, OnnxError> {
+    M::decode(open(path)?).map_err(|source| OnnxError::Protobuf {
+        file: path.display().to_string(),
+        what,
         source,
-    })?;
-    Elements::read(&file, path.parent(), &tensor)
+    })
 }
 
 fn open(path: &Path) -> Result<Bytes, OnnxError> {
@@ -150,11 +159,37 @@ impl Model {
             .collect()
     }
 
-    /// The element type that the model declares for an input or output.
-    fn declared(&self, name: &str) -> Option<DType> {
+    /// The type that the model declares for an input or output.
+    fn ty(&self, name: &str) -> Option<&proto::TypeProto> {
         let graph = self.proto.graph.as_ref()?;
         let mut all = graph.input.iter().chain(&graph.output);
-        let ty = all.find(|v| v.name == name)?.r#type.as_ref()?;
-        elements::dtype(ty.tensor_type.as_ref()?.elem_type)
+        all.find(|v| v.name == name)?.r#type.as_ref()
+    }
+
+    /// The element type that the model declares for an input or output.
+    fn declared(&self, name: &str) -> Option<DType> {
+        elements::dtype(self.ty(name)?.tensor_type.as_ref()?.elem_type)
+    }
+
+    /// The extents that the model names, as tensors have them that are given for its inputs.
+    fn extents(&self, given: &BTreeMap<String, Elements>) -> BTreeMap<String, Dim> {
+        let mut found = BTreeMap::new();
+        for (name, data) in given {
+            let tensor = self.ty(name).and_then(|t| t.tensor_type.as_ref());
+            let declared = tensor.and_then(|t| t.shape.as_ref()).into_iter();
+            for (dim, extent) in declared.flat_map(|s| &s.dim).zip(data.shape()) {
+                if let Some(symbol) = &dim.dim_param {
+                    found.insert(symbol.clone(), Dim::from(*extent));
+                }
+            }
+        }
+        found
+    }
+
+    /// Whether an input is an optional tensor, which has one element at most.
+    fn is_optional_tensor(&self, name: &str) -> bool {
+        let optional = self.ty(name).and_then(|t| t.optional_type.as_deref());
+        let element = optional.and_then(|o| o.elem_type.as_deref());
+        element.is_some_and(|t| t.tensor_type.is_some())
     }
 }

@@ -6,13 +6,12 @@
 //! are refused.
 
 use super::call::Call;
-use super::elements::Elements;
 use super::error::{ImportErrors, Reason, Unsupported};
+use super::proto::OperatorSetIdProto;
 use super::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto};
-use super::proto::{OperatorSetIdProto, ValueInfoProto};
-use super::value::{Known, Value};
-use super::{Import, ImportOptions, elements, fold, ops};
-use kiln_ir::{Builder, Dim, Location, Shape};
+use super::value::Value;
+use super::{Import, ImportOptions, fold, ops};
+use kiln_ir::{Builder, Location};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -28,17 +27,19 @@ const DEEPEST_CALL: usize = 24;
 pub(crate) struct Context<'a> {
     model: &'a ModelProto,
     pub(crate) folder: Option<&'a Path>,
-    file: Arc<str>,
+    pub(super) file: Arc<str>,
     problems: RefCell<Vec<Unsupported>>,
     /// The nodes in the order in which they were met; their diagnostics are charged to the line of that number, from 1.
     nodes: RefCell<Vec<Unsupported>>,
     budget: Cell<usize>,
+    /// The symbols of extents, and what each stands for in the model.
+    pub(super) symbols: RefCell<BTreeMap<String, String>>,
 }
 
 /// What names stand for within one graph.
 #[derive(Clone)]
 pub(crate) struct Scope<'g> {
-    values: BTreeMap<String, Value<'g>>,
+    pub(super) values: BTreeMap<String, Value<'g>>,
     opsets: Rc<BTreeMap<String, i64>>,
     depth: usize,
 }
@@ -73,6 +74,7 @@ pub(crate) fn import(
         problems: RefCell::default(),
         nodes: RefCell::default(),
         budget: Cell::new(MOST_NODES),
+        symbols: RefCell::default(),
     };
     let empty = GraphProto::default();
     let graph = model.graph.as_ref().unwrap_or(&empty);
@@ -95,21 +97,13 @@ pub(crate) fn import(
         if scope.values.contains_key(&input.name) {
             continue;
         }
-        let value = match options.fixed.get(&input.name) {
-            Some(data) => Known::Data(data.clone()).into(),
-            None => context.declare(&builder, input, options),
-        };
+        let value = context.declare(&builder, input, options);
         scope.values.insert(input.name.clone(), value);
     }
     context.run(&builder, &graph.node, &mut scope);
-    for output in &graph.output {
-        let value = scope.values.get(&output.name);
-        match value.and_then(|v| v.tensor(&builder)) {
-            Some(tensor) => builder.output(&output.name, tensor),
-            None if matches!(value, Some(Value::Failed)) => {}
-            None => context.problem(&output.name, "the output is no tensor, or nothing makes it"),
-        }
-    }
+    let outputs = graph.output.iter();
+    let sequences = outputs.filter_map(|o| context.output(&builder, &o.name, scope.get(&o.name)));
+    let sequences = sequences.collect();
     let used: BTreeSet<String> = (builder.params().iter())
         .filter_map(|p| builder.slot_name(p.id()?))
         .collect();
@@ -118,6 +112,7 @@ pub(crate) fn import(
     match finished {
         Ok(graph) if problems.is_empty() => Ok(Import {
             graph,
+            sequences,
             params: params
                 .into_iter()
                 .filter(|(name, _)| used.contains(name))
@@ -147,82 +142,24 @@ pub(crate) fn import(
 }
 
 impl Context<'_> {
-    fn problem(&self, name: &str, reason: &str) {
+    /// How many problems there are.
+    pub(crate) fn problems(&self) -> usize {
+        self.problems.borrow().len()
+    }
+
+    /// Whether one of the problems behind the first `before` is that something decides a shape. These problems are forgotten then.
+    pub(crate) fn decides_shape(&self, before: usize) -> bool {
+        let mut problems = self.problems.borrow_mut();
+        let new = problems.get(before..).unwrap_or_default();
+        let decides = new.iter().any(|p| p.unknown.is_some());
+        if decides {
+            problems.truncate(before);
+        }
+        decides
+    }
+
+    pub(super) fn problem(&self, name: &str, reason: &str) {
         self.problems.borrow_mut().push(unnamed(name, reason));
-    }
-
-    /// Initializers as values; those of floating types are params at the top, and their data is given back.
-    fn initializers(
-        &self,
-        graph: &GraphProto,
-        scope: &mut Scope<'_>,
-        top: bool,
-    ) -> Vec<(String, Elements)> {
-        let mut params = Vec::new();
-        if !graph.sparse_initializer.is_empty() {
-            self.problem("sparse_initializer", "Kiln has no sparse tensors");
-        }
-        for tensor in &graph.initializer {
-            let value = match Elements::read(&self.file, self.folder, tensor) {
-                Ok(data) if data.dtype().is_float() && top => {
-                    params.push((tensor.name.clone(), data.clone()));
-                    Value::Param(tensor.name.clone(), data)
-                }
-                Ok(data) => Known::Data(data).into(),
-                Err(error) => {
-                    self.problem(&tensor.name, &error.to_string());
-                    Value::Failed
-                }
-            };
-            scope.values.insert(tensor.name.clone(), value);
-        }
-        params
-    }
-
-    /// An input of the model as one of the graph.
-    fn declare<'g>(
-        &self,
-        builder: &'g Builder,
-        input: &ValueInfoProto,
-        options: &ImportOptions,
-    ) -> Value<'g> {
-        let tensor = input.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
-        let Some(tensor) = tensor else {
-            self.problem(
-                &input.name,
-                "the input is no tensor, but a sequence, an optional or a map",
-            );
-            return Value::Failed;
-        };
-        let Some(dtype) = elements::dtype(tensor.elem_type) else {
-            let what = format!("the input has {}", elements::unknown_type(tensor.elem_type));
-            self.problem(&input.name, &what);
-            return Value::Failed;
-        };
-        let Some(shape) = &tensor.shape else {
-            self.problem(
-                &input.name,
-                "the input has no shape, and so no known number of axes",
-            );
-            return Value::Failed;
-        };
-        let extent = |(axis, dim): (usize, &super::proto::DimensionProto)| match dim {
-            super::proto::DimensionProto {
-                dim_value: Some(n), ..
-            } if *n >= 0 => Dim::from(*n),
-            super::proto::DimensionProto {
-                dim_param: Some(name),
-                ..
-            } if name.chars().any(char::is_alphanumeric) => symbol(name),
-            super::proto::DimensionProto { .. } => symbol(&format!("{}_{axis}", input.name)),
-        };
-        let given = |dim: Dim| {
-            let given = dim.as_symbol().and_then(|s| options.dims.get(s.name()));
-            given.cloned().unwrap_or(dim)
-        };
-        let extents = shape.dim.iter().enumerate().map(extent);
-        let shape: Shape = extents.map(given).collect();
-        builder.input(&input.name, dtype, shape).into()
     }
 
     /// Imports nodes one after the other.
@@ -469,15 +406,4 @@ fn unnamed(name: &str, reason: &str) -> Unsupported {
         reason: reason.to_owned(),
         unknown: None,
     }
-}
-
-/// The symbol of an extent that a model names: letters, digits and `_`, which is what the text form reads.
-fn symbol(name: &str) -> Dim {
-    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    let mut plain: String = name.chars().map(plain).take(60).collect();
-    let begins = plain.chars().next().is_some_and(|c| c.is_ascii_digit());
-    if begins || ["floordiv", "mod", "min", "max"].contains(&plain.as_str()) {
-        plain.insert(0, '_');
-    }
-    Dim::symbol(&plain)
 }

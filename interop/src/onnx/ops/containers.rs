@@ -5,7 +5,7 @@ use super::super::error::Reason;
 use super::super::value::{Known, Value};
 use super::movement::stretch;
 use super::{Operator, op};
-use kiln_ir::{DType, Dim, Tensor};
+use kiln_ir::{Dim, Tensor};
 
 pub(super) const OPERATORS: &[Operator] = &[
     op("ConcatFromSequence", 11, concat),
@@ -13,10 +13,12 @@ pub(super) const OPERATORS: &[Operator] = &[
         c.attribute("type");
         one(c.input(0).clone())
     }),
-    op("OptionalGetElement", 15, |c| one(c.input(0).clone())),
+    op("OptionalGetElement", 15, |c| match c.input(0) {
+        Value::Absent => Err(Reason::new("its optional is empty")),
+        value => one(value.clone()),
+    }),
     op("OptionalHasElement", 15, |c| {
-        let has = f64::from(u8::from(!c.input(0).is_absent()));
-        one(c.builder.splat(DType::Bool, (), has))
+        one(Known::of_bool(!c.input(0).is_absent()))
     }),
     op("SequenceAt", 11, |c| {
         let parts = parts(c)?;
@@ -42,6 +44,7 @@ pub(super) const OPERATORS: &[Operator] = &[
     op("SequenceLength", 11, |c| {
         one(Known::of_ints(vec![], vec![parts(c)?.len() as i64]))
     }),
+    op("SequenceMap", 17, map),
     op("SplitToSequence", 11, split),
 ];
 
@@ -68,6 +71,30 @@ fn place(c: &Call<'_, '_>, position: usize, count: usize, behind: bool) -> Resul
         return Ok(at as usize);
     }
     Err(Reason::new(format!("position {given} of {count}")))
+}
+
+/// A graph on each element of a sequence, beside tensors that are the same for all and elements of other sequences.
+fn map<'g>(c: &Call<'_, 'g>) -> Results<'g> {
+    let body = c.graph("body")?;
+    let count = parts(c)?.len();
+    let mut results: Vec<Vec<Value<'g>>> = vec![Vec::with_capacity(count); body.output.len()];
+    for i in 0..count {
+        let element = |value: &Value<'g>| match value {
+            Value::Sequence(parts) => {
+                let part = parts.get(i).cloned();
+                part.ok_or_else(|| Reason::new("its sequences are not of one length"))
+            }
+            Value::Tensor(_) | Value::Known(_) | Value::Param(..) => Ok(value.clone()),
+            Value::Absent | Value::Failed => Err(Reason::new("an input is missing")),
+        };
+        let inputs = c.inputs.iter().map(element).collect::<Result<_, _>>()?;
+        let values = c.context.region(c.builder, body, c.scope, inputs);
+        let values = values.ok_or_else(super::control::failed)?;
+        for (result, value) in results.iter_mut().zip(values) {
+            result.push(value);
+        }
+    }
+    Ok(results.into_iter().map(Value::Sequence).collect())
 }
 
 fn concat<'g>(c: &Call<'_, 'g>) -> Results<'g> {

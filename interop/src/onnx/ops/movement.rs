@@ -18,8 +18,8 @@ pub(super) const OPERATORS: &[Operator] = &[
     op("Flatten", 7, flatten),
     op("Range", 11, range),
     op("Reshape", 7, reshape),
-    op("Shape", 7, shape),
-    op("Size", 7, |c| {
+    op("Shape", 1, shape),
+    op("Size", 1, |c| {
         one(Known::of_dims(vec![], vec![c.shape(0)?.elements()]))
     }),
     op("Slice", 7, slice),
@@ -27,7 +27,7 @@ pub(super) const OPERATORS: &[Operator] = &[
     op("Split", 7, split),
     op("Squeeze", 7, squeeze),
     op("Tile", 7, tile),
-    op("Transpose", 7, transpose),
+    op("Transpose", 1, transpose),
     op("Trilu", 14, trilu),
     op("Unsqueeze", 7, unsqueeze),
 ];

@@ -3,11 +3,11 @@
 use super::super::call::{Call, Results, axes, one};
 use super::super::error::Reason;
 use super::super::value::constant;
-use super::movement::{pick, stretch};
+use super::movement::{pick, stretch, target};
 use super::{Operator, op};
 use kiln_ir::{Dim, Tensor};
 
-pub(super) const OPERATORS: &[Operator] = &[op("Pad", 7, pad)];
+pub(super) const OPERATORS: &[Operator] = &[op("CenterCropPad", 18, center), op("Pad", 7, pad)];
 
 fn pad<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let own = c.shape(0)?;
@@ -46,6 +46,37 @@ fn pad<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     for (i, axis) in along.iter().copied().enumerate() {
         let (low, high) = (&pads[i], &pads[i + along.len()]);
         x = pad_axis(x, axis, low, high, &mode, value)?;
+    }
+    one(x)
+}
+
+/// The middle of each axis, or the axis in the middle of zeros: an odd element more is cut or padded behind.
+fn center<'g>(c: &Call<'_, 'g>) -> Results<'g> {
+    let own = c.shape(0)?;
+    let wanted = target(c, 1)?;
+    let along = match c.int_list("axes")? {
+        Some(given) => axes(&given, own.len())?,
+        None => (0..own.len()).collect(),
+    };
+    if wanted.len() != along.len() {
+        return Err(Reason::new(format!(
+            "a target {wanted} for {} axes",
+            along.len()
+        )));
+    }
+    let (zero, two) = (Dim::from(0), Dim::from(2));
+    let mut x = c.tensor(0)?;
+    let fill = c.builder.splat(c.ty(0)?.dtype, (), 0.0);
+    for (axis, wanted) in along.into_iter().zip(wanted.iter()) {
+        let have = &own[axis];
+        let kept = have.minimum(wanted);
+        let from = (have - &kept).floor_div(&two);
+        x = stretch(x, axis, &from, &(&from + &kept));
+        let missing = wanted - &kept;
+        let low = missing.floor_div(&two);
+        let (mut lows, mut highs) = (vec![zero.clone(); own.len()], vec![zero.clone(); own.len()]);
+        (lows[axis], highs[axis]) = (low.clone(), &missing - &low);
+        x = x.pad(fill, &lows, &highs, &vec![0; own.len()]);
     }
     one(x)
 }
