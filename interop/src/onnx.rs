@@ -24,6 +24,7 @@ mod error;
 mod fold;
 mod importer;
 mod interface;
+mod limits;
 mod ops;
 mod proto;
 mod value;
@@ -35,6 +36,7 @@ pub use ops::table;
 use crate::bytes::Bytes as FileBytes;
 use bytes::Bytes;
 use kiln_ir::{DType, Dim, Graph, TensorType};
+use limits::Kind;
 use prost::Message;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -92,14 +94,32 @@ pub fn read(path: impl AsRef<Path>) -> Result<Model, OnnxError> {
 /// As [`read`], and a tensor of a type that Kiln does not have, or whose bytes do not fill its shape.
 pub fn read_tensor(path: impl AsRef<Path>) -> Result<Elements, OnnxError> {
     let path = path.as_ref();
-    let tensor: proto::TensorProto = decode(path, "tensor")?;
+    let tensor: proto::TensorProto = decode(path, "tensor", Kind::Tensor)?;
     Elements::read(&path.display().to_string(), path.parent(), &tensor)
 }
 
 /// A file that is one message, called `what`.
-fn decode<M: Message + Default>(path: &Path, what: &'static str) -> Result<M, OnnxError> {
-    M::decode(open(path)?).map_err(|source| OnnxError::Protobuf {
-        file: path.display().to_string(),
+fn decode<M: Message + Default>(
+    path: &Path,
+    what: &'static str,
+    kind: Kind,
+) -> Result<M, OnnxError> {
+    decode_bytes(&path.display().to_string(), open(path)?, what, kind)
+}
+
+/// Bytes that are one message, once it is known that this does not take too much memory.
+fn decode_bytes<M: Message + Default>(
+    file: &str,
+    bytes: Bytes,
+    what: &'static str,
+    kind: Kind,
+) -> Result<M, OnnxError> {
+    limits::check(&bytes, kind).map_err(|found| OnnxError::Malformed {
+        file: file.to_owned(),
+        what: format!("the {what} {found}"),
+    })?;
+    M::decode(bytes).map_err(|source| OnnxError::Protobuf {
+        file: file.to_owned(),
         what,
         source,
     })
@@ -117,14 +137,9 @@ impl Model {
     /// Reads a model from bytes, which messages call `file`. It has no folder, so external data is refused.
     ///
     /// # Errors
-    /// Bytes that are no whole protobuf message.
+    /// Bytes that are no whole protobuf message, or that would take more than twice their size, beside 32 MiB, when decoded.
     pub fn from_bytes(file: &str, bytes: impl Into<Bytes>) -> Result<Self, OnnxError> {
-        let decoded = proto::ModelProto::decode(bytes.into());
-        let proto = decoded.map_err(|source| OnnxError::Protobuf {
-            file: file.to_owned(),
-            what: "model",
-            source,
-        })?;
+        let proto = decode_bytes(file, bytes.into(), "model", Kind::Model)?;
         Ok(Self {
             file: file.to_owned(),
             folder: None,

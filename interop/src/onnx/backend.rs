@@ -5,6 +5,7 @@
 
 use super::elements::Elements;
 use super::error::OnnxError;
+use super::limits::Kind;
 use super::proto::{OptionalProto, SequenceProto, TensorProto};
 use super::{Import, ImportOptions, Model, decode, read, read_tensor};
 use kiln_ir::{Array, DType, Dim, EvalError, Graph, Role, Shape, Slot, TensorType, Values};
@@ -181,9 +182,9 @@ fn read_value(path: &Path, model: &Model, name: &str) -> Result<TestValue, OnnxE
     };
     Ok(match (optional.is_some(), sequence) {
         (false, false) => TestValue::Tensor(as_declared(read_tensor(path)?, model, name)),
-        (false, true) => TestValue::Parts(all(&decode(path, "sequence")?)?),
+        (false, true) => TestValue::Parts(all(&decode(path, "sequence", Kind::Sequence)?)?),
         (true, _) => {
-            let value: OptionalProto = decode(path, "optional value")?;
+            let value: OptionalProto = decode(path, "optional value", Kind::Optional)?;
             match (&value.tensor_value, &value.sequence_value) {
                 (Some(tensor), _) => TestValue::Parts(vec![elements(tensor)?]),
                 (None, Some(sequence)) => TestValue::Parts(all(sequence)?),

@@ -9,7 +9,7 @@ use super::call::Call;
 use super::error::{ImportErrors, Reason, Unsupported};
 use super::proto::OperatorSetIdProto;
 use super::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto};
-use super::value::Value;
+use super::value::{Known, Value};
 use super::{Import, ImportOptions, fold, ops};
 use kiln_ir::{Builder, Location};
 use std::cell::{Cell, RefCell};
@@ -18,8 +18,12 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// No model unfolds to more nodes.
-const MOST_NODES: usize = 1 << 18;
+/// No model unfolds to more nodes than this, nor, beyond the first of the two, to more than so many for each that it has.
+const MOST_NODES: (usize, usize) = (1 << 14, 1 << 18);
+const MOST_FOR_EACH: usize = 64;
+/// No extent is written with more numbers and names, and no shape has a number of elements of more terms.
+const MOST_WRITTEN: usize = 512;
+const MOST_TERMS: usize = 4096;
 /// No function calls functions deeper.
 const DEEPEST_CALL: usize = 24;
 
@@ -32,6 +36,8 @@ pub(crate) struct Context<'a> {
     /// The nodes in the order in which they were met; their diagnostics are charged to the line of that number, from 1.
     nodes: RefCell<Vec<Unsupported>>,
     budget: Cell<usize>,
+    /// How much may still be computed while the graph is built.
+    work: Cell<usize>,
     /// The symbols of extents, and what each stands for in the model.
     pub(super) symbols: RefCell<BTreeMap<String, String>>,
 }
@@ -73,7 +79,8 @@ pub(crate) fn import(
         file: file.into(),
         problems: RefCell::default(),
         nodes: RefCell::default(),
-        budget: Cell::new(MOST_NODES),
+        budget: Cell::new(budget(model)),
+        work: Cell::new(fold::MOST_WORK_IN_ALL),
         symbols: RefCell::default(),
     };
     let empty = GraphProto::default();
@@ -142,6 +149,12 @@ pub(crate) fn import(
 }
 
 impl Context<'_> {
+    /// Counts work that is about to be done. `None` where too much is done already.
+    pub(crate) fn take_work(&self, work: usize) -> Option<()> {
+        self.work.set(self.work.get().checked_sub(work)?);
+        Some(())
+    }
+
     /// How many problems there are.
     pub(crate) fn problems(&self) -> usize {
         self.problems.borrow().len()
@@ -276,7 +289,11 @@ impl Context<'_> {
             return Ok(Some(known));
         }
         if let Some(known) = fold::symbolic(&call)? {
-            return Ok(Some(vec![known.into()]));
+            let known = known.into();
+            return match large_extent(&known) {
+                Some(large) => Err(Reason::new(large)),
+                None => Ok(Some(vec![known])),
+            };
         }
         let results = import(&call)?;
         let asked = call.asked.borrow();
@@ -289,6 +306,9 @@ impl Context<'_> {
                 "it has the attribute `{}`, which the importer does not know",
                 ignored.name
             )));
+        }
+        if let Some(large) = results.iter().find_map(large_extent) {
+            return Err(Reason::new(large));
         }
         // A mistake has its diagnostic, charged to this node's line.
         let wrong = |v: &Value<'g>| matches!(v, Value::Tensor(t) if t.id().is_none());
@@ -360,6 +380,35 @@ impl Context<'_> {
         });
         outputs.collect()
     }
+}
+
+/// Why the extents of a value are more than any model has, where they are: some nodes are enough to make them double with each.
+fn large_extent(value: &Value<'_>) -> Option<String> {
+    let dims = match value {
+        Value::Known(Known::Dims(_, dims, _)) => dims.as_slice(),
+        Value::Tensor(tensor) => &tensor.ty()?.shape.to_vec(),
+        Value::Known(Known::Data(_))
+        | Value::Param(..)
+        | Value::Sequence(_)
+        | Value::Absent
+        | Value::Failed => return None,
+    };
+    let terms = dims
+        .iter()
+        .fold(1usize, |n, d| n.saturating_mul(d.term_count()));
+    let large = dims.iter().any(|d| d.is_larger_than(MOST_WRITTEN));
+    let of_tensor = matches!(value, Value::Tensor(_));
+    (large || of_tensor && terms > MOST_TERMS)
+        .then(|| "its extents grow beyond what any model has".into())
+}
+
+/// How many nodes may be imported.
+fn budget(model: &ModelProto) -> usize {
+    let graph = model.graph.iter().map(|g| g.node.len());
+    let functions = model.functions.iter().map(|f| f.node.len());
+    let own: usize = graph.chain(functions).sum();
+    own.saturating_mul(MOST_FOR_EACH)
+        .clamp(MOST_NODES.0, MOST_NODES.1)
 }
 
 /// Attributes that name one of the function's are replaced by it, or left out where it has no value.

@@ -48,6 +48,9 @@ pub(super) const OPERATORS: &[Operator] = &[
     op("SplitToSequence", 11, split),
 ];
 
+/// No tensor is split into more.
+const MOST_PARTS: i64 = 1 << 16;
+
 fn parts<'c, 'g>(c: &'c Call<'_, 'g>) -> Result<&'c [Value<'g>], Reason> {
     match c.input(0) {
         Value::Sequence(parts) => Ok(parts),
@@ -121,6 +124,9 @@ fn split<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let keep = c.int_or("keepdims", 1)? != 0;
     let size = own[along].constant();
     let size = size.ok_or_else(|| Reason::new(format!("a symbolic number of parts of {own}")))?;
+    if size > MOST_PARTS {
+        return Err(Reason::new(format!("{own} in up to {size} parts")));
+    }
     let given = c.ints(1, "split")?;
     let sizes = match &given {
         None => vec![1; usize::try_from(size).unwrap_or(0)],

@@ -3,6 +3,7 @@
 
 use super::super::call::{Call, Results, axis, numbers, one};
 use super::super::error::Reason;
+use super::super::fold::MOST_FOLDED;
 use super::super::value::{Known, constant, iota};
 use super::movement::{pick, stretch};
 use super::{Operator, op};
@@ -116,6 +117,9 @@ fn compress<'g>(c: &Call<'_, 'g>) -> Results<'g> {
 fn non_zero<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let data = c.input(0).data().ok_or_else(|| c.unknown(0, "input"))?;
     let shape = data.shape().to_vec();
+    if data.count() > MOST_FOLDED {
+        return Err(Reason::new(format!("of {} elements", data.count())));
+    }
     let values = numbers(data)?;
     let found: Vec<usize> = (0..values.len()).filter(|i| values[*i] != 0.0).collect();
     let mut coordinates = vec![0i64; shape.len() * found.len()];

@@ -208,7 +208,12 @@ fn split<'g>(c: &Call<'_, 'g>) -> Results<'g> {
         .map_or(c.outputs(), |n| usize::try_from(n).unwrap_or(0));
     let sizes = match given {
         Some(sizes) => sizes,
-        None if count == 0 => return Err(Reason::new("it has no outputs")),
+        None if count == 0 || count > c.outputs() => {
+            return Err(Reason::new(format!(
+                "{count} parts for {} outputs",
+                c.outputs()
+            )));
+        }
         None => {
             // All but the last are of one size.
             let each = (own[along].clone() + (count - 1)).floor_div(&Dim::from(count));

@@ -50,6 +50,9 @@ fn pad<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     one(x)
 }
 
+/// No axis is longer or becomes longer by its own elements, whose places are listed.
+const MOST: i64 = 1 << 20;
+
 /// The middle of each axis, or the axis in the middle of zeros: an odd element more is cut or padded behind.
 fn center<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let own = c.shape(0)?;
@@ -121,7 +124,7 @@ fn pad_axis<'g>(
     let (Some(low), Some(high)) = (low.constant(), high.constant()) else {
         return Err(Reason::new(format!("mode `{mode}` by a symbolic number")));
     };
-    if size < 1 || low > 1 << 24 || high > 1 << 24 {
+    if size < 1 || [size, low, high].iter().any(|n| *n > MOST) {
         return Err(Reason::new(format!(
             "mode `{mode}` of {size} elements by {low} and {high}"
         )));

@@ -11,6 +11,11 @@ use kiln_ir::{DType, Dim, Shape, Tensor};
 
 pub(super) const OPERATORS: &[Operator] = &[op("Resize", 10, resize), op("Upsample", 7, resize)];
 
+/// No axis becomes longer.
+const MOST: f64 = (1 << 20) as f64;
+/// No element is made of more: an antialiased one is made of as many as it stands for.
+const MOST_TAPS: i64 = 4096;
+
 /// How coordinates and weights are computed, as the attributes say.
 struct Method {
     mode: String,
@@ -109,7 +114,7 @@ fn resize<'g>(c: &Call<'_, 'g>) -> Results<'g> {
             (None, Some(new), None) => (new as f64 / size as f64, new as f64),
             (_, _, _) => return Err(Reason::new("a symbolic size, or neither scales nor sizes")),
         };
-        if scale.is_nan() || scale <= 0.0 || new > f64::from(1 << 24) || size < 1 {
+        if scale.is_nan() || scale <= 0.0 || new > MOST || size < 1 {
             return Err(Reason::new(format!("{size} elements by {scale}")));
         }
         let along = Along {
@@ -239,6 +244,9 @@ fn taps(method: &Method, along: &Along, places: &[f64]) -> Result<Vec<(i64, Vec<
     };
     let first = (-reach / shrink).floor() as i64 + 1;
     let count = 2 - 2 * first;
+    if count > MOST_TAPS {
+        return Err(Reason::new(format!("{count} elements joined into one")));
+    }
     let all = places.iter().map(|place| {
         let begin = place.floor() as i64 + first;
         let distance = |k: i64| ((begin + k) as f64 - place) * shrink;

@@ -208,7 +208,7 @@ fn mel_weights<'g>(c: &Call<'_, 'g>) -> Results<'g> {
         number(3, "lower_edge_hertz")?,
         number(4, "upper_edge_hertz")?,
     );
-    if bands > 65536.0 || length > 1e6 || bands * length > 1e7 || rate <= 0.0 {
+    if bands * (length + 1.0) > 4e6 || bands.max(length) > 1e6 || rate <= 0.0 {
         return Err(Reason::new(format!(
             "{bands} bands of {length} frequencies at {rate}"
         )));
