@@ -386,7 +386,7 @@ impl Context<'_> {
 fn large_extent(value: &Value<'_>) -> Option<String> {
     let dims = match value {
         Value::Known(Known::Dims(_, dims, _)) => dims.as_slice(),
-        Value::Tensor(tensor) => &tensor.ty()?.shape.to_vec(),
+        Value::Tensor(tensor) => &tensor.ty()?.shape,
         Value::Known(Known::Data(_))
         | Value::Param(..)
         | Value::Sequence(_)

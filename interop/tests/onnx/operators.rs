@@ -75,7 +75,7 @@ fn the_identity_samples_an_image_as_it_is() {
                         "AffineGrid",
                         &["theta", "size"],
                         &["grid"],
-                        &[corners.clone()],
+                        std::slice::from_ref(&corners),
                     ),
                     node_with("GridSample", &["x", "grid"], &["y"], &[corners, mode]),
                 ],
@@ -104,7 +104,7 @@ fn places_outside_of_an_image_are_zero_or_the_border_or_mirrored() {
             "GridSample",
             &["x", "grid"],
             &attributes,
-            &[grid.clone()],
+            std::slice::from_ref(&grid),
             &x,
         )
     };

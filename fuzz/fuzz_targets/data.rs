@@ -1,0 +1,14 @@
+//! The readers of data sets: IDX files, and tables of numbers.
+#![no_main]
+
+use kiln_train::data::{Table, digits, idx};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(array) = idx::parse("fuzzed", bytes) {
+        assert!(array.shape().iter().product::<usize>() <= bytes.len());
+    }
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _either = (digits("fuzzed", text), Table::parse("fuzzed", text));
+    }
+});
