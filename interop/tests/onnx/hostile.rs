@@ -339,3 +339,41 @@ fn attributes_of_another_type_are_errors() {
         "{error}"
     );
 }
+
+/// What fuzzing found to panic: tensors of fewer axes than their operator wants.
+#[test]
+fn tensors_of_too_few_axes_are_errors() {
+    let value = |name: &str, dims: &[&str]| value(name, &tensor_type(F32, dims));
+    let block = int_attribute("block_size", 2);
+    let cases = [
+        (
+            node_with("QuantizeLinear", &["x", "s"], &["y"], &[block]),
+            vec![value("x", &["3", "4"]), value("s", &["2"])],
+            "blocks of 2",
+        ),
+        (
+            node("RNN", &["x", "w", "r", "b"], "y"),
+            vec![
+                value("x", &["2", "3", "3"]),
+                value("w", &["1", "5", "3"]),
+                value("r", &["1", "5", "5"]),
+                value("b", &["1"]),
+            ],
+            "axis 0",
+        ),
+        (
+            node("GridSample", &["x", "grid"], "y"),
+            vec![value("x", &[]), value("grid", &["2", "0"])],
+            "at a grid",
+        ),
+    ];
+    for (node, inputs, what) in cases {
+        let error = refusal(&Parts {
+            nodes: &[node],
+            inputs: &inputs,
+            outputs: &["y"],
+            ..Parts::default()
+        });
+        assert!(error.contains(what), "{error}");
+    }
+}

@@ -3,7 +3,6 @@
 use super::super::call::{Call, Results, axis, one};
 use super::super::error::Reason;
 use super::super::value::{Known, Value};
-use super::movement::stretch;
 use super::{Operator, op};
 use kiln_ir::{Dim, Tensor};
 
@@ -147,7 +146,7 @@ fn split<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let mut parts = Vec::with_capacity(sizes.len());
     for each in sizes {
         let to = from.saturating_add(each);
-        let mut part = stretch(x, along, &Dim::from(from), &Dim::from(to));
+        let mut part = x.slice_axis(along, from, to);
         if given.is_none() && !keep {
             let mut shape = own.to_vec();
             shape.remove(along);

@@ -5,7 +5,7 @@ use super::super::call::{Call, Results, axis, numbers, one};
 use super::super::error::Reason;
 use super::super::fold::MOST_FOLDED;
 use super::super::value::{Known, constant, iota};
-use super::movement::{pick, stretch};
+use super::movement::pick;
 use super::{Operator, op};
 use kiln_ir::ops::{Argsort, DimSize};
 use kiln_ir::{Class, DType, Dim, OutOfRange, ScanOptions, ScatterKind, Shape, Tensor, Yield};
@@ -145,7 +145,7 @@ fn gather_elements<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let mut x = c.tensor(0)?;
     for (axis, (have, want)) in own.iter().zip(at.iter()).enumerate() {
         if axis != along && have != want {
-            x = stretch(x, axis, &Dim::from(0), want);
+            x = x.slice_axis(axis, 0, want);
         }
     }
     one(x.take_along_axis(along, picked))
@@ -184,7 +184,7 @@ fn positions<'g>(
     let mut all: Vec<Tensor<'g>> = (0..batch).map(|a| iota(c.builder, &outer, a)).collect();
     for i in 0..coordinates {
         let from = Dim::from(i);
-        let index = stretch(at, shape.len() - 1, &from, &Dim::from(i + 1)).reshape(&outer);
+        let index = at.slice_axis(shape.len() - 1, &from, i + 1).reshape(&outer);
         all.push(within(c, index, &own[batch + i]));
     }
     let found = position(c, &own[..indexed], &all);
@@ -315,7 +315,7 @@ fn one_hot<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let hit = iota(c.builder, wide.clone(), along).eq(picked.reshape(narrow));
     let values = c.tensor(2)?;
     let value = |i: usize| {
-        let value = stretch(values, 0, &Dim::from(i), &Dim::from(i + 1));
+        let value = values.slice_axis(0, i, i + 1);
         value.reshape(()).broadcast_to(wide.clone())
     };
     one(value(1).where_(hit, value(0)))

@@ -185,15 +185,6 @@ fn transpose<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     one(c.tensor(0)?.transpose(&order))
 }
 
-/// A stretch of one axis.
-pub(super) fn stretch<'g>(x: Tensor<'g>, along: usize, from: &Dim, to: &Dim) -> Tensor<'g> {
-    let Some(ty) = x.ty() else { return x };
-    let mut start = vec![Dim::from(0); ty.rank()];
-    let mut limit = ty.shape.to_vec();
-    (start[along], limit[along]) = (from.clone(), to.clone());
-    x.slice(&start, &limit, &vec![1; ty.rank()])
-}
-
 fn split<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let own = c.shape(0)?;
     let along = axis(c.int_or("axis", 0)?, own.len())?;
@@ -228,7 +219,7 @@ fn split<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let mut parts = Vec::with_capacity(sizes.len());
     for size in &sizes {
         let to = &from + size;
-        parts.push(stretch(x, along, &from, &to).into());
+        parts.push(x.slice_axis(along, &from, &to).into());
         from = to;
     }
     if from != own[along] {

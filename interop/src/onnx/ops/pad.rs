@@ -3,7 +3,7 @@
 use super::super::call::{Call, Results, axes, one};
 use super::super::error::Reason;
 use super::super::value::constant;
-use super::movement::{pick, stretch, target};
+use super::movement::{pick, target};
 use super::{Operator, op};
 use kiln_ir::{Dim, Tensor};
 
@@ -74,7 +74,7 @@ fn center<'g>(c: &Call<'_, 'g>) -> Results<'g> {
         let have = &own[axis];
         let kept = have.minimum(wanted);
         let from = (have - &kept).floor_div(&two);
-        x = stretch(x, axis, &from, &(&from + &kept));
+        x = x.slice_axis(axis, &from, &from + &kept);
         let missing = wanted - &kept;
         let low = missing.floor_div(&two);
         let (mut lows, mut highs) = (vec![zero.clone(); own.len()], vec![zero.clone(); own.len()]);
@@ -106,7 +106,7 @@ fn pad_axis<'g>(
     let x = if cut_low == zero && cut_high == zero {
         x
     } else {
-        stretch(x, axis, &cut_low, &(&ty.shape[axis] - &cut_high))
+        x.slice_axis(axis, &cut_low, &ty.shape[axis] - &cut_high)
     };
     let (low, high) = (low + &cut_low, high + &cut_high);
     if low == zero && high == zero {
@@ -152,7 +152,7 @@ fn pad_symbolic<'g>(
     mode: &str,
 ) -> Result<Tensor<'g>, Reason> {
     let one = Dim::from(1);
-    let cut = |from: &Dim, to: &Dim| stretch(x, axis, from, to);
+    let cut = |from: &Dim, to: &Dim| x.slice_axis(axis, from, to);
     let (before, behind) = match mode {
         "reflect" => {
             let last = n - &one;

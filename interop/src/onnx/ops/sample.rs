@@ -225,8 +225,8 @@ fn grid_sample<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let (own, at) = (c.shape(0)?, c.shape(1)?);
     let (x, ty) = (c.tensor(0)?, c.ty(1)?);
     let count = own.len().saturating_sub(2);
-    let fits = at.last().and_then(Dim::constant) == Some(count as i64) && at[0] == own[0];
-    if count == 0 || at.len() < 2 || !fits || !ty.dtype.is_float() {
+    let fits = count > 0 && at.last().and_then(Dim::constant) == Some(count as i64);
+    if !fits || at.len() < 2 || at[0] != own[0] || !ty.dtype.is_float() {
         return Err(Reason::new(format!("{} at a grid of {ty}", c.ty(0)?)));
     }
     let centres = c.flag("align_corners")?;
@@ -275,11 +275,12 @@ fn affine_grid<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let target = super::movement::target(c, 1)?;
     let centres = c.flag("align_corners")?;
     let count = target.len().saturating_sub(2);
-    let fits = ty.rank() == 3
+    let fits = count > 0
+        && ty.rank() == 3
         && ty.shape[0] == target[0]
         && ty.shape[1].constant() == Some(count as i64)
         && ty.shape[2].constant() == Some(count as i64 + 1);
-    if count == 0 || !fits || !ty.dtype.is_float() {
+    if !fits || !ty.dtype.is_float() {
         return Err(Reason::new(format!("{ty} for an image of shape {target}")));
     }
     let mut shape = target.to_vec();

@@ -4,7 +4,6 @@ use super::super::call::{Call, Results};
 use super::super::error::Reason;
 use super::super::value::Value;
 use super::elementwise::{below_zero, hard, softplus};
-use super::movement::stretch;
 use super::{Operator, op};
 use kiln_ir::{DType, Dim, ScanOptions, Tensor, Yield};
 
@@ -160,7 +159,7 @@ fn read<'g>(
     batch_first: bool,
 ) -> Result<Direction<'g>, Reason> {
     let of = |x: Tensor<'g>, axis: usize| {
-        let part = stretch(x, axis, &Dim::from(number), &Dim::from(number + 1));
+        let part = x.slice_axis(axis, number, number + 1);
         let mut dims = part.ty().map(|ty| ty.shape.to_vec()).unwrap_or_default();
         if axis < dims.len() {
             dims.remove(axis);
@@ -173,7 +172,10 @@ fn read<'g>(
     let zero = Dim::from(0);
     let bias = part(3)?.map(|b| {
         let twice = &gates + &gates;
-        (stretch(b, 0, &zero, &gates), stretch(b, 0, &gates, &twice))
+        (
+            b.slice_axis(0, &zero, &gates),
+            b.slice_axis(0, &gates, &twice),
+        )
     });
     let start = |position: usize| {
         let zeros = || {
@@ -187,7 +189,7 @@ fn read<'g>(
     let peepholes = if lstm { part(7)? } else { None };
     let third = |x: Tensor<'g>, i: usize| {
         let at = |i: usize| &layer.hidden * &Dim::from(i);
-        stretch(x, 0, &at(i), &at(i + 1))
+        x.slice_axis(0, &at(i), &at(i + 1))
     };
     Ok(Direction {
         reverse,
@@ -312,7 +314,7 @@ fn run<'g>(
 fn gate<'b>(layer: &Layer<'_>, all: Tensor<'b>, i: usize) -> Tensor<'b> {
     let axis = all.ty().map_or(0, |ty| ty.rank().saturating_sub(1));
     let at = |i: usize| &layer.hidden * &Dim::from(i);
-    stretch(all, axis, &at(i), &at(i + 1))
+    all.slice_axis(axis, &at(i), &at(i + 1))
 }
 
 /// An activation of what `clip` bounds.
