@@ -248,27 +248,35 @@ fn n_grams_are_counted_over_gaps() {
         let packed: Vec<u8> = values.iter().map(|v| *v as u8).collect();
         [bytes(1, name), bytes(8, packed), super::write::int(20, 7)].concat()
     };
-    let attributes = [
+    let mut attributes = [
         int_list("pool_int64s", &[1, 1, 2]),
         int_list("ngram_counts", &[0, 1]),
-        int_list("ngram_indexes", &[0, 1]),
+        int_list("ngram_indexes", &[1, 0]),
+        float_list("weights", &[10.0, 100.0]),
         int_attribute("min_gram_length", 1),
         int_attribute("max_gram_length", 2),
         int_attribute("max_skip_count", 1),
         text_attribute("mode", "TF"),
     ];
-    let parts = Parts {
-        nodes: &[
-            node_with("Cast", &["x"], &["i"], &[int_attribute("to", 7)]),
-            node_with("TfIdfVectorizer", &["i"], &["y"], &attributes),
-        ],
-        inputs: &[value("x", &tensor_type(F32, &["5"]))],
-        outputs: &["y"],
-        ..Parts::default()
-    };
-    let results = run(&parts, &[("x", x)]).unwrap();
-    // 1 stands there three times; 1 2 twice side by side, and once over a gap.
-    assert_close(results[0].floats().unwrap(), &[3.0, 3.0]);
+    // 1 stands there three times, counted in column 1; 1 2 twice side by side, and once over a gap.
+    for (mode, wanted) in [
+        ("TF", [3.0, 3.0]),
+        ("IDF", [100.0, 10.0]),
+        ("TFIDF", [300.0, 30.0]),
+    ] {
+        attributes[7] = text_attribute("mode", mode);
+        let parts = Parts {
+            nodes: &[
+                node_with("Cast", &["x"], &["i"], &[int_attribute("to", 7)]),
+                node_with("TfIdfVectorizer", &["i"], &["y"], &attributes),
+            ],
+            inputs: &[value("x", &tensor_type(F32, &["5"]))],
+            outputs: &["y"],
+            ..Parts::default()
+        };
+        let results = run(&parts, &[("x", x.clone())]).unwrap();
+        assert_close(results[0].floats().unwrap(), &wanted);
+    }
 }
 
 #[test]

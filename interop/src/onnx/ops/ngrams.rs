@@ -36,7 +36,8 @@ fn vectorize<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let length = count.constant();
     let length =
         length.ok_or_else(|| Reason::new(format!("a symbolic number {count} of items")))?;
-    let (grams, columns) = pool(c)?;
+    let (grams, places) = pool(c)?;
+    let columns = places.iter().max().map_or(0, |most| most + 1);
     let skips = usize::try_from(c.int_or("max_skip_count", 0)?).unwrap_or(usize::MAX);
     if grams.len().saturating_mul(skips.saturating_add(1)) > MOST_SEARCHES {
         return Err(Reason::new(format!(
@@ -83,18 +84,10 @@ fn vectorize<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let parts: Vec<Tensor<'g>> = parts.collect();
     let counts = c.builder.concat(&parts, 1);
     let weights = match c.float_list("weights")? {
-        Some(weights) if weights.len() != columns => {
-            return Err(Reason::new(format!(
-                "{} weights of {columns} columns",
-                weights.len()
-            )));
-        }
-        Some(weights) => {
-            let weights: Vec<f32> = weights.iter().map(|w| *w as f32).collect();
-            Some(constant(
-                c.builder,
-                &Elements::of_f32(vec![columns], &weights),
-            ))
+        Some(given) => {
+            let by_column = by_column(&given, &places, columns)?;
+            let data = Elements::of_f32(vec![columns], &by_column);
+            Some(constant(c.builder, &data))
         }
         None => None,
     };
@@ -109,9 +102,28 @@ fn vectorize<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     one(result.reshape(shape.collect::<Vec<Dim>>()))
 }
 
-/// The n-grams of the lengths that are asked for, and how many columns there are. `ngram_counts` says where in the pool those of each
+/// The weight of each column: `weights` has one for each n-gram of the pool, in its order.
+fn by_column(weights: &[f64], places: &[usize], columns: usize) -> Result<Vec<f32>, Reason> {
+    let mut all: Vec<Option<f32>> = vec![None; columns];
+    let fits = weights.len() == places.len()
+        && places.iter().zip(weights).all(|(place, weight)| {
+            let free = all.get_mut(*place).filter(|w| w.is_none());
+            free.is_some_and(|w| w.replace(*weight as f32).is_none())
+        });
+    if !fits {
+        let what = format!(
+            "{} weights of {} n-grams, or n-grams that share one",
+            weights.len(),
+            places.len()
+        );
+        return Err(Reason::new(what));
+    }
+    Ok(all.into_iter().map(|w| w.unwrap_or(0.0)).collect())
+}
+
+/// The n-grams of the lengths that are asked for, and the columns of all. `ngram_counts` says where in the pool those of each
 /// length begin.
-fn pool(c: &Call<'_, '_>) -> Result<(Vec<Gram>, usize), Reason> {
+fn pool(c: &Call<'_, '_>) -> Result<(Vec<Gram>, Vec<usize>), Reason> {
     let list = |name: &'static str| c.int_list(name).map(Option::unwrap_or_default);
     let (numbers, begins, indexes) = (
         list("pool_int64s")?,
@@ -126,7 +138,7 @@ fn pool(c: &Call<'_, '_>) -> Result<(Vec<Gram>, usize), Reason> {
         || Reason::new("its pool, `ngram_counts` and `ngram_indexes` do not fit each other");
     let mut grams = Vec::new();
     let mut columns = indexes.iter();
-    let mut most_column = 0;
+    let mut places = Vec::with_capacity(indexes.len());
     for (i, begin) in begins.iter().enumerate() {
         let end = begins.get(i + 1).copied().unwrap_or(numbers.len() as i64);
         let range = usize::try_from(*begin).ok().zip(usize::try_from(end).ok());
@@ -136,7 +148,7 @@ fn pool(c: &Call<'_, '_>) -> Result<(Vec<Gram>, usize), Reason> {
         for gram in part.chunks(i + 1) {
             let column = columns.next().and_then(|n| usize::try_from(*n).ok());
             let column = column.filter(|n| *n < MOST_SEARCHES).ok_or_else(wrong)?;
-            most_column = most_column.max(column);
+            places.push(column);
             if (least..=most).contains(&(i as i64 + 1)) {
                 grams.push(Gram {
                     numbers: gram.to_vec(),
@@ -148,5 +160,5 @@ fn pool(c: &Call<'_, '_>) -> Result<(Vec<Gram>, usize), Reason> {
     if columns.next().is_some() || indexes.is_empty() {
         return Err(wrong());
     }
-    Ok((grams, most_column + 1))
+    Ok((grams, places))
 }

@@ -256,7 +256,8 @@ fn grid_sample<'g>(c: &Call<'_, 'g>) -> Results<'g> {
                 vec![span.tap(near, c.builder.splat(ty.dtype, &places, 1.0), outside)]
             }
             "linear" | "bilinear" => span.linear(span.moved(place, outside), outside),
-            "cubic" | "bicubic" => span.cubic(span.moved(place, outside), outside),
+            // Only the elements are moved, not the place between them, so that the kernel still runs out beyond the border.
+            "cubic" | "bicubic" => span.cubic(place, outside),
             other => return Err(Reason::new(format!("mode = `{other}`"))),
         });
     }

@@ -189,7 +189,7 @@ fn read<'g>(
     let peepholes = if lstm { part(7)? } else { None };
     let third = |x: Tensor<'g>, i: usize| {
         let at = |i: usize| &layer.hidden * &Dim::from(i);
-        x.slice_axis(0, &at(i), &at(i + 1))
+        x.slice_axis(0, at(i), at(i + 1))
     };
     Ok(Direction {
         reverse,
@@ -314,7 +314,7 @@ fn run<'g>(
 fn gate<'b>(layer: &Layer<'_>, all: Tensor<'b>, i: usize) -> Tensor<'b> {
     let axis = all.ty().map_or(0, |ty| ty.rank().saturating_sub(1));
     let at = |i: usize| &layer.hidden * &Dim::from(i);
-    all.slice_axis(axis, &at(i), &at(i + 1))
+    all.slice_axis(axis, at(i), at(i + 1))
 }
 
 /// An activation of what `clip` bounds.
@@ -381,5 +381,6 @@ fn lstm<'b>(
     let new = act(layer, d, 1, gate(layer, all, 3));
     let cell = forget.times(s).plus(input.times(new));
     let output = act(layer, d, 0, peep(1, gate(layer, all, 1), cell));
-    (output.times(act(layer, d, 2, cell)), cell)
+    // `clip` bounds the gates, not the cell: so onnxruntime has it.
+    (output.times(d.activations[2].of(cell)), cell)
 }
