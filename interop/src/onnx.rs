@@ -25,6 +25,7 @@ mod fold;
 mod importer;
 mod interface;
 mod limits;
+mod live;
 mod ops;
 mod proto;
 mod value;

@@ -7,6 +7,7 @@
 
 use super::call::Call;
 use super::error::{ImportErrors, Reason, Unsupported};
+use super::live::live;
 use super::proto::OperatorSetIdProto;
 use super::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto};
 use super::value::{Known, Value};
@@ -111,20 +112,20 @@ pub(crate) fn import(
     let outputs = graph.output.iter();
     let sequences = outputs.filter_map(|o| context.output(&builder, &o.name, scope.get(&o.name)));
     let sequences = sequences.collect();
-    let used: BTreeSet<String> = (builder.params().iter())
-        .filter_map(|p| builder.slot_name(p.id()?))
-        .collect();
     let finished = builder.finish();
     let mut problems = context.problems.take();
     match finished {
-        Ok(graph) if problems.is_empty() => Ok(Import {
-            graph,
-            sequences,
-            params: params
-                .into_iter()
-                .filter(|(name, _)| used.contains(name))
-                .collect(),
-        }),
+        Ok(graph) if problems.is_empty() => {
+            let graph = live(&graph);
+            let read: BTreeSet<&str> = graph.slots().iter().map(|s| s.name.as_str()).collect();
+            let params = params.into_iter();
+            let params = params.filter(|(name, _)| read.contains(name.as_str()));
+            Ok(Import {
+                params: params.collect(),
+                sequences,
+                graph,
+            })
+        }
         Ok(_) => Err(ImportErrors(problems)),
         Err(diagnostics) => {
             let nodes = context.nodes.take();

@@ -56,6 +56,15 @@ fn all_that_is_unsupported_is_listed() {
 }
 
 #[test]
+fn what_no_output_needs_is_left_out() {
+    let nodes = [node("Neg", &["w"], "unread"), node("Dropout", &["x"], "y")];
+    let model = Model::from_bytes("small", model(&nodes)).unwrap();
+    let import = model.import(&ImportOptions::default()).unwrap();
+    assert!(import.params.is_empty());
+    assert_eq!(import.graph.len(), 1, "{}", import.graph);
+}
+
+#[test]
 fn extents_that_are_spelled_alike_stay_apart() {
     let inputs = ["a.b", "a-b", "a.b"].iter().enumerate();
     let inputs = inputs.map(|(i, name)| value(&format!("x{i}"), &tensor_type(F32, &[name])));
