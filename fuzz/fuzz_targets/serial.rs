@@ -9,7 +9,9 @@ fuzz_target!(|bytes: &[u8]| {
     let json = json.and_then(|json| Graph::from_json(json).ok());
     for graph in json.into_iter().chain(Graph::from_bytes(bytes).ok()) {
         let hash = graph.structural_hash();
-        let json = graph.to_json().expect("a graph that was read can be written");
+        let json = graph
+            .to_json()
+            .expect("a graph that was read can be written");
         let again = Graph::from_json(&json).expect("what was written can be read");
         assert_eq!(again.structural_hash(), hash);
     }

@@ -10,7 +10,11 @@ fuzz_target!(|text: &str| {
     };
     let printed = graph.to_text(TextOptions::default());
     match Graph::parse(&printed) {
-        Ok(again) => assert_eq!(again.structural_hash(), graph.structural_hash(), "{printed}"),
+        Ok(again) => assert_eq!(
+            again.structural_hash(),
+            graph.structural_hash(),
+            "{printed}"
+        ),
         Err(errors) => panic!("{errors}\n{printed}"),
     }
 });
