@@ -24,6 +24,9 @@ mod elements;
 mod error;
 mod fold;
 mod importer;
+mod interface;
+mod limits;
+mod live;
 mod ops;
 mod proto;
 mod signature;
@@ -37,7 +40,9 @@ use crate::bytes::Bytes as FileBytes;
 use crate::tensors::{Data, Entry, Tensors};
 use bytes::Bytes;
 use kiln_ir::{DType, Dim, Graph, TensorType};
+use limits::Kind;
 use prost::Message;
+use signature::Symbols;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -58,6 +63,9 @@ pub struct ImportOptions {
     /// Extents that stand in the place of named or unnamed ones of inputs: numbers, or symbols that say more, such as `32*h` where a model
     /// halves its height five times. The names are those of the symbols that an import without this gives.
     pub dims: BTreeMap<String, Dim>,
+    /// The types of the elements of inputs that are sequences or optionals, by name. Element `i` of a sequence `s` is the input `s.i` of the
+    /// graph; the element of an optional tensor has the name of the optional. An optional that is not there is left out, and empty.
+    pub parts: BTreeMap<String, Vec<TensorType>>,
 }
 
 /// An imported model.
@@ -67,6 +75,8 @@ pub struct Import {
     pub graph: Graph,
     /// The value of each param, by name.
     pub params: Vec<(String, Elements)>,
+    /// Outputs that are sequences, with the number of their elements. Element `i` of `s` is the output `s.i` of the graph.
+    pub sequences: BTreeMap<String, usize>,
 }
 
 /// Maps a model's file and reads it. The file must not be changed as long as the model or what was imported from it lives.
@@ -89,14 +99,35 @@ pub fn read(path: impl AsRef<Path>) -> Result<Model, OnnxError> {
 /// As [`read`], and a tensor of a type that Kiln does not have, or whose bytes do not fill its shape.
 pub fn read_tensor(path: impl AsRef<Path>) -> Result<Elements, OnnxError> {
     let path = path.as_ref();
-    let file = path.display().to_string();
-    let tensor = proto::TensorProto::decode(open(path)?);
-    let tensor = tensor.map_err(|source| OnnxError::Protobuf {
-        file: file.clone(),
-        what: "tensor",
-        source,
+    let tensor: proto::TensorProto = decode(path, "tensor", Kind::Tensor)?;
+    Elements::read(&path.display().to_string(), path.parent(), &tensor)
+}
+
+/// A file that is one message, called `what`.
+fn decode<M: Message + Default>(
+    path: &Path,
+    what: &'static str,
+    kind: Kind,
+) -> Result<M, OnnxError> {
+    decode_bytes(&path.display().to_string(), open(path)?, what, kind)
+}
+
+/// Bytes that are one message, once it is known that this does not take too much memory.
+fn decode_bytes<M: Message + Default>(
+    file: &str,
+    bytes: Bytes,
+    what: &'static str,
+    kind: Kind,
+) -> Result<M, OnnxError> {
+    limits::check(&bytes, kind).map_err(|found| OnnxError::Malformed {
+        file: file.to_owned(),
+        what: format!("the {what} {found}"),
     })?;
-    Elements::read(&file, path.parent(), &tensor)
+    M::decode(bytes).map_err(|source| OnnxError::Protobuf {
+        file: file.to_owned(),
+        what,
+        source,
+    })
 }
 
 fn open(path: &Path) -> Result<Bytes, OnnxError> {
@@ -125,14 +156,9 @@ impl Model {
     /// Reads a model from bytes, which messages call `file`. It has no folder, so external data is refused.
     ///
     /// # Errors
-    /// Bytes that are no whole protobuf message.
+    /// Bytes that are no whole protobuf message, or that would take more than twice their size, beside 32 MiB, when decoded.
     pub fn from_bytes(file: &str, bytes: impl Into<Bytes>) -> Result<Self, OnnxError> {
-        let decoded = proto::ModelProto::decode(bytes.into());
-        let proto = decoded.map_err(|source| OnnxError::Protobuf {
-            file: file.to_owned(),
-            what: "model",
-            source,
-        })?;
+        let proto = decode_bytes(file, bytes.into(), "model", Kind::Model)?;
         Ok(Self {
             file: file.to_owned(),
             folder: None,
@@ -163,7 +189,12 @@ impl Model {
     /// those that [`ImportOptions::dims`] speaks of.
     pub fn input_type(&self, name: &str) -> Option<TensorType> {
         let inputs = &self.proto.graph.as_ref()?.input;
-        signature::input_type(inputs.iter().find(|i| i.name == name)?).ok()
+        // In the order of an import, so that extents spelled alike get the same symbols.
+        let symbols = Symbols::default();
+        let mut types = inputs
+            .iter()
+            .map(|i| (&i.name, signature::input_type(i, &symbols)));
+        types.find(|(input, _)| *input == name)?.1.ok()
     }
 
     /// The names of the outputs, in order.
@@ -174,11 +205,37 @@ impl Model {
             .collect()
     }
 
-    /// The element type that the model declares for an input or output.
-    fn declared(&self, name: &str) -> Option<DType> {
+    /// The type that the model declares for an input or output.
+    fn ty(&self, name: &str) -> Option<&proto::TypeProto> {
         let graph = self.proto.graph.as_ref()?;
         let mut all = graph.input.iter().chain(&graph.output);
-        let ty = all.find(|v| v.name == name)?.r#type.as_ref()?;
-        elements::dtype(ty.tensor_type.as_ref()?.elem_type)
+        all.find(|v| v.name == name)?.r#type.as_ref()
+    }
+
+    /// The element type that the model declares for an input or output.
+    fn declared(&self, name: &str) -> Option<DType> {
+        elements::dtype(self.ty(name)?.tensor_type.as_ref()?.elem_type)
+    }
+
+    /// The extents that the model names, as tensors have them that are given for its inputs.
+    fn extents(&self, given: &BTreeMap<String, Elements>) -> BTreeMap<String, Dim> {
+        let mut found = BTreeMap::new();
+        for (name, data) in given {
+            let tensor = self.ty(name).and_then(|t| t.tensor_type.as_ref());
+            let declared = tensor.and_then(|t| t.shape.as_ref()).into_iter();
+            for (dim, extent) in declared.flat_map(|s| &s.dim).zip(data.shape()) {
+                if let Some(symbol) = &dim.dim_param {
+                    found.insert(symbol.clone(), Dim::from(*extent));
+                }
+            }
+        }
+        found
+    }
+
+    /// Whether an input is an optional tensor, which has one element at most.
+    fn is_optional_tensor(&self, name: &str) -> bool {
+        let optional = self.ty(name).and_then(|t| t.optional_type.as_deref());
+        let element = optional.and_then(|o| o.elem_type.as_deref());
+        element.is_some_and(|t| t.tensor_type.is_some())
     }
 }

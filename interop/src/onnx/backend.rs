@@ -4,8 +4,11 @@
 //! values, since a graph's shapes are known when it is built.
 
 use super::elements::Elements;
-use super::{Import, ImportOptions, Model, read, read_tensor};
-use kiln_ir::{Array, DType, EvalError, Graph, Role, Slot, Values};
+use super::error::OnnxError;
+use super::limits::Kind;
+use super::proto::{OptionalProto, SequenceProto, TensorProto};
+use super::{Import, ImportOptions, Model, decode, read, read_tensor};
+use kiln_ir::{Array, DType, Dim, EvalError, Graph, Role, Shape, Slot, TensorType, Values};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -23,7 +26,8 @@ pub enum Outcome {
 /// Computes the outputs of a graph, in order, from the values of inputs and params by name.
 pub type Execute<'e> = dyn Fn(&Graph, &BTreeMap<String, Array>) -> Result<Vec<Array>, String> + 'e;
 
-/// ONNX's own tolerances: `|got - wanted| <= ABSOLUTE + RELATIVE |wanted|`.
+/// ONNX's own tolerances: `|got - wanted| <= ABSOLUTE + RELATIVE |wanted|`. Where a sum cancels, what is left of it is the rounding of its
+/// terms, so that `ABSOLUTE` is the distance of the tensor's largest element to the next f32 where that is more.
 const RELATIVE: f64 = 1e-3;
 const ABSOLUTE: f64 = 1e-7;
 
@@ -79,28 +83,40 @@ fn data_sets(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
 }
 
 fn run_set(model: &Model, set: &Path, execute: &Execute<'_>) -> Outcome {
-    let mut given: BTreeMap<String, Elements> = BTreeMap::new();
+    let mut given = Given::default();
     for (position, name) in model.inputs().into_iter().enumerate() {
         let path = set.join(format!("input_{position}.pb"));
         if !path.exists() {
             continue;
         }
-        match read_tensor(&path) {
-            Ok(tensor) => given.insert(name.to_owned(), as_declared(tensor, model, name)),
+        match read_value(&path, model, name) {
+            Ok(TestValue::Tensor(tensor)) => {
+                given.tensors.insert(name.to_owned(), tensor);
+            }
+            Ok(TestValue::Parts(parts)) => {
+                given.parts.insert(name.to_owned(), parts);
+            }
+            Ok(TestValue::Absent) => {}
             Err(error) => return Outcome::Unsupported(error.to_string()),
-        };
+        }
     }
     let import = match specialised(model, &given) {
         Ok(import) => import,
         Err(reason) => return Outcome::Unsupported(reason),
     };
+    let parts = given.parts.iter().flat_map(|(name, parts)| {
+        let single = model.is_optional_tensor(name);
+        let element = move |(i, part): (usize, &Elements)| match single {
+            true => (name.clone(), part.clone()),
+            false => (format!("{name}.{i}"), part.clone()),
+        };
+        parts.iter().enumerate().map(element)
+    });
     let mut feeds = BTreeMap::new();
-    for (name, data) in given
-        .iter()
-        .chain(import.params.iter().map(|(n, d)| (n, d)))
-    {
+    let tensors = given.tensors.clone().into_iter();
+    for (name, data) in tensors.chain(parts).chain(import.params.iter().cloned()) {
         match data.to_array() {
-            Ok(array) => feeds.insert(name.clone(), array),
+            Ok(array) => feeds.insert(name, array),
             Err(error) => return Outcome::Fail(error.to_string()),
         };
     }
@@ -108,20 +124,74 @@ fn run_set(model: &Model, set: &Path, execute: &Execute<'_>) -> Outcome {
         Ok(results) => results,
         Err(error) => return Outcome::Fail(error),
     };
-    for (position, (name, got)) in model.outputs().into_iter().zip(results).enumerate() {
-        let wanted = match read_tensor(set.join(format!("output_{position}.pb"))) {
-            Ok(wanted) => as_declared(wanted, model, name),
+    let mut results = results.into_iter();
+    for (position, name) in model.outputs().into_iter().enumerate() {
+        let path = set.join(format!("output_{position}.pb"));
+        let wanted = match read_value(&path, model, name) {
+            Ok(TestValue::Tensor(tensor)) => vec![tensor],
+            Ok(TestValue::Parts(parts)) => parts,
+            Ok(TestValue::Absent) => Vec::new(),
             Err(error) => return Outcome::Unsupported(error.to_string()),
         };
-        let difference = match wanted.to_array() {
-            Ok(wanted) => difference(&got, &wanted),
-            Err(error) => Some(error.to_string()),
-        };
-        if let Some(what) = difference {
-            return Outcome::Fail(format!("output `{name}`: {what}"));
+        let count = import.sequences.get(name).copied().unwrap_or(1);
+        if count != wanted.len() {
+            return Outcome::Fail(format!(
+                "output `{name}`: {count} elements, wanted {}",
+                wanted.len()
+            ));
+        }
+        for (got, wanted) in results.by_ref().take(count).zip(wanted) {
+            let difference = match wanted.to_array() {
+                Ok(wanted) => difference(&got, &wanted),
+                Err(error) => Some(error.to_string()),
+            };
+            if let Some(what) = difference {
+                return Outcome::Fail(format!("output `{name}`: {what}"));
+            }
         }
     }
     Outcome::Pass
+}
+
+/// The inputs of a data set.
+#[derive(Default)]
+struct Given {
+    tensors: BTreeMap<String, Elements>,
+    /// The elements of sequences and optionals.
+    parts: BTreeMap<String, Vec<Elements>>,
+}
+
+/// What a file of a data set holds.
+enum TestValue {
+    Tensor(Elements),
+    Parts(Vec<Elements>),
+    /// An empty optional.
+    Absent,
+}
+
+/// Reads an input or output as what the model declares it to be.
+fn read_value(path: &Path, model: &Model, name: &str) -> Result<TestValue, OnnxError> {
+    let ty = model.ty(name);
+    let optional = ty.and_then(|t| t.optional_type.as_deref());
+    let within = optional.map_or(ty, |o| o.elem_type.as_deref());
+    let sequence = within.is_some_and(|t| t.sequence_type.is_some());
+    let file = path.display().to_string();
+    let elements = |tensor: &TensorProto| Elements::read(&file, path.parent(), tensor);
+    let all = |s: &SequenceProto| -> Result<Vec<Elements>, OnnxError> {
+        s.tensor_values.iter().map(elements).collect()
+    };
+    Ok(match (optional.is_some(), sequence) {
+        (false, false) => TestValue::Tensor(as_declared(read_tensor(path)?, model, name)),
+        (false, true) => TestValue::Parts(all(&decode(path, "sequence", Kind::Sequence)?)?),
+        (true, _) => {
+            let value: OptionalProto = decode(path, "optional value", Kind::Optional)?;
+            match (&value.tensor_value, &value.sequence_value) {
+                (Some(tensor), _) => TestValue::Parts(vec![elements(tensor)?]),
+                (None, Some(sequence)) => TestValue::Parts(all(sequence)?),
+                (None, None) => TestValue::Absent,
+            }
+        }
+    })
 }
 
 /// NumPy has no bf16, so the files of the tests hold its bits as u16.
@@ -132,26 +202,44 @@ fn as_declared(tensor: Elements, model: &Model, name: &str) -> Elements {
     }
 }
 
-/// Imports the model, with those inputs fixed that decide shapes: those that the errors name, then all integers.
-fn specialised(model: &Model, given: &BTreeMap<String, Elements>) -> Result<Import, String> {
+/// Imports the model, with those inputs fixed that decide shapes: those that the errors name; where these are computed, all integers, and
+/// at last all that have few elements.
+fn specialised(model: &Model, given: &Given) -> Result<Import, String> {
     let mut options = ImportOptions::default();
+    for (name, parts) in &given.parts {
+        let ty = |e: &Elements| {
+            let shape = e.shape().iter().map(|d| Dim::from(*d));
+            TensorType::new(e.dtype(), shape.collect::<Shape>())
+        };
+        options
+            .parts
+            .insert(name.clone(), parts.iter().map(ty).collect());
+    }
     loop {
         let errors = match model.import(&options) {
             Ok(import) => return Ok(import),
             Err(errors) => errors,
         };
+        let named: Vec<&String> = errors.0.iter().filter_map(|e| e.unknown.as_ref()).collect();
         let fixed = options.fixed.len();
-        let unknown = errors.0.iter().filter_map(|e| e.unknown.as_ref());
-        for name in unknown.clone() {
-            if let Some(data) = given.get(name) {
-                options.fixed.insert(name.clone(), data.clone());
+        for step in 0..if named.is_empty() { 0 } else { 3 } {
+            let chosen = given.tensors.iter().filter(|(name, data)| match step {
+                0 => named.contains(name),
+                1 => !data.dtype().is_float(),
+                _ => data.count() <= 16,
+            });
+            let chosen = chosen.map(|(n, data)| (n.clone(), data.clone()));
+            options.fixed.extend(chosen);
+            if options.fixed.len() > fixed {
+                break;
             }
         }
-        if options.fixed.len() == fixed && unknown.count() > 0 {
-            let integers = given.iter().filter(|(_, data)| !data.dtype().is_float());
-            options
-                .fixed
-                .extend(integers.map(|(n, d)| (n.clone(), d.clone())));
+        // At last, the extents that the data sets' inputs have.
+        if options.fixed.len() == fixed && options.dims.is_empty() {
+            options.dims = model.extents(&given.tensors);
+            if !options.dims.is_empty() {
+                continue;
+            }
         }
         if options.fixed.len() == fixed {
             return Err(errors.to_string().replace('\n', " "));
@@ -172,9 +260,11 @@ fn difference(got: &Array, wanted: &Array) -> Option<String> {
     }
     match (got.values(), wanted.values()) {
         (Values::Float(got), Values::Float(wanted)) => {
+            let finite = wanted.iter().map(|w| w.abs()).filter(|w| w.is_finite());
+            let absolute = (finite.fold(0.0, f64::max) * f64::from(f32::EPSILON)).max(ABSOLUTE);
             let close = |g: f64, w: f64| {
                 let equal = g == w || g.is_nan() && w.is_nan();
-                equal || w.is_finite() && (g - w).abs() <= ABSOLUTE + RELATIVE * w.abs()
+                equal || w.is_finite() && (g - w).abs() <= absolute + RELATIVE * w.abs()
             };
             let at = got.iter().zip(wanted).position(|(g, w)| !close(*g, *w))?;
             Some(format!(

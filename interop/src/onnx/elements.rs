@@ -65,6 +65,15 @@ impl Elements {
         }
     }
 
+    /// A bool scalar.
+    pub(super) fn of_bool(holds: bool) -> Self {
+        Self {
+            dtype: DType::Bool,
+            shape: Vec::new(),
+            bytes: vec![u8::from(holds)].into(),
+        }
+    }
+
     /// The f32 tensor of `numbers`.
     pub(super) fn of_f32(shape: Vec<usize>, numbers: &[f32]) -> Self {
         let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();

@@ -20,7 +20,7 @@ pub enum OnnxError {
     Protobuf {
         /// The file, or what the caller calls the bytes.
         file: String,
-        /// `model` or `tensor`.
+        /// `model`, `tensor` and so on.
         what: &'static str,
         /// What the decoder says.
         source: prost::DecodeError,

@@ -8,11 +8,16 @@ use super::elements::Elements;
 use super::error::Reason;
 use super::ops;
 use super::value::{Known, Value};
-use kiln_ir::{Builder, DType, Dim};
+use kiln_ir::ops::Op;
+use kiln_ir::{Builder, DType, Dim, Graph, NodeId};
 use std::cell::RefCell;
 
-/// No more elements are computed while a graph is built.
-const MOST_FOLDED: usize = 1 << 16;
+/// No node's result of more elements is computed while a graph is built.
+pub(crate) const MOST_FOLDED: usize = 1 << 16;
+/// Nor more elements on the way to it, counted as [`work`] does.
+const MOST_WORK: usize = 1 << 20;
+/// Nor more for all nodes together.
+pub(crate) const MOST_WORK_IN_ALL: usize = 1 << 26;
 
 /// The results where all inputs are known and few: the operator, computed by the interpreter. `None` where that does not do.
 pub(crate) fn constant<'g>(call: &Call<'_, 'g>, import: ops::Import) -> Option<Vec<Value<'g>>> {
@@ -44,8 +49,9 @@ pub(crate) fn constant<'g>(call: &Call<'_, 'g>, import: ops::Import) -> Option<V
     }
     let scratch = Builder::new("known");
     let scope = call.scope.empty();
+    let context = call.context;
     let call = Call {
-        context: call.context,
+        context,
         scope: &scope,
         node: call.node,
         version: call.version,
@@ -94,6 +100,7 @@ pub(crate) fn constant<'g>(call: &Call<'_, 'g>, import: ops::Import) -> Option<V
         })
         .collect();
     let graph = scratch.finish().ok()?;
+    context.take_work(work(&graph).filter(|w| *w <= MOST_WORK)?)?;
     let computed = kiln_ir::eval(&graph, |_| None).ok()?;
     let mut computed = computed.outputs.iter();
     let names: Vec<&str> = graph.outputs().iter().map(|o| o.name.as_str()).collect();
@@ -108,6 +115,34 @@ pub(crate) fn constant<'g>(call: &Call<'_, 'g>, import: ops::Import) -> Option<V
         });
     }
     Some(all)
+}
+
+/// How many elements a graph computes, with the products of a matrix product. `None` where it has loops or windows, which may go over far more
+/// elements than they give.
+fn work(graph: &Graph) -> Option<usize> {
+    let count =
+        |id: &NodeId| usize::try_from(graph.node(*id)?.ty.shape.elements().constant()?).ok();
+    let mut sum = 0usize;
+    for (id, node) in graph.nodes() {
+        let own = count(&id)?;
+        let cost = match &node.op {
+            Op::Conv(_)
+            | Op::ReduceWindow(_)
+            | Op::ArgWindow(_)
+            | Op::GatherWindow(_)
+            | Op::ScatterWindow(_) => return None,
+            op if op.as_control().is_some() => return None,
+            // m k, k n and m n elements are m n k products.
+            Op::Dot(_) => {
+                let operands = node.operands.iter().map(|o| Some(count(o)? as f64));
+                let all: Option<f64> = operands.product();
+                (all? * own as f64).sqrt() as usize
+            }
+            _ => own,
+        };
+        sum = sum.checked_add(cost)?;
+    }
+    Some(sum)
 }
 
 /// The result of a node on known integers of which at least one is symbolic; `None` where it is not such a node.
@@ -132,7 +167,7 @@ pub(crate) fn symbolic(call: &Call<'_, '_>) -> Result<Option<Known>, Reason> {
     let result = match (call.node.op_type.as_str(), known.as_slice()) {
         ("Add", [a, b]) => pairs(a, b, |x, y| Some(x + y)),
         ("Sub", [a, b]) => pairs(a, b, |x, y| Some(x - y)),
-        ("Mul", [a, b]) => pairs(a, b, |x, y| Some(x * y)),
+        ("Mul", [a, b]) => pairs(a, b, product),
         // Sizes are not negative, so flooring is truncation.
         ("Div", [a, b]) => pairs(a, b, |x, y| {
             let sizes = x.is_sum_of_sizes() && y.constant().is_some_and(|y| y > 0);
@@ -145,11 +180,11 @@ pub(crate) fn symbolic(call: &Call<'_, '_>) -> Result<Option<Known>, Reason> {
         ("Min", [a, b]) => pairs(a, b, |x, y| Some(x.minimum(y))),
         ("Neg", [(shape, dims)]) => Some((shape.clone(), dims.iter().map(|d| -d).collect())),
         ("ReduceProd", [(_, dims)]) => {
-            let product = dims.iter().fold(Dim::from(1), |all, d| &all * d);
-            Some((
-                vec![1; usize::from(call.int_or("keepdims", 1)? != 0)],
-                vec![product],
-            ))
+            let all = dims
+                .iter()
+                .try_fold(Dim::from(1), |all, d| product(&all, d));
+            let shape = vec![1; usize::from(call.int_or("keepdims", 1)? != 0)];
+            all.map(|all| (shape, vec![all]))
         }
         ("Cast", [(shape, dims)]) => match call.dtype("to")? {
             Some(DType::I64 | DType::I32) => Some((shape.clone(), dims.clone())),
@@ -179,6 +214,12 @@ pub(crate) fn symbolic(call: &Call<'_, '_>) -> Result<Option<Known>, Reason> {
     };
     let dtype = dtype.unwrap_or(DType::I64);
     Ok(result.map(|(shape, dims)| Known::of_dims_in(dtype, shape, dims)))
+}
+
+/// The product, where it has no more terms than any extent of a model has.
+fn product(x: &Dim, y: &Dim) -> Option<Dim> {
+    let terms = x.term_count().saturating_mul(y.term_count());
+    (terms <= 256).then(|| x * y)
 }
 
 type Extents = (Vec<usize>, Vec<Dim>);

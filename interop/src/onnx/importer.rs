@@ -8,19 +8,25 @@
 use super::call::Call;
 use super::elements::Elements;
 use super::error::{ImportErrors, Reason, Unsupported};
+use super::live::live;
+use super::proto::OperatorSetIdProto;
 use super::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto};
-use super::proto::{OperatorSetIdProto, ValueInfoProto};
+use super::signature::Symbols;
 use super::value::{Known, Value};
-use super::{Import, ImportOptions, fold, ops, signature};
-use kiln_ir::{Builder, Dim, Location, Shape};
+use super::{Import, ImportOptions, fold, ops};
+use kiln_ir::{Builder, Location};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// No model unfolds to more nodes.
-const MOST_NODES: usize = 1 << 18;
+/// No model unfolds to more nodes than this, nor, beyond the first of the two, to more than so many for each that it has.
+const MOST_NODES: (usize, usize) = (1 << 14, 1 << 18);
+const MOST_FOR_EACH: usize = 64;
+/// No extent is written with more numbers and names, and no shape has a number of elements of more terms.
+const MOST_WRITTEN: usize = 512;
+const MOST_TERMS: usize = 4096;
 /// No function calls functions deeper.
 const DEEPEST_CALL: usize = 24;
 
@@ -28,24 +34,28 @@ const DEEPEST_CALL: usize = 24;
 pub(crate) struct Context<'a> {
     model: &'a ModelProto,
     pub(crate) folder: Option<&'a Path>,
-    file: Arc<str>,
+    pub(super) file: Arc<str>,
     problems: RefCell<Vec<Unsupported>>,
     /// The nodes in the order in which they were met; their diagnostics are charged to the line of that number, from 1.
     nodes: RefCell<Vec<Unsupported>>,
     /// Floating weights by name; those that are used become params.
     weights: RefCell<BTreeMap<String, Elements>>,
     budget: Cell<usize>,
+    /// How much may still be computed while the graph is built.
+    work: Cell<usize>,
+    /// The symbols of extents.
+    pub(super) symbols: Symbols,
 }
 
 /// What names stand for within one graph.
 #[derive(Clone)]
 pub(crate) struct Scope<'g> {
-    values: BTreeMap<String, Value<'g>>,
+    pub(super) values: BTreeMap<String, Value<'g>>,
     opsets: Rc<BTreeMap<String, i64>>,
     depth: usize,
     /// Whether its nodes run once in each step, under names that no other has: those of the model's graph, and of branches that are known
     /// to be taken.
-    top: bool,
+    pub(super) top: bool,
 }
 
 impl<'g> Scope<'g> {
@@ -79,7 +89,9 @@ pub(crate) fn import(
         problems: RefCell::default(),
         nodes: RefCell::default(),
         weights: RefCell::default(),
-        budget: Cell::new(MOST_NODES),
+        budget: Cell::new(budget(model)),
+        work: Cell::new(fold::MOST_WORK_IN_ALL),
+        symbols: Symbols::default(),
     };
     let empty = GraphProto::default();
     let graph = model.graph.as_ref().unwrap_or(&empty);
@@ -103,33 +115,27 @@ pub(crate) fn import(
         if scope.values.contains_key(&input.name) {
             continue;
         }
-        let value = match options.fixed.get(&input.name) {
-            Some(data) => Known::Data(data.clone()).into(),
-            None => context.declare(&builder, input, options),
-        };
+        let value = context.declare(&builder, input, options);
         scope.values.insert(input.name.clone(), value);
     }
     context.run(&builder, &graph.node, &mut scope);
-    for output in &graph.output {
-        let value = scope.values.get(&output.name);
-        match value.and_then(|v| v.tensor(&builder)) {
-            Some(tensor) => builder.output(&output.name, tensor),
-            None if matches!(value, Some(Value::Failed)) => {}
-            None => context.problem(&output.name, "the output is no tensor, or nothing makes it"),
-        }
-    }
-    let used: BTreeSet<String> = (builder.params().iter())
-        .filter_map(|p| builder.slot_name(p.id()?))
-        .collect();
+    let outputs = graph.output.iter();
+    let sequences = outputs.filter_map(|o| context.output(&builder, &o.name, scope.get(&o.name)));
+    let sequences = sequences.collect();
     let finished = builder.finish();
     let mut problems = context.problems.take();
     match finished {
-        Ok(graph) if problems.is_empty() => Ok(Import {
-            graph,
-            params: (context.weights.take().into_iter())
-                .filter(|(name, _)| used.contains(name))
-                .collect(),
-        }),
+        Ok(graph) if problems.is_empty() => {
+            let graph = live(&graph);
+            let read: BTreeSet<&str> = graph.slots().iter().map(|s| s.name.as_str()).collect();
+            let params = context.weights.take().into_iter();
+            let params = params.filter(|(name, _)| read.contains(name.as_str()));
+            Ok(Import {
+                params: params.collect(),
+                sequences,
+                graph,
+            })
+        }
         Ok(_) => Err(ImportErrors(problems)),
         Err(diagnostics) => {
             let nodes = context.nodes.take();
@@ -154,57 +160,40 @@ pub(crate) fn import(
 }
 
 impl Context<'_> {
-    fn problem(&self, name: &str, reason: &str) {
+    /// Counts work that is about to be done. `None` where too much is done already.
+    pub(crate) fn take_work(&self, work: usize) -> Option<()> {
+        self.work.set(self.work.get().checked_sub(work)?);
+        Some(())
+    }
+
+    /// How many problems there are.
+    pub(crate) fn problems(&self) -> usize {
+        self.problems.borrow().len()
+    }
+
+    /// Whether one of the problems behind the first `before` is that something decides a shape. These problems are forgotten then.
+    pub(crate) fn decides_shape(&self, before: usize) -> bool {
+        let mut problems = self.problems.borrow_mut();
+        let new = problems.get(before..).unwrap_or_default();
+        let decides = new.iter().any(|p| p.unknown.is_some());
+        if decides {
+            problems.truncate(before);
+        }
+        decides
+    }
+
+    pub(super) fn problem(&self, name: &str, reason: &str) {
         self.problems.borrow_mut().push(unnamed(name, reason));
     }
 
-    /// Initializers as values.
-    fn initializers(&self, graph: &GraphProto, scope: &mut Scope<'_>) {
-        if !graph.sparse_initializer.is_empty() {
-            self.problem("sparse_initializer", "Kiln has no sparse tensors");
-        }
-        for tensor in &graph.initializer {
-            let value = match Elements::read(&self.file, self.folder, tensor) {
-                Ok(data) => self.weight(&tensor.name, data, scope.top),
-                Err(error) => {
-                    self.problem(&tensor.name, &error.to_string());
-                    Value::Failed
-                }
-            };
-            scope.values.insert(tensor.name.clone(), value);
-        }
-    }
-
     /// The data of an initializer, or of a constant that stands for one: a param where it is floating.
-    fn weight<'g>(&self, name: &str, data: Elements, top: bool) -> Value<'g> {
+    pub(super) fn weight<'g>(&self, name: &str, data: Elements, top: bool) -> Value<'g> {
         let mut weights = self.weights.borrow_mut();
         if !top || !data.dtype().is_float() || weights.contains_key(name) {
             return Known::Data(data).into();
         }
         weights.insert(name.to_owned(), data.clone());
         Value::Param(name.to_owned(), data)
-    }
-
-    /// An input of the model as one of the graph.
-    fn declare<'g>(
-        &self,
-        builder: &'g Builder,
-        input: &ValueInfoProto,
-        options: &ImportOptions,
-    ) -> Value<'g> {
-        let ty = match signature::input_type(input) {
-            Ok(ty) => ty,
-            Err(what) => {
-                self.problem(&input.name, &what);
-                return Value::Failed;
-            }
-        };
-        let given = |dim: Dim| {
-            let given = dim.as_symbol().and_then(|s| options.dims.get(s.name()));
-            given.cloned().unwrap_or(dim)
-        };
-        let shape: Shape = ty.shape.iter().cloned().map(given).collect();
-        builder.input(&input.name, ty.dtype, shape).into()
     }
 
     /// Imports nodes one after the other.
@@ -338,7 +327,11 @@ impl Context<'_> {
             return Ok(Some(known));
         }
         if let Some(known) = fold::symbolic(&call)? {
-            return Ok(Some(vec![known.into()]));
+            let known = known.into();
+            return match large_extent(&known) {
+                Some(large) => Err(Reason::new(large)),
+                None => Ok(Some(vec![known])),
+            };
         }
         let results = import(&call)?;
         let asked = call.asked.borrow();
@@ -351,6 +344,9 @@ impl Context<'_> {
                 "it has the attribute `{}`, which the importer does not know",
                 ignored.name
             )));
+        }
+        if let Some(large) = results.iter().find_map(large_extent) {
+            return Err(Reason::new(large));
         }
         // A mistake has its diagnostic, charged to this node's line.
         let wrong = |v: &Value<'g>| matches!(v, Value::Tensor(t) if t.id().is_none());
@@ -444,6 +440,35 @@ impl Context<'_> {
         });
         outputs.collect()
     }
+}
+
+/// Why the extents of a value are more than any model has, where they are: some nodes are enough to make them double with each.
+fn large_extent(value: &Value<'_>) -> Option<String> {
+    let dims = match value {
+        Value::Known(Known::Dims(_, dims, _)) => dims.as_slice(),
+        Value::Tensor(tensor) => &tensor.ty()?.shape,
+        Value::Known(Known::Data(_))
+        | Value::Param(..)
+        | Value::Sequence(_)
+        | Value::Absent
+        | Value::Failed => return None,
+    };
+    let terms = dims
+        .iter()
+        .fold(1usize, |n, d| n.saturating_mul(d.term_count()));
+    let large = dims.iter().any(|d| d.is_larger_than(MOST_WRITTEN));
+    let of_tensor = matches!(value, Value::Tensor(_));
+    (large || of_tensor && terms > MOST_TERMS)
+        .then(|| "its extents grow beyond what any model has".into())
+}
+
+/// How many nodes may be imported.
+fn budget(model: &ModelProto) -> usize {
+    let graph = model.graph.iter().map(|g| g.node.len());
+    let functions = model.functions.iter().map(|f| f.node.len());
+    let own: usize = graph.chain(functions).sum();
+    own.saturating_mul(MOST_FOR_EACH)
+        .clamp(MOST_NODES.0, MOST_NODES.1)
 }
 
 /// Attributes that name one of the function's are replaced by it, or left out where it has no value.

@@ -1,6 +1,7 @@
 //! The table of operators, one file a family. An operator is a function from a [`Call`] to values, under a name and the version of its
 //! domain since which it means this.
 
+mod columns;
 mod containers;
 mod contraction;
 mod control;
@@ -8,14 +9,20 @@ mod conv;
 mod elementwise;
 mod indexing;
 mod losses;
+mod matrix;
+mod ml;
 mod movement;
+mod ngrams;
 mod norm;
 mod pad;
 mod pool;
 mod quantize;
 mod reduce;
+mod regions;
 mod resize;
+mod sample;
 mod sequence;
+mod signal;
 mod training;
 
 use super::call::{Call, Results};
@@ -27,10 +34,12 @@ pub(crate) type Import = for<'a, 'b, 'g> fn(&'a Call<'b, 'g>) -> Results<'g>;
 
 /// ONNX's own domain, which files leave empty.
 const ONNX: &str = "ai.onnx";
+/// The domain of operators of classical models.
+const ML: &str = "ai.onnx.ml";
 /// The domain of operators for training.
 const TRAINING: &str = "ai.onnx.preview.training";
-/// No older version is imported, and of operators that are newer than the newest nothing is known.
-const OLDEST: i64 = 7;
+/// The newest version; of operators of a newer one nothing is known. Before version 7 operators had other attributes and no broadcasting, so
+/// those alone are imported that have not changed since.
 const NEWEST: i64 = 25;
 
 /// An operator that is imported.
@@ -70,49 +79,53 @@ const FAMILIES: &[&[Operator]] = &[
     containers::OPERATORS,
     movement::OPERATORS,
     pad::OPERATORS,
+    columns::OPERATORS,
+    matrix::OPERATORS,
+    ml::OPERATORS,
+    ngrams::OPERATORS,
+    regions::OPERATORS,
+    sample::OPERATORS,
+    signal::OPERATORS,
 ];
 
+/// Reasons that several operators share.
+const RANDOM: &str = "it draws random numbers that no seed of ONNX fixes";
+const STRINGS: &str = "Kiln has no strings";
+const TREES: &str = "Kiln has no trees";
+const VECTORS: &str = "Kiln has no support vector machines";
+
 /// Operators that are refused, with the reason.
-const REFUSED: &[(&str, &str)] = &[
+const REFUSED: &[(&str, &str, &str)] = &[
+    (ONNX, "Bernoulli", RANDOM),
+    (ONNX, "ImageDecoder", "Kiln reads no image files in a graph"),
+    (ONNX, "Multinomial", RANDOM),
     (
-        "Bernoulli",
-        "it draws random numbers that no seed of ONNX fixes",
-    ),
-    ("Compress", "how many elements it gives depends on the data"),
-    (
-        "Multinomial",
-        "it draws random numbers that no seed of ONNX fixes",
-    ),
-    (
+        ONNX,
         "NonMaxSuppression",
         "how many boxes it gives depends on the data",
     ),
-    ("NonZero", "how many elements it gives depends on the data"),
+    (ONNX, "RandomNormal", RANDOM),
+    (ONNX, "RandomNormalLike", RANDOM),
+    (ONNX, "RandomUniform", RANDOM),
+    (ONNX, "RandomUniformLike", RANDOM),
+    (ONNX, "RegexFullMatch", STRINGS),
+    (ONNX, "StringConcat", STRINGS),
+    (ONNX, "StringNormalizer", STRINGS),
+    (ONNX, "StringSplit", STRINGS),
     (
-        "RandomNormal",
-        "it draws random numbers that no seed of ONNX fixes",
+        ONNX,
+        "Unique",
+        "how many elements it gives depends on the data",
     ),
-    (
-        "RandomNormalLike",
-        "it draws random numbers that no seed of ONNX fixes",
-    ),
-    (
-        "RandomUniform",
-        "it draws random numbers that no seed of ONNX fixes",
-    ),
-    (
-        "RandomUniformLike",
-        "it draws random numbers that no seed of ONNX fixes",
-    ),
-    ("RegexFullMatch", "Kiln has no strings"),
-    ("StringConcat", "Kiln has no strings"),
-    ("StringNormalizer", "Kiln has no strings"),
-    ("StringSplit", "Kiln has no strings"),
-    (
-        "TfIdfVectorizer",
-        "how it counts n-grams of varying skips has no form in the IR",
-    ),
-    ("Unique", "how many elements it gives depends on the data"),
+    (ML, "CategoryMapper", STRINGS),
+    (ML, "DictVectorizer", "Kiln has no maps"),
+    (ML, "LabelEncoder", STRINGS),
+    (ML, "SVMClassifier", VECTORS),
+    (ML, "SVMRegressor", VECTORS),
+    (ML, "TreeEnsemble", TREES),
+    (ML, "TreeEnsembleClassifier", TREES),
+    (ML, "TreeEnsembleRegressor", TREES),
+    (ML, "ZipMap", "Kiln has no maps"),
 ];
 
 /// A domain as messages and the table spell it.
@@ -122,9 +135,9 @@ pub(crate) fn domain(name: &str) -> &str {
 
 /// The function that imports an operator of a version.
 pub(crate) fn find(domain: &str, name: &str, version: i64) -> Result<Import, Reason> {
-    if domain == ONNX && !(OLDEST..=NEWEST).contains(&version) {
+    if domain == ONNX && !(1..=NEWEST).contains(&version) {
         return Err(Reason::new(format!(
-            "version {version} of the operators is not among {OLDEST} to {NEWEST}, which the importer knows"
+            "version {version} of the operators is not among 1 to {NEWEST}, which the importer knows"
         )));
     }
     let mut named = FAMILIES.iter().flat_map(|f| f.iter());
@@ -134,8 +147,8 @@ pub(crate) fn find(domain: &str, name: &str, version: i64) -> Result<Import, Rea
             operator.since
         ))),
         Some(operator) => Ok(operator.import),
-        None => match REFUSED.iter().find(|(n, _)| *n == name && domain == ONNX) {
-            Some((_, why)) => Err(Reason::new(*why)),
+        None => match REFUSED.iter().find(|(d, n, _)| (*d, *n) == (domain, name)) {
+            Some((_, _, why)) => Err(Reason::new(*why)),
             None => Err(Reason::new("the importer does not know the operator")),
         },
     }
@@ -144,19 +157,19 @@ pub(crate) fn find(domain: &str, name: &str, version: i64) -> Result<Import, Rea
 /// The table of operators as Markdown: what `docs/onnx.md` holds, and a test compares.
 pub fn table() -> String {
     let mut rows: Vec<(String, String)> = Vec::new();
+    let spelled = |domain: &str, name: &str| match domain {
+        ONNX => name.to_owned(),
+        domain => format!("{domain}.{name}"),
+    };
     for operator in FAMILIES.iter().flat_map(|f| f.iter()) {
-        let name = match operator.domain {
-            ONNX => operator.name.to_owned(),
-            domain => format!("{domain}.{}", operator.name),
-        };
         let versions = match operator.domain {
             ONNX => format!("{} to {NEWEST}", operator.since),
             _ => format!("from {}", operator.since),
         };
-        rows.push((name, versions));
+        rows.push((spelled(operator.domain, operator.name), versions));
     }
-    for (name, why) in REFUSED {
-        rows.push(((*name).to_owned(), format!("refused: {why}")));
+    for (domain, name, why) in REFUSED {
+        rows.push((spelled(domain, name), format!("refused: {why}")));
     }
     rows.sort();
     let mut text = String::from("| operator | versions |\n|---|---|\n");

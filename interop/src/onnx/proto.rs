@@ -171,18 +171,39 @@ pub(crate) struct ValueInfoProto {
 pub(crate) struct TypeProto {
     #[prost(message, optional, tag = "1")]
     pub(crate) tensor_type: Option<TensorTypeProto>,
-    /// A sequence, which is refused as an input.
-    #[prost(bytes = "bytes", optional, tag = "4")]
-    pub(crate) sequence_type: Option<Bytes>,
+    #[prost(message, optional, boxed, tag = "4")]
+    pub(crate) sequence_type: Option<Box<ElementTypeProto>>,
     /// A map, which is refused.
     #[prost(bytes = "bytes", optional, tag = "5")]
     pub(crate) map_type: Option<Bytes>,
     /// A sparse tensor, which is refused.
     #[prost(bytes = "bytes", optional, tag = "8")]
     pub(crate) sparse_tensor_type: Option<Bytes>,
-    /// An optional value, which is refused as an input.
-    #[prost(bytes = "bytes", optional, tag = "9")]
-    pub(crate) optional_type: Option<Bytes>,
+    #[prost(message, optional, boxed, tag = "9")]
+    pub(crate) optional_type: Option<Box<ElementTypeProto>>,
+}
+
+/// `TypeProto.Sequence` and `TypeProto.Optional`: what they are of.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ElementTypeProto {
+    #[prost(message, optional, boxed, tag = "1")]
+    pub(crate) elem_type: Option<Box<TypeProto>>,
+}
+
+/// A file of ONNX's tests that holds a sequence of tensors.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct SequenceProto {
+    #[prost(message, repeated, tag = "3")]
+    pub(crate) tensor_values: Vec<TensorProto>,
+}
+
+/// A file of ONNX's tests that holds an optional value.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct OptionalProto {
+    #[prost(message, optional, tag = "3")]
+    pub(crate) tensor_value: Option<TensorProto>,
+    #[prost(message, optional, tag = "5")]
+    pub(crate) sequence_value: Option<SequenceProto>,
 }
 
 #[derive(Clone, PartialEq, Message)]

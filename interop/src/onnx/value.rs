@@ -52,6 +52,11 @@ impl Known {
         Known::Data(Elements::of_i64(shape, &numbers))
     }
 
+    /// A bool scalar.
+    pub(crate) fn of_bool(holds: bool) -> Self {
+        Known::Data(Elements::of_bool(holds))
+    }
+
     /// The extents of each axis.
     pub(crate) fn shape(&self) -> &[usize] {
         match self {

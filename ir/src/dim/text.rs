@@ -117,11 +117,47 @@ const MAX_TERMS: usize = 256;
 
 impl Dim {
     /// The number of terms of the polynomial; 1 for a constant.
-    pub(crate) fn term_count(&self) -> usize {
+    pub fn term_count(&self) -> usize {
         match &self.0 {
             Repr::Constant(_) => 1,
             Repr::Polynomial(p) => p.0.len(),
         }
+    }
+
+    /// Whether more than `most` numbers, symbols and functions are written in the dim. Parts are shared in memory, so that a small program can
+    /// make dims that no memory could print; this takes time that grows with `most`, not with the dim.
+    ///
+    /// ```
+    /// use kiln_ir::Dim;
+    ///
+    /// let mut dim = Dim::symbol("n");
+    /// for _ in 0..10 {
+    ///     dim = dim.minimum(&(&dim + &Dim::from(1)));
+    /// }
+    /// assert!(dim.is_larger_than(100));
+    /// assert!(!Dim::symbol("n").is_larger_than(1));
+    /// ```
+    pub fn is_larger_than(&self, most: usize) -> bool {
+        self.written(most).is_none()
+    }
+
+    /// What is left of `most` once the dim is written; `None` where that is too little.
+    fn written(&self, most: usize) -> Option<usize> {
+        let Repr::Polynomial(polynomial) = &self.0 else {
+            return most.checked_sub(1);
+        };
+        let mut left = most;
+        for (monomial, coefficient) in &polynomial.0 {
+            let number = *coefficient != 1 || monomial.0.is_empty();
+            left = left.checked_sub(usize::from(number))?;
+            for (atom, power) in &monomial.0 {
+                left = left.checked_sub(*power as usize)?;
+                if let Atom::Call(_, a, b) = atom {
+                    left = b.written(a.written(left)?)?;
+                }
+            }
+        }
+        Some(left)
     }
 
     /// Why the printed form would not be read back, if it would not: no sensible graph has such a dim.

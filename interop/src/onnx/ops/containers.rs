@@ -3,9 +3,8 @@
 use super::super::call::{Call, Results, axis, one};
 use super::super::error::Reason;
 use super::super::value::{Known, Value};
-use super::movement::stretch;
 use super::{Operator, op};
-use kiln_ir::{DType, Dim, Tensor};
+use kiln_ir::{Dim, Tensor};
 
 pub(super) const OPERATORS: &[Operator] = &[
     op("ConcatFromSequence", 11, concat),
@@ -13,10 +12,12 @@ pub(super) const OPERATORS: &[Operator] = &[
         c.attribute("type");
         one(c.input(0).clone())
     }),
-    op("OptionalGetElement", 15, |c| one(c.input(0).clone())),
+    op("OptionalGetElement", 15, |c| match c.input(0) {
+        Value::Absent => Err(Reason::new("its optional is empty")),
+        value => one(value.clone()),
+    }),
     op("OptionalHasElement", 15, |c| {
-        let has = f64::from(u8::from(!c.input(0).is_absent()));
-        one(c.builder.splat(DType::Bool, (), has))
+        one(Known::of_bool(!c.input(0).is_absent()))
     }),
     op("SequenceAt", 11, |c| {
         let parts = parts(c)?;
@@ -42,8 +43,12 @@ pub(super) const OPERATORS: &[Operator] = &[
     op("SequenceLength", 11, |c| {
         one(Known::of_ints(vec![], vec![parts(c)?.len() as i64]))
     }),
+    op("SequenceMap", 17, map),
     op("SplitToSequence", 11, split),
 ];
+
+/// No tensor is split into more.
+const MOST_PARTS: i64 = 1 << 16;
 
 fn parts<'c, 'g>(c: &'c Call<'_, 'g>) -> Result<&'c [Value<'g>], Reason> {
     match c.input(0) {
@@ -70,6 +75,30 @@ fn place(c: &Call<'_, '_>, position: usize, count: usize, behind: bool) -> Resul
     Err(Reason::new(format!("position {given} of {count}")))
 }
 
+/// A graph on each element of a sequence, beside tensors that are the same for all and elements of other sequences.
+fn map<'g>(c: &Call<'_, 'g>) -> Results<'g> {
+    let body = c.graph("body")?;
+    let count = parts(c)?.len();
+    let mut results: Vec<Vec<Value<'g>>> = vec![Vec::with_capacity(count); body.output.len()];
+    for i in 0..count {
+        let element = |value: &Value<'g>| match value {
+            Value::Sequence(parts) => {
+                let part = parts.get(i).cloned();
+                part.ok_or_else(|| Reason::new("its sequences are not of one length"))
+            }
+            Value::Tensor(_) | Value::Known(_) | Value::Param(..) => Ok(value.clone()),
+            Value::Absent | Value::Failed => Err(Reason::new("an input is missing")),
+        };
+        let inputs = c.inputs.iter().map(element).collect::<Result<_, _>>()?;
+        let values = c.context.region(c.builder, body, c.scope, inputs);
+        let values = values.ok_or_else(super::control::failed)?;
+        for (result, value) in results.iter_mut().zip(values) {
+            result.push(value);
+        }
+    }
+    Ok(results.into_iter().map(Value::Sequence).collect())
+}
+
 fn concat<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let new = c.flag("new_axis")?;
     let given = c.int_or("axis", 0)?;
@@ -94,6 +123,9 @@ fn split<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let keep = c.int_or("keepdims", 1)? != 0;
     let size = own[along].constant();
     let size = size.ok_or_else(|| Reason::new(format!("a symbolic number of parts of {own}")))?;
+    if size > MOST_PARTS {
+        return Err(Reason::new(format!("{own} in up to {size} parts")));
+    }
     let given = c.ints(1, "split")?;
     let sizes = match &given {
         None => vec![1; usize::try_from(size).unwrap_or(0)],
@@ -114,7 +146,7 @@ fn split<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let mut parts = Vec::with_capacity(sizes.len());
     for each in sizes {
         let to = from.saturating_add(each);
-        let mut part = stretch(x, along, &Dim::from(from), &Dim::from(to));
+        let mut part = x.slice_axis(along, from, to);
         if given.is_none() && !keep {
             let mut shape = own.to_vec();
             shape.remove(along);

@@ -2,6 +2,7 @@
 
 use super::super::call::{Call, Results, one};
 use super::super::error::Reason;
+use super::super::value::iota;
 use super::elementwise::joined;
 use super::reduce::sum;
 use super::{Operator, op};
@@ -89,7 +90,8 @@ struct Labelled<'g> {
     labels: Vec<char>,
 }
 
-/// Einstein's sums, operand after operand. An ellipsis stands for the same axes everywhere; a label twice in one operand is refused.
+/// Einstein's sums, operand after operand. An ellipsis stands for the same axes everywhere; a label twice in one operand takes a
+/// diagonal.
 fn einsum<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let equation: String = c.text("equation", "")?;
     let equation: String = equation.chars().filter(|c| !c.is_whitespace()).collect();
@@ -124,13 +126,7 @@ fn einsum<'g>(c: &Call<'_, 'g>) -> Results<'g> {
             ellipsis = hidden;
         }
         let labels = spelled(term, hidden);
-        let mut distinct = labels.clone();
-        distinct.sort_unstable();
-        distinct.dedup();
-        if distinct.len() < labels.len() {
-            return Err(refuse("takes a diagonal"));
-        }
-        operands.push(Labelled { tensor, labels });
+        operands.push(diagonal(Labelled { tensor, labels }).map_err(|what| refuse(&what))?);
     }
     let output = match right {
         Some(right) => spelled(&right, ellipsis),
@@ -165,6 +161,25 @@ fn einsum<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let order = order.filter(|o| o.len() == acc.labels.len());
     let order = order.ok_or_else(|| refuse("has an output label that no operand has, or twice"))?;
     one(acc.tensor.transpose(&order))
+}
+
+/// The diagonal over axes that share a label: the sum over the later one, of what lies off the diagonal replaced by 0.
+fn diagonal(mut operand: Labelled<'_>) -> Result<Labelled<'_>, String> {
+    let twice = |labels: &[char]| {
+        let repeated = |(j, l): (usize, &char)| Some((labels[..j].iter().position(|m| m == l)?, j));
+        labels.iter().enumerate().find_map(repeated)
+    };
+    while let Some((i, j)) = twice(&operand.labels) {
+        let x = operand.tensor;
+        let shape = x.ty().map(|ty| ty.shape).unwrap_or_default();
+        if shape.get(i) != shape.get(j) {
+            return Err(format!("takes a diagonal of {shape}"));
+        }
+        let on = iota(x.builder(), &shape, i).eq(iota(x.builder(), &shape, j));
+        operand.tensor = sum(x.where_(on, 0.0), &[j]);
+        operand.labels.remove(j);
+    }
+    Ok(operand)
 }
 
 /// The labels of a term; the axes of an ellipsis are digits of the private use area.

@@ -1,21 +1,29 @@
 //! Branches and loops, as the IR's own control ops.
 //!
 //! A loop that runs a number of times known as an extent, and whose body never ends it, is a scan; any other is a `while`, which stacks no
-//! outputs. Carries must keep their shapes.
+//! outputs. Carries must keep their shapes there. A loop that carries sequences, or in whose body the number of the iteration decides a
+//! shape, is unrolled, for which the number of iterations must be known.
 
 use super::super::call::{Call, Results, axis};
 use super::super::error::Reason;
+use super::super::proto::{GraphProto, ValueInfoProto};
 use super::super::value::{Known, Value};
 use super::{Operator, op};
-use kiln_ir::{DType, Dim, Iteration, ScanOptions, Tensor, Yield};
+use kiln_ir::{DType, Dim, Iteration, ScanOptions, Scanned, Shape, Tensor, Yield};
+
+/// No loop is unrolled further.
+const MOST_UNROLLED: i64 = 4096;
 
 pub(super) const OPERATORS: &[Operator] = &[
     op("If", 7, branch),
     op("Loop", 7, repeat),
-    op("Scan", 9, scan),
+    op("Scan", 8, |c| match c.version {
+        8 => batched_scan(c),
+        _ => scan(c),
+    }),
 ];
 
-fn failed() -> Reason {
+pub(super) fn failed() -> Reason {
     Reason::new("a node of its body cannot be imported, or gives no tensor")
 }
 
@@ -33,6 +41,13 @@ fn branch<'g>(c: &Call<'_, 'g>) -> Results<'g> {
         let graph = if holds { then } else { otherwise };
         let results = c.context.branch(c.builder, graph, c.scope);
         return results.ok_or_else(failed);
+    }
+    let plain = |o: &ValueInfoProto| o.r#type.as_ref().is_none_or(|t| t.tensor_type.is_some());
+    if !then.output.iter().chain(&otherwise.output).all(plain) {
+        return Err(Reason::Unknown(
+            0,
+            "its branches give sequences or optionals, but its condition is computed when the model runs".into(),
+        ));
     }
     let condition = c.tensor(0)?.reshape(());
     let mut whole = [true, true];
@@ -61,14 +76,6 @@ fn branch<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     }
 }
 
-fn truth<'b>() -> Value<'b> {
-    let yes = kiln_ir::Array::new(DType::Bool, vec![], kiln_ir::Values::Int(vec![1]));
-    // One element fits a scalar.
-    yes.map_or(Value::Failed, |yes| {
-        Known::Data(super::super::elements::Elements::from_array(&yes)).into()
-    })
-}
-
 fn is_true(value: &Value<'_>) -> bool {
     match value.data() {
         Some(data) => data.dtype() == DType::Bool && data.bytes().first() == Some(&1),
@@ -80,8 +87,11 @@ fn is_true(value: &Value<'_>) -> bool {
 /// condition to go on, the carries, and what is stacked.
 fn repeat<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let body = c.graph("body")?;
-    let carries = (2..c.inputs.len()).map(|i| c.tensor(i));
-    let carries: Vec<Tensor<'g>> = carries.collect::<Result<_, _>>()?;
+    let own = c.inputs.get(2..).unwrap_or_default();
+    let carries: Option<Vec<Tensor<'g>>> = own.iter().map(|v| v.tensor(c.builder)).collect();
+    let Some(carries) = carries else {
+        return unrolled(c, own.to_vec());
+    };
     let stacked = body.output.len().checked_sub(1 + carries.len());
     let stacked = stacked.ok_or_else(|| Reason::new("its body gives too few values"))?;
     let always = c.input(1).is_absent() || is_true(c.input(1));
@@ -96,6 +106,7 @@ fn repeat<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let Some(trip) = trip else {
         return Err(c.unknown(0, "number of iterations"));
     };
+    let before = c.context.problems();
     let options = ScanOptions {
         trip: Some(trip.maximum(&Dim::from(0))),
         ..ScanOptions::default()
@@ -103,7 +114,9 @@ fn repeat<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let (mut whole, mut endless) = (true, true);
     let scanned = c.builder.scan(&options, &carries, &[], |it| {
         let own = it.carries().iter().copied().map(Value::Tensor);
-        let inputs = [Value::Tensor(it.number()), truth()].into_iter().chain(own);
+        let inputs = [Value::Tensor(it.number()), Known::of_bool(true).into()]
+            .into_iter()
+            .chain(own);
         let values = c
             .context
             .region(it.builder(), body, c.scope, inputs.collect());
@@ -124,11 +137,68 @@ fn repeat<'g>(c: &Call<'_, 'g>) -> Results<'g> {
             "its body may end it, while its outputs are stacked or its number is known",
         ));
     }
+    if !whole && c.context.decides_shape(before) {
+        return unrolled(c, own.to_vec());
+    }
     if !whole {
         return Err(failed());
     }
     let all = scanned.carries.into_iter().chain(scanned.stacked);
     Ok(all.map(Value::Tensor).collect())
+}
+
+/// With an axis of size 1 before all others.
+fn with_axis(x: Tensor<'_>) -> Tensor<'_> {
+    let shape = x.ty().map(|ty| ty.shape).unwrap_or_default();
+    let all = [Dim::from(1)].into_iter().chain(shape.iter().cloned());
+    x.reshape(all.collect::<Shape>())
+}
+
+/// A loop whose body is imported once for each iteration, which may all be different.
+fn unrolled<'g>(c: &Call<'_, 'g>, mut carries: Vec<Value<'g>>) -> Results<'g> {
+    let body = c.graph("body")?;
+    let trip = c.ints(0, "number of iterations")?;
+    let trip = trip.and_then(|t| t.first().copied()).unwrap_or(i64::MAX);
+    let truth = |value: &Value<'g>| Some(value.data()?.bytes().first() == Some(&1));
+    let mut goes_on = match c.input(1) {
+        Value::Absent => true,
+        condition => truth(condition).ok_or_else(|| c.unknown(1, "condition"))?,
+    };
+    let stacked = body.output.len().checked_sub(1 + carries.len());
+    let stacked = stacked.ok_or_else(|| Reason::new("its body gives too few values"))?;
+    let mut stacks: Vec<Vec<Tensor<'g>>> = vec![Vec::new(); stacked];
+    let mut number = 0;
+    while goes_on && number < trip {
+        if number >= MOST_UNROLLED {
+            return Err(Reason::new(format!(
+                "unrolled, it runs more than {MOST_UNROLLED} times"
+            )));
+        }
+        let count = Known::of_ints(vec![], vec![number]);
+        let mut inputs = vec![count.into(), Known::of_bool(true).into()];
+        inputs.append(&mut carries);
+        let results = c.context.region(c.builder, body, c.scope, inputs);
+        let mut results = results.ok_or_else(failed)?.into_iter();
+        goes_on = results.next().as_ref().and_then(truth).ok_or_else(|| {
+            Reason::new(
+                "its body decides when the model runs whether to go on, but it must be unrolled",
+            )
+        })?;
+        let kept = body.output.len() - 1 - stacked;
+        carries = results.by_ref().take(kept).collect();
+        for (stack, value) in stacks.iter_mut().zip(results) {
+            let tensor = value.tensor(c.builder).ok_or_else(failed)?;
+            stack.push(with_axis(tensor));
+        }
+        number += 1;
+    }
+    if number == 0 && stacked > 0 {
+        return Err(Reason::new(
+            "it stacks the results of no iteration, whose shape is unknown",
+        ));
+    }
+    let stacks = stacks.iter().map(|s| c.builder.concat(s, 0).into());
+    Ok(carries.into_iter().chain(stacks).collect())
 }
 
 /// A loop that stacks nothing: carries a number and a condition beside its own.
@@ -199,22 +269,7 @@ fn scan<'g>(c: &Call<'_, 'g>) -> Results<'g> {
             first
         });
     }
-    let mut whole = true;
-    let results = c
-        .builder
-        .scan(&ScanOptions::default(), &all[..count], &entries, |it| {
-            let inputs = it.carries().iter().chain(it.entries()).copied();
-            let inputs = inputs.map(Value::Tensor).collect();
-            let values = c.context.region(it.builder(), body, c.scope, inputs);
-            let results = tensors(&it, values).filter(|r| r.len() >= count);
-            whole = results.is_some();
-            let results = results.unwrap_or_else(|| it.carries().to_vec());
-            let (own, stacked) = results.split_at(count);
-            Yield::new(own, stacked)
-        });
-    if !whole {
-        return Err(failed());
-    }
+    let results = scan_first(c, body, &all[..count], &entries)?;
     let mut values: Vec<Value<'g>> = results.carries.into_iter().map(Value::Tensor).collect();
     for (i, x) in results.stacked.into_iter().enumerate() {
         let x = if at(&ways_out, i) == 1 {
@@ -229,4 +284,75 @@ fn scan<'g>(c: &Call<'_, 'g>) -> Results<'g> {
         values.push(x.transpose(&order).into());
     }
     Ok(values)
+}
+
+/// A scan along axis 0 of the entries.
+fn scan_first<'g>(
+    c: &Call<'_, 'g>,
+    body: &GraphProto,
+    carries: &[Tensor<'g>],
+    entries: &[Tensor<'g>],
+) -> Result<Scanned<'g>, Reason> {
+    let mut whole = true;
+    let results = c
+        .builder
+        .scan(&ScanOptions::default(), carries, entries, |it| {
+            let inputs = it.carries().iter().chain(it.entries()).copied();
+            let inputs = inputs.map(Value::Tensor).collect();
+            let values = c.context.region(it.builder(), body, c.scope, inputs);
+            let results = tensors(&it, values).filter(|r| r.len() >= carries.len());
+            whole = results.is_some();
+            let results = results.unwrap_or_else(|| it.carries().to_vec());
+            let (own, stacked) = results.split_at(carries.len());
+            Yield::new(own, stacked)
+        });
+    whole.then_some(results).ok_or_else(failed)
+}
+
+/// Scan as version 8 had it: the lengths of sequences, carries, and scanned tensors, all with a batch axis before all others, of which the
+/// body knows nothing. One scan for each entry of the batch.
+fn batched_scan<'g>(c: &Call<'_, 'g>) -> Results<'g> {
+    let body = c.graph("body")?;
+    if !c.input(0).is_absent() {
+        return Err(Reason::new(
+            "lengths of sequences, which version 9 has no more",
+        ));
+    }
+    let all = (1..c.inputs.len()).map(|i| c.tensor(i));
+    let all: Vec<Tensor<'g>> = all.collect::<Result<_, _>>()?;
+    let scanned = usize::try_from(c.int_or("num_scan_inputs", 0)?).ok();
+    let count = scanned.and_then(|n| all.len().checked_sub(n));
+    let count = count.ok_or_else(|| Reason::new("attribute `num_scan_inputs` is out of range"))?;
+    let ways = c.int_list("directions")?.unwrap_or_default();
+    let shapes: Vec<Shape> = all.iter().filter_map(|x| Some(x.ty()?.shape)).collect();
+    let batch = shapes
+        .first()
+        .and_then(|s| s.first())
+        .and_then(Dim::constant);
+    let batch = batch.filter(|b| (1..=MOST_UNROLLED).contains(b));
+    let batch = batch.ok_or_else(|| Reason::new("a symbolic batch, or none"))?;
+    if shapes.len() < all.len() || shapes.iter().any(|s| s.first() != shapes[0].first()) {
+        return Err(Reason::new("its inputs have different batches"));
+    }
+    let mut joined: Vec<Vec<Tensor<'g>>> = Vec::new();
+    for b in 0..batch {
+        let entry = |(x, shape): (&Tensor<'g>, &Shape)| {
+            x.slice_axis(0, b, b + 1).reshape(Shape::from(&shape[1..]))
+        };
+        let mut entries: Vec<Tensor<'g>> = all.iter().zip(&shapes).map(entry).collect();
+        for (x, way) in entries[count..].iter_mut().zip(&ways) {
+            if *way == 1 {
+                *x = x.reverse(&[0]);
+            }
+        }
+        let results = scan_first(c, body, &entries[..count], &entries[count..])?;
+        let results = results.carries.into_iter().chain(results.stacked);
+        joined.push(results.map(with_axis).collect());
+    }
+    let count = joined.first().map_or(0, Vec::len);
+    let column = |i: usize| -> Value<'g> {
+        let parts: Vec<Tensor<'g>> = joined.iter().map(|row| row[i]).collect();
+        c.builder.concat(&parts, 0).into()
+    };
+    Ok((0..count).map(column).collect())
 }

@@ -33,7 +33,7 @@ pub(super) fn each(c: &Call<'_, '_>, name: &'static str, count: usize) -> Result
 }
 
 /// Padding of each spatial axis, (low, high), from the attribute `pads`.
-fn explicit(c: &Call<'_, '_>, count: usize) -> Result<Vec<(i64, i64)>, Reason> {
+pub(super) fn explicit(c: &Call<'_, '_>, count: usize) -> Result<Vec<(i64, i64)>, Reason> {
     let given = c.int_list("pads")?.unwrap_or_else(|| vec![0; 2 * count]);
     if given.len() != 2 * count || given.iter().any(|n| !(-(1 << 31)..1 << 31).contains(n)) {
         return Err(Reason::new(format!(

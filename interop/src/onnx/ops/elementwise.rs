@@ -42,7 +42,7 @@ pub(super) const OPERATORS: &[Operator] = &[
     op("HardSwish", 14, |c| {
         unary(c, |x| x.times(hard(x, 1.0 / 6.0, 0.5)))
     }),
-    op("Identity", 7, |c| Ok(vec![c.input(0).clone()])),
+    op("Identity", 1, |c| Ok(vec![c.input(0).clone()])),
     op("IsInf", 10, is_inf),
     op("IsNaN", 9, |c| unary(c, |x| x.ne(x))),
     op("LeakyRelu", 7, leaky_relu),
@@ -56,7 +56,7 @@ pub(super) const OPERATORS: &[Operator] = &[
     op("Mod", 10, modulo),
     op("Mul", 7, |c| binary(c, Tensor::times)),
     op("Neg", 7, |c| unary(c, Tensor::neg)),
-    op("Not", 7, |c| unary(c, Tensor::not)),
+    op("Not", 1, |c| unary(c, Tensor::not)),
     op("Or", 7, |c| binary(c, Tensor::or)),
     op("PRelu", 7, |c| {
         binary(c, |x, slope| x.times(slope).where_(x.lt(0.0), x))
@@ -146,12 +146,12 @@ fn cosh(x: Tensor<'_>) -> Tensor<'_> {
 }
 
 /// `max(x, 0) + ln(1 + e^-|x|)`, which does not overflow.
-fn softplus(x: Tensor<'_>) -> Tensor<'_> {
+pub(super) fn softplus(x: Tensor<'_>) -> Tensor<'_> {
     x.maximum(0.0).plus(x.abs().neg().exp().log1p())
 }
 
 /// `alpha x + beta`, cut to 0 to 1.
-fn hard(x: Tensor<'_>, alpha: f64, beta: f64) -> Tensor<'_> {
+pub(super) fn hard(x: Tensor<'_>, alpha: f64, beta: f64) -> Tensor<'_> {
     x.times(alpha).plus(beta).maximum(0.0).minimum(1.0)
 }
 
@@ -166,7 +166,10 @@ fn leaky_relu<'g>(c: &Call<'_, 'g>) -> Results<'g> {
 }
 
 /// `x` where it is positive, else `below` of its negative part, which no large `x` makes overflow.
-fn below_zero<'g>(x: Tensor<'g>, below: impl Fn(Tensor<'g>) -> Tensor<'g>) -> Tensor<'g> {
+pub(super) fn below_zero<'g>(
+    x: Tensor<'g>,
+    below: impl Fn(Tensor<'g>) -> Tensor<'g>,
+) -> Tensor<'g> {
     x.where_(x.gt(0.0), below(x.minimum(0.0)))
 }
 

@@ -1,18 +1,21 @@
 //! Operators that read or write at computed places. Negative indices count from the end, and one out of range makes the step fail, except
 //! within loops, where it is clamped.
 
-use super::super::call::{Call, Results, axis, one};
+use super::super::call::{Call, Results, axis, numbers, one};
 use super::super::error::Reason;
-use super::super::value::{constant, iota};
-use super::movement::stretch;
+use super::super::fold::MOST_FOLDED;
+use super::super::value::{Known, constant, iota};
+use super::movement::pick;
 use super::{Operator, op};
 use kiln_ir::ops::{Argsort, DimSize};
-use kiln_ir::{Class, DType, Dim, OutOfRange, ScatterKind, Shape, Tensor};
+use kiln_ir::{Class, DType, Dim, OutOfRange, ScanOptions, ScatterKind, Shape, Tensor, Yield};
 
 pub(super) const OPERATORS: &[Operator] = &[
+    op("Compress", 9, compress),
     op("Gather", 7, gather),
     op("GatherElements", 11, gather_elements),
     op("GatherND", 11, gather_nd),
+    op("NonZero", 9, non_zero),
     op("OneHot", 9, one_hot),
     op("ReverseSequence", 10, reverse_sequence),
     op("Scatter", 9, scatter_elements),
@@ -43,12 +46,37 @@ fn from_beginning<'g>(c: &Call<'_, 'g>, indices: Tensor<'g>, extent: &Dim) -> Te
     from_end.where_(indices.lt(0.0), indices)
 }
 
+/// As [`from_beginning`]; one out of range makes the step fail, and is clamped within loops.
+fn within<'g>(c: &Call<'_, 'g>, indices: Tensor<'g>, extent: &Dim) -> Tensor<'g> {
+    let found = from_beginning(c, indices, extent);
+    match out_of_range(c) {
+        OutOfRange::Fail => {
+            let inside = found.ge(0.0).and(found.lt(size(c, extent)));
+            let name = &c.node.op_type;
+            found.require(inside, &format!("an index of {name} is out of range"))
+        }
+        OutOfRange::Clamp | OutOfRange::Skip => {
+            let last = size(c, extent).minus(1.0);
+            found.minimum(last).maximum(0.0)
+        }
+    }
+}
+
 /// The indices of an input along an axis of `extent` elements; known ones are counted here.
-fn indices<'g>(c: &Call<'_, 'g>, position: usize, extent: &Dim) -> Result<Tensor<'g>, Reason> {
+pub(super) fn indices<'g>(
+    c: &Call<'_, 'g>,
+    position: usize,
+    extent: &Dim,
+) -> Result<Tensor<'g>, Reason> {
     let known = c
         .input(position)
         .data()
         .and_then(super::super::elements::integers);
+    if let (Some(known), Some(extent)) = (&known, extent.constant())
+        && let Some(wrong) = known.iter().find(|i| !(-extent..extent).contains(*i))
+    {
+        return Err(Reason::new(format!("index {wrong} of {extent} elements")));
+    }
     match known {
         Some(known) if known.iter().all(|i| *i >= 0) => {
             let indices = c.input(position).data().map(|d| constant(c.builder, d));
@@ -65,6 +93,46 @@ fn gather<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     one(c.tensor(0)?.gather(along, picked, out_of_range(c)))
 }
 
+/// The entries of an axis, or of the flat tensor, where a condition holds that is known when the graph is built.
+fn compress<'g>(c: &Call<'_, 'g>) -> Results<'g> {
+    let own = c.shape(0)?;
+    let condition = c.floats(1, "condition")?.unwrap_or_default();
+    let (x, along) = match c.int("axis")? {
+        Some(given) => (c.tensor(0)?, axis(given, own.len())?),
+        None => (c.tensor(0)?.reshape([own.elements()]), 0),
+    };
+    let extent = x.ty().map_or(Dim::from(0), |ty| ty.shape[along].clone());
+    let holds = condition.iter().enumerate().filter(|(_, x)| **x != 0.0);
+    let places: Vec<i64> = holds.map(|(i, _)| i as i64).collect();
+    match (places.last(), extent.constant()) {
+        (Some(last), Some(extent)) if *last >= extent => {
+            Err(Reason::new(format!("entry {last} of {extent}")))
+        }
+        (Some(_), None) => Err(Reason::new(format!("of a symbolic extent {extent}"))),
+        (_, _) => one(pick(x, along, &places)),
+    }
+}
+
+/// The coordinates of elements other than 0, `[axes, elements]`, of a tensor that is known when the graph is built.
+fn non_zero<'g>(c: &Call<'_, 'g>) -> Results<'g> {
+    let data = c.input(0).data().ok_or_else(|| c.unknown(0, "input"))?;
+    let shape = data.shape().to_vec();
+    if data.count() > MOST_FOLDED {
+        return Err(Reason::new(format!("of {} elements", data.count())));
+    }
+    let values = numbers(data)?;
+    let found: Vec<usize> = (0..values.len()).filter(|i| values[*i] != 0.0).collect();
+    let mut coordinates = vec![0i64; shape.len() * found.len()];
+    for (column, place) in found.iter().enumerate() {
+        let mut rest = *place;
+        for (axis, extent) in shape.iter().enumerate().rev() {
+            coordinates[axis * found.len() + column] = (rest % extent) as i64;
+            rest /= extent;
+        }
+    }
+    one(Known::of_ints(vec![shape.len(), found.len()], coordinates))
+}
+
 fn gather_elements<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let own = c.shape(0)?;
     let along = axis(c.int_or("axis", 0)?, own.len())?;
@@ -72,12 +140,12 @@ fn gather_elements<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     if at.len() != own.len() {
         return Err(Reason::new(format!("{own} at indices of shape {at}")));
     }
-    let picked = from_beginning(c, c.tensor(1)?, &own[along]);
+    let picked = within(c, c.tensor(1)?, &own[along]);
     // Along other axes the indices may end early.
     let mut x = c.tensor(0)?;
     for (axis, (have, want)) in own.iter().zip(at.iter()).enumerate() {
         if axis != along && have != want {
-            x = stretch(x, axis, &Dim::from(0), want);
+            x = x.slice_axis(axis, 0, want);
         }
     }
     one(x.take_along_axis(along, picked))
@@ -116,8 +184,8 @@ fn positions<'g>(
     let mut all: Vec<Tensor<'g>> = (0..batch).map(|a| iota(c.builder, &outer, a)).collect();
     for i in 0..coordinates {
         let from = Dim::from(i);
-        let index = stretch(at, shape.len() - 1, &from, &Dim::from(i + 1)).reshape(&outer);
-        all.push(from_beginning(c, index, &own[batch + i]));
+        let index = at.slice_axis(shape.len() - 1, &from, i + 1).reshape(&outer);
+        all.push(within(c, index, &own[batch + i]));
     }
     let found = position(c, &own[..indexed], &all);
     found
@@ -141,7 +209,7 @@ fn gather_nd<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     }
     let (at, indexed) = positions(c, &own, c.tensor(1)?, batch)?;
     let flat = c.tensor(0)?.reshape(joined_first(&own, indexed));
-    one(flat.gather(0, at, out_of_range(c)))
+    one(flat.gather(0, at, OutOfRange::Clamp))
 }
 
 fn scatter_nd<'g>(c: &Call<'_, 'g>) -> Results<'g> {
@@ -159,7 +227,7 @@ fn scatter_elements<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     if at.len() != own.len() {
         return Err(Reason::new(format!("{own} at indices of shape {at}")));
     }
-    let picked = from_beginning(c, c.tensor(1)?, &own[along]);
+    let picked = within(c, c.tensor(1)?, &own[along]);
     let index = |a: usize| {
         if a == along {
             picked
@@ -184,8 +252,8 @@ fn scatter<'g>(
     at: Tensor<'g>,
     updates: Tensor<'g>,
 ) -> Result<Tensor<'g>, Reason> {
-    let out = out_of_range(c);
-    let put = |kind, x: Tensor<'g>, u| x.scatter(kind, 0, at, u, out);
+    // The places are in range: each index was looked at on its own axis.
+    let put = |kind, x: Tensor<'g>, u| x.scatter(kind, 0, at, u, OutOfRange::Clamp);
     // What turns the order of numbers around.
     let turn = |x: Tensor<'g>| match x.ty().map(|ty| ty.dtype.class()) {
         Some(Class::Signed | Class::Unsigned | Class::Bool) => x.not(),
@@ -196,12 +264,35 @@ fn scatter<'g>(
         "add" => put(ScatterKind::Add, x, updates),
         "max" => put(ScatterKind::Max, x, updates),
         "min" => turn(put(ScatterKind::Max, turn(x), turn(updates))),
-        other => {
-            return Err(Reason::new(format!(
-                "reduction = `{other}` has no form in the IR"
-            )));
-        }
+        "mul" => multiplied(c, x, at, updates),
+        other => return Err(Reason::new(format!("reduction = `{other}`"))),
     })
+}
+
+/// Rows of `x` multiplied by updates, one after the other: a row may be named twice, and no scatter multiplies.
+fn multiplied<'g>(
+    c: &Call<'_, 'g>,
+    x: Tensor<'g>,
+    at: Tensor<'g>,
+    updates: Tensor<'g>,
+) -> Tensor<'g> {
+    let (Some(own), Some(places)) = (x.ty(), at.ty()) else {
+        return x;
+    };
+    let count = places.shape.elements();
+    let mut rows = own.shape.to_vec();
+    rows[0] = count.clone();
+    let rows = updates.reshape(rows);
+    let at = at.reshape([count]);
+    let scanned = c
+        .builder
+        .scan(&ScanOptions::default(), &[x], &[at, rows], |it| {
+            let (x, at, row) = (it.carry(0), it.entry(0), it.entry(1));
+            let product = x.gather(0, at, OutOfRange::Clamp).times(row);
+            let next = x.scatter(ScatterKind::Set, 0, at, product, OutOfRange::Clamp);
+            Yield::new(&[next], &[])
+        });
+    scanned.carries[0]
 }
 
 fn one_hot<'g>(c: &Call<'_, 'g>) -> Results<'g> {
@@ -224,7 +315,7 @@ fn one_hot<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let hit = iota(c.builder, wide.clone(), along).eq(picked.reshape(narrow));
     let values = c.tensor(2)?;
     let value = |i: usize| {
-        let value = stretch(values, 0, &Dim::from(i), &Dim::from(i + 1));
+        let value = values.slice_axis(0, i, i + 1);
         value.reshape(()).broadcast_to(wide.clone())
     };
     one(value(1).where_(hit, value(0)))

@@ -18,8 +18,8 @@ pub(super) const OPERATORS: &[Operator] = &[
     op("Flatten", 7, flatten),
     op("Range", 11, range),
     op("Reshape", 7, reshape),
-    op("Shape", 7, shape),
-    op("Size", 7, |c| {
+    op("Shape", 1, shape),
+    op("Size", 1, |c| {
         one(Known::of_dims(vec![], vec![c.shape(0)?.elements()]))
     }),
     op("Slice", 7, slice),
@@ -27,7 +27,7 @@ pub(super) const OPERATORS: &[Operator] = &[
     op("Split", 7, split),
     op("Squeeze", 7, squeeze),
     op("Tile", 7, tile),
-    op("Transpose", 7, transpose),
+    op("Transpose", 1, transpose),
     op("Trilu", 14, trilu),
     op("Unsqueeze", 7, unsqueeze),
 ];
@@ -185,15 +185,6 @@ fn transpose<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     one(c.tensor(0)?.transpose(&order))
 }
 
-/// A stretch of one axis.
-pub(super) fn stretch<'g>(x: Tensor<'g>, along: usize, from: &Dim, to: &Dim) -> Tensor<'g> {
-    let Some(ty) = x.ty() else { return x };
-    let mut start = vec![Dim::from(0); ty.rank()];
-    let mut limit = ty.shape.to_vec();
-    (start[along], limit[along]) = (from.clone(), to.clone());
-    x.slice(&start, &limit, &vec![1; ty.rank()])
-}
-
 fn split<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let own = c.shape(0)?;
     let along = axis(c.int_or("axis", 0)?, own.len())?;
@@ -208,7 +199,12 @@ fn split<'g>(c: &Call<'_, 'g>) -> Results<'g> {
         .map_or(c.outputs(), |n| usize::try_from(n).unwrap_or(0));
     let sizes = match given {
         Some(sizes) => sizes,
-        None if count == 0 => return Err(Reason::new("it has no outputs")),
+        None if count == 0 || count > c.outputs() => {
+            return Err(Reason::new(format!(
+                "{count} parts for {} outputs",
+                c.outputs()
+            )));
+        }
         None => {
             // All but the last are of one size.
             let each = (own[along].clone() + (count - 1)).floor_div(&Dim::from(count));
@@ -223,7 +219,7 @@ fn split<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let mut parts = Vec::with_capacity(sizes.len());
     for size in &sizes {
         let to = &from + size;
-        parts.push(stretch(x, along, &from, &to).into());
+        parts.push(x.slice_axis(along, &from, &to).into());
         from = to;
     }
     if from != own[along] {

@@ -3,11 +3,11 @@
 use super::super::call::{Call, Results, axes, one};
 use super::super::error::Reason;
 use super::super::value::constant;
-use super::movement::{pick, stretch};
+use super::movement::{pick, target};
 use super::{Operator, op};
 use kiln_ir::{Dim, Tensor};
 
-pub(super) const OPERATORS: &[Operator] = &[op("Pad", 7, pad)];
+pub(super) const OPERATORS: &[Operator] = &[op("CenterCropPad", 18, center), op("Pad", 7, pad)];
 
 fn pad<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let own = c.shape(0)?;
@@ -50,6 +50,40 @@ fn pad<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     one(x)
 }
 
+/// No axis is longer or becomes longer by its own elements, whose places are listed.
+const MOST: i64 = 1 << 20;
+
+/// The middle of each axis, or the axis in the middle of zeros: an odd element more is cut or padded behind.
+fn center<'g>(c: &Call<'_, 'g>) -> Results<'g> {
+    let own = c.shape(0)?;
+    let wanted = target(c, 1)?;
+    let along = match c.int_list("axes")? {
+        Some(given) => axes(&given, own.len())?,
+        None => (0..own.len()).collect(),
+    };
+    if wanted.len() != along.len() {
+        return Err(Reason::new(format!(
+            "a target {wanted} for {} axes",
+            along.len()
+        )));
+    }
+    let (zero, two) = (Dim::from(0), Dim::from(2));
+    let mut x = c.tensor(0)?;
+    let fill = c.builder.splat(c.ty(0)?.dtype, (), 0.0);
+    for (axis, wanted) in along.into_iter().zip(wanted.iter()) {
+        let have = &own[axis];
+        let kept = have.minimum(wanted);
+        let from = (have - &kept).floor_div(&two);
+        x = x.slice_axis(axis, &from, &from + &kept);
+        let missing = wanted - &kept;
+        let low = missing.floor_div(&two);
+        let (mut lows, mut highs) = (vec![zero.clone(); own.len()], vec![zero.clone(); own.len()]);
+        (lows[axis], highs[axis]) = (low.clone(), &missing - &low);
+        x = x.pad(fill, &lows, &highs, &vec![0; own.len()]);
+    }
+    one(x)
+}
+
 /// One axis padded; negative padding takes elements away.
 fn pad_axis<'g>(
     x: Tensor<'g>,
@@ -72,7 +106,7 @@ fn pad_axis<'g>(
     let x = if cut_low == zero && cut_high == zero {
         x
     } else {
-        stretch(x, axis, &cut_low, &(&ty.shape[axis] - &cut_high))
+        x.slice_axis(axis, &cut_low, &ty.shape[axis] - &cut_high)
     };
     let (low, high) = (low + &cut_low, high + &cut_high);
     if low == zero && high == zero {
@@ -90,7 +124,7 @@ fn pad_axis<'g>(
     let (Some(low), Some(high)) = (low.constant(), high.constant()) else {
         return Err(Reason::new(format!("mode `{mode}` by a symbolic number")));
     };
-    if size < 1 || low > 1 << 24 || high > 1 << 24 {
+    if size < 1 || [size, low, high].iter().any(|n| *n > MOST) {
         return Err(Reason::new(format!(
             "mode `{mode}` of {size} elements by {low} and {high}"
         )));
@@ -118,7 +152,7 @@ fn pad_symbolic<'g>(
     mode: &str,
 ) -> Result<Tensor<'g>, Reason> {
     let one = Dim::from(1);
-    let cut = |from: &Dim, to: &Dim| stretch(x, axis, from, to);
+    let cut = |from: &Dim, to: &Dim| x.slice_axis(axis, from, to);
     let (before, behind) = match mode {
         "reflect" => {
             let last = n - &one;

@@ -28,6 +28,11 @@ fn spread<'g>(c: &Call<'_, 'g>, position: usize) -> Result<Option<Tensor<'g>>, R
     }
     let along = axis(given, own.len())?;
     if block > 0 {
+        if shape.len() != own.len() {
+            return Err(Reason::new(format!(
+                "blocks of {block} with scales of shape {shape} of {own}"
+            )));
+        }
         let mut dims = shape.to_vec();
         dims.insert(along + 1, Dim::from(1));
         let narrow = x.reshape(dims.clone());

@@ -11,6 +11,11 @@ use kiln_ir::{DType, Dim, Shape, Tensor};
 
 pub(super) const OPERATORS: &[Operator] = &[op("Resize", 10, resize), op("Upsample", 7, resize)];
 
+/// No axis becomes longer.
+const MOST: f64 = (1 << 20) as f64;
+/// No element is made of more: an antialiased one is made of as many as it stands for.
+const MOST_TAPS: i64 = 4096;
+
 /// How coordinates and weights are computed, as the attributes say.
 struct Method {
     mode: String,
@@ -109,7 +114,7 @@ fn resize<'g>(c: &Call<'_, 'g>) -> Results<'g> {
             (None, Some(new), None) => (new as f64 / size as f64, new as f64),
             (_, _, _) => return Err(Reason::new("a symbolic size, or neither scales nor sizes")),
         };
-        if scale.is_nan() || scale <= 0.0 || new > f64::from(1 << 24) || size < 1 {
+        if scale.is_nan() || scale <= 0.0 || new > MOST || size < 1 {
             return Err(Reason::new(format!("{size} elements by {scale}")));
         }
         let along = Along {
@@ -120,7 +125,7 @@ fn resize<'g>(c: &Call<'_, 'g>) -> Results<'g> {
             roi,
         };
         let places: Vec<f64> = (0..along.new)
-            .map(|i| coordinate(&method, &along, i as f64))
+            .map(|i| coordinate(&method, &along, i as f32))
             .collect::<Result<_, _>>()?;
         if method.coordinates == "tf_crop_and_resize" {
             let beyond = |p: &f64| *p < 0.0 || *p > (size - 1) as f64;
@@ -184,15 +189,16 @@ fn repeated<'g>(
     Ok(x.reshape(narrow).broadcast_to(wide).reshape(joined))
 }
 
-/// Where output element `i` lies among the elements that there are.
-fn coordinate(method: &Method, along: &Along, i: f64) -> Result<f64, Reason> {
-    let (size, scale) = (along.size as f64, along.scale);
-    let (whole, new) = (along.new as f64, size * scale);
-    Ok(match method.coordinates.as_str() {
+/// Where output element `i` lies among the elements that there are: in f32, as scales are, so that a place that is whole with the scale that
+/// was meant stays whole.
+fn coordinate(method: &Method, along: &Along, i: f32) -> Result<f64, Reason> {
+    let (size, scale) = (along.size as f32, along.scale as f32);
+    let (whole, new) = (along.new as f32, size * scale);
+    Ok(f64::from(match method.coordinates.as_str() {
         "half_pixel" => (i + 0.5) / scale - 0.5,
         "half_pixel_symmetric" => {
             let offset = size / 2.0 * (1.0 - whole / new);
-            offset + (i + 0.5) / scale - 0.5
+            offset + ((i + 0.5) / scale - 0.5)
         }
         "pytorch_half_pixel" if whole > 1.0 => (i + 0.5) / scale - 0.5,
         "align_corners" if new != 1.0 => i * (size - 1.0) / (new - 1.0),
@@ -200,7 +206,7 @@ fn coordinate(method: &Method, along: &Along, i: f64) -> Result<f64, Reason> {
         "asymmetric" => i / scale,
         "tf_half_pixel_for_nn" => (i + 0.5) / scale,
         "tf_crop_and_resize" => {
-            let (start, end) = along.roi;
+            let (start, end) = (along.roi.0 as f32, along.roi.1 as f32);
             if whole > 1.0 {
                 start * (size - 1.0) + i * (end - start) * (size - 1.0) / (whole - 1.0)
             } else {
@@ -212,7 +218,7 @@ fn coordinate(method: &Method, along: &Along, i: f64) -> Result<f64, Reason> {
                 "coordinate_transformation_mode = `{other}`"
             )));
         }
-    })
+    }))
 }
 
 /// For each output element, the elements that it is made of: the place of the first, and the weights from there on.
@@ -239,6 +245,9 @@ fn taps(method: &Method, along: &Along, places: &[f64]) -> Result<Vec<(i64, Vec<
     };
     let first = (-reach / shrink).floor() as i64 + 1;
     let count = 2 - 2 * first;
+    if count > MOST_TAPS {
+        return Err(Reason::new(format!("{count} elements joined into one")));
+    }
     let all = places.iter().map(|place| {
         let begin = place.floor() as i64 + first;
         let distance = |k: i64| ((begin + k) as f64 - place) * shrink;

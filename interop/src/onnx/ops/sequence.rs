@@ -3,7 +3,7 @@
 use super::super::call::{Call, Results};
 use super::super::error::Reason;
 use super::super::value::Value;
-use super::movement::stretch;
+use super::elementwise::{below_zero, hard, softplus};
 use super::{Operator, op};
 use kiln_ir::{DType, Dim, ScanOptions, Tensor, Yield};
 
@@ -56,7 +56,7 @@ struct Layer<'g> {
 /// The tensors of one direction.
 struct Direction<'g> {
     reverse: bool,
-    activations: Vec<String>,
+    activations: Vec<Activation>,
     weight: Tensor<'g>,
     recurrence: Tensor<'g>,
     /// Of the input and of the recurrence, `[gates * hidden]` each.
@@ -89,9 +89,6 @@ fn recurrent<'g>(c: &Call<'_, 'g>, cell: Cell) -> Results<'g> {
         )));
     }
     c.attribute("hidden_size");
-    if c.attribute("activation_alpha").is_some() || c.attribute("activation_beta").is_some() {
-        return Err(Reason::new("parameters of activations"));
-    }
     let swap = |x: Tensor<'g>| {
         if batch_first {
             x.transpose(&[1, 0, 2])
@@ -125,11 +122,12 @@ fn recurrent<'g>(c: &Call<'_, 'g>, cell: Cell) -> Results<'g> {
     if names.len() != reversed.len() * defaults.len() {
         return Err(Reason::new(format!("the activations {names:?}")));
     }
+    let activations = activations(c, &names)?;
     let (mut all, mut last, mut cells) = (Vec::new(), Vec::new(), Vec::new());
     for (number, reverse) in reversed.iter().copied().enumerate() {
-        let activations = names[number * defaults.len()..][..defaults.len()].to_vec();
+        let activations = activations[number * defaults.len()..][..defaults.len()].to_vec();
         let one = read(c, &layer, number, reverse, activations, batch_first)?;
-        let (ys, h, s) = run(c, &layer, &one)?;
+        let (ys, h, s) = run(c, &layer, &one);
         // With an axis for the direction.
         let mut dims = ys.ty().map(|ty| ty.shape.to_vec()).unwrap_or_default();
         dims.insert(1.min(dims.len()), Dim::from(1));
@@ -157,11 +155,11 @@ fn read<'g>(
     layer: &Layer<'g>,
     number: usize,
     reverse: bool,
-    activations: Vec<String>,
+    activations: Vec<Activation>,
     batch_first: bool,
 ) -> Result<Direction<'g>, Reason> {
     let of = |x: Tensor<'g>, axis: usize| {
-        let part = stretch(x, axis, &Dim::from(number), &Dim::from(number + 1));
+        let part = x.slice_axis(axis, number, number + 1);
         let mut dims = part.ty().map(|ty| ty.shape.to_vec()).unwrap_or_default();
         if axis < dims.len() {
             dims.remove(axis);
@@ -174,7 +172,10 @@ fn read<'g>(
     let zero = Dim::from(0);
     let bias = part(3)?.map(|b| {
         let twice = &gates + &gates;
-        (stretch(b, 0, &zero, &gates), stretch(b, 0, &gates, &twice))
+        (
+            b.slice_axis(0, &zero, &gates),
+            b.slice_axis(0, &gates, &twice),
+        )
     });
     let start = |position: usize| {
         let zeros = || {
@@ -188,7 +189,7 @@ fn read<'g>(
     let peepholes = if lstm { part(7)? } else { None };
     let third = |x: Tensor<'g>, i: usize| {
         let at = |i: usize| &layer.hidden * &Dim::from(i);
-        stretch(x, 0, &at(i), &at(i + 1))
+        x.slice_axis(0, at(i), at(i + 1))
     };
     Ok(Direction {
         reverse,
@@ -202,15 +203,72 @@ fn read<'g>(
     })
 }
 
-fn activate<'b>(name: &str, x: Tensor<'b>) -> Option<Tensor<'b>> {
-    Some(match name.to_ascii_lowercase().as_str() {
-        "sigmoid" => x.logistic(),
-        "tanh" => x.tanh(),
-        "relu" => x.maximum(0.0),
-        "softsign" => x.over(x.abs().plus(1.0)),
-        "hardsigmoid" => x.times(0.2).plus(0.5).maximum(0.0).minimum(1.0),
-        _ => return None,
-    })
+/// A function of a gate, with its parameters.
+#[derive(Clone, Copy)]
+enum Activation {
+    /// `alpha x + beta`.
+    Affine(f64, f64),
+    /// `x`, and `alpha (e^x - 1)` below 0.
+    Elu(f64),
+    /// `alpha x + beta`, cut to 0 to 1.
+    HardSigmoid(f64, f64),
+    /// `x`, and `alpha x` below 0.
+    LeakyRelu(f64),
+    Relu,
+    /// `alpha tanh(beta x)`.
+    ScaledTanh(f64, f64),
+    Sigmoid,
+    Softplus,
+    Softsign,
+    Tanh,
+    /// `x` above `alpha`, else 0.
+    ThresholdedRelu(f64),
+}
+
+/// The functions of these names. Each takes the next of the numbers in `activation_alpha` and `activation_beta` if it has such a parameter,
+/// and its default behind their end.
+fn activations(c: &Call<'_, '_>, names: &[String]) -> Result<Vec<Activation>, Reason> {
+    let list = |name: &'static str| c.float_list(name).map(Option::unwrap_or_default);
+    let mut alphas = list("activation_alpha")?.into_iter();
+    let mut betas = list("activation_beta")?.into_iter();
+    let mut alpha = |default: f64| alphas.next().unwrap_or(default);
+    let mut beta = |default: f64| betas.next().unwrap_or(default);
+    let mut all = Vec::with_capacity(names.len());
+    for name in names {
+        all.push(match name.to_ascii_lowercase().as_str() {
+            "affine" => Activation::Affine(alpha(1.0), beta(0.0)),
+            "elu" => Activation::Elu(alpha(1.0)),
+            "hardsigmoid" => Activation::HardSigmoid(alpha(0.2), beta(0.5)),
+            "leakyrelu" => Activation::LeakyRelu(alpha(0.01)),
+            "relu" => Activation::Relu,
+            "scaledtanh" => Activation::ScaledTanh(alpha(1.0), beta(1.0)),
+            "sigmoid" => Activation::Sigmoid,
+            "softplus" => Activation::Softplus,
+            "softsign" => Activation::Softsign,
+            "tanh" => Activation::Tanh,
+            "thresholdedrelu" => Activation::ThresholdedRelu(alpha(1.0)),
+            _ => return Err(Reason::new(format!("the activation {name}"))),
+        });
+    }
+    Ok(all)
+}
+
+impl Activation {
+    fn of(self, x: Tensor<'_>) -> Tensor<'_> {
+        match self {
+            Activation::Affine(alpha, beta) => x.times(alpha).plus(beta),
+            Activation::Elu(alpha) => below_zero(x, |n| n.expm1().times(alpha)),
+            Activation::HardSigmoid(alpha, beta) => hard(x, alpha, beta),
+            Activation::LeakyRelu(alpha) => below_zero(x, |n| n.times(alpha)),
+            Activation::Relu => x.maximum(0.0),
+            Activation::ScaledTanh(alpha, beta) => x.times(beta).tanh().times(alpha),
+            Activation::Sigmoid => x.logistic(),
+            Activation::Softplus => softplus(x),
+            Activation::Softsign => x.over(x.abs().plus(1.0)),
+            Activation::Tanh => x.tanh(),
+            Activation::ThresholdedRelu(alpha) => x.where_(x.gt(alpha), 0.0),
+        }
+    }
 }
 
 /// All outputs `[time, batch, hidden]`, and the last hidden and cell state.
@@ -218,11 +276,7 @@ fn run<'g>(
     c: &Call<'_, 'g>,
     layer: &Layer<'g>,
     d: &Direction<'g>,
-) -> Result<(Tensor<'g>, Tensor<'g>, Tensor<'g>), Reason> {
-    let known = |name: &String| activate(name, layer.x).is_some();
-    if let Some(name) = d.activations.iter().find(|a| !known(a)) {
-        return Err(Reason::new(format!("the activation {name}")));
-    }
+) -> (Tensor<'g>, Tensor<'g>, Tensor<'g>) {
     // What does not depend on the state is one product for all times.
     let mut given = layer.x.dot(d.weight.transpose(&[1, 0]));
     if let Some((input, _)) = d.bias {
@@ -253,14 +307,14 @@ fn run<'g>(
             }
             Yield::new(&[next, cell], &[seen])
         });
-    Ok((scanned.stacked[0], scanned.carries[0], scanned.carries[1]))
+    (scanned.stacked[0], scanned.carries[0], scanned.carries[1])
 }
 
 /// Gate `i` of all gates side by side.
 fn gate<'b>(layer: &Layer<'_>, all: Tensor<'b>, i: usize) -> Tensor<'b> {
     let axis = all.ty().map_or(0, |ty| ty.rank().saturating_sub(1));
     let at = |i: usize| &layer.hidden * &Dim::from(i);
-    stretch(all, axis, &at(i), &at(i + 1))
+    all.slice_axis(axis, at(i), at(i + 1))
 }
 
 /// An activation of what `clip` bounds.
@@ -269,8 +323,7 @@ fn act<'b>(layer: &Layer<'_>, d: &Direction<'_>, which: usize, x: Tensor<'b>) ->
         Some(bound) => x.maximum(-bound).minimum(bound),
         None => x,
     };
-    // The names were checked before.
-    activate(&d.activations[which], x).unwrap_or(x)
+    d.activations[which].of(x)
 }
 
 /// `h r^T + b`, of the recurrence.
@@ -328,5 +381,6 @@ fn lstm<'b>(
     let new = act(layer, d, 1, gate(layer, all, 3));
     let cell = forget.times(s).plus(input.times(new));
     let output = act(layer, d, 0, peep(1, gate(layer, all, 1), cell));
-    (output.times(act(layer, d, 2, cell)), cell)
+    // `clip` bounds the gates, not the cell: so onnxruntime has it.
+    (output.times(d.activations[2].of(cell)), cell)
 }
