@@ -28,6 +28,7 @@ macro_rules! avx2 {
             const LANES: usize = $lanes;
             const SLIVER: usize = 8;
             const WIDE: usize = 2;
+            const WIDE_STRIDED: usize = 2;
 
             // SAFETY, for all of these: the trait's caller has the instruction set and valid pointers; the unaligned forms are used.
             #[inline(always)]

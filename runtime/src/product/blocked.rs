@@ -5,9 +5,9 @@
 //! says. Nothing here can change a bit: whatever the cuts, each sum is one chain for each block of [`DEPTH`], and the blocks are added
 //! in order, in the result itself.
 //!
-//! For each block the rows are packed once into slivers of a tile's rows; then each strip of lanes goes past all slivers, packed by the
-//! first tile that reads it. Slivers and strip stay in L2. What lies well already is read in place, and lanes that serve several panels
-//! are packed once for all of them.
+//! For each block the rows are packed once into slivers of a tile's rows. Then a group of strips of lanes stays in L2 while one sliver after
+//! the other goes past all of them, the first of which packs each strip as it reads it: results are written in the order in which rows
+//! lie. What lies well already is read in place, and lanes that serve several panels are packed once for all of them.
 
 use super::pack::{cut, pack_lanes, pack_rows, spread};
 use super::simd::{Simd, Then, Tile};
@@ -19,9 +19,6 @@ use std::ops::Range;
 /// good as 256, 320 and 400 or better wherever the operands lie. A strip of 32 lanes of f32 takes up 64 KiB then and is read from L2, at a
 /// tenth of what L2 gives.
 pub const DEPTH: usize = 512;
-
-/// Where the first block is cut if it is: a strip of 32 lanes of f32 takes up 32 KiB up to there and stays in L1.
-pub(super) const SHALLOW: usize = 256;
 
 /// Bytes at the start of the scratch for tiles whose lanes do not follow one another in the result: the largest tile of any instruction
 /// set (28 vectors of 64 bytes), and a square of vectors.
@@ -56,16 +53,12 @@ pub(super) struct Blocked {
     pub(super) pack_rows: bool,
     /// What becomes of the lanes.
     pub(super) packing: Packing,
+    /// The strips that each tile's rows pass before the next tile's begin.
+    pub(super) group: usize,
     /// The most rows of one call, which the room for slivers is made for.
     pub(super) most_rows: usize,
     /// Whether there is one row and its lanes are folded, as `fold` does it.
     pub(super) folds: bool,
-    /// Whether the first block is cut at [`SHALLOW`], which takes up its chains again from the result: for rows that are read in place,
-    /// with lower tiles, which would read a longer strip from L2 too often.
-    pub(super) shallow: bool,
-    /// Whether a tile's rows are finished before the next tile's are begun, all lanes and depths of them: for rows that are read in place
-    /// past lanes that stay in cache.
-    pub(super) by_tile: bool,
     /// Where things lie in the scratch.
     pub(super) room: Room,
 }
@@ -123,7 +116,11 @@ impl Blocked {
             TILE_BYTES
         };
         let rows = match self.packing {
-            Packing::Strip => strip.checked_add(round(depth * self.vectors * S::LANES)?)?,
+            Packing::Strip => {
+                let lanes = self.group.saturating_mul(self.vectors * S::LANES);
+                let lanes = lanes.min(self.lanes.checked_next_multiple_of(S::LANES)?);
+                strip.checked_add(round(lanes.checked_mul(depth)?)?)?
+            }
             Packing::None | Packing::Whole => strip,
         };
         let whole = if self.pack_rows {
@@ -152,16 +149,12 @@ impl Blocked {
         self.out_lane == 1 || lanes == 1
     }
 
-    /// The blocks of the contracted axis, the first of which may be cut in two.
+    /// The blocks of the contracted axis.
     fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         let depth = self.depth;
-        let first = if self.shallow { SHALLOW } else { DEPTH };
-        let heads = [0..depth.min(first), depth.min(first)..depth.min(DEPTH)];
-        let rest = (DEPTH..depth).step_by(DEPTH);
-        heads
-            .into_iter()
-            .filter(|block| !block.is_empty())
-            .chain(rest.map(move |first| first..depth.min(first + DEPTH)))
+        (0..depth)
+            .step_by(DEPTH)
+            .map(move |first| first..depth.min(first + DEPTH))
     }
 
     /// The vectors of the next strip where so many lanes are left: never more than hold a lane.
@@ -184,37 +177,18 @@ impl Blocked {
 #[inline(always)]
 pub(super) unsafe fn multiply<S: Simd>(blocked: &Blocked, work: &Work) {
     let b = blocked;
-    let tiles = if b.by_tile {
-        work.rows.len().div_ceil(b.tile_rows)
-    } else {
-        1
-    };
-    for index in 0..tiles {
-        let range = cut(work.rows.len(), tiles, index);
-        let rows = work.rows.start + range.start..work.rows.start + range.end;
-        // SAFETY: the caller's promise is passed on; the rows are among the work's.
-        unsafe { walk::<S>(b, work, rows) }
-    }
-}
-
-/// Computes some rows of a work.
-///
-/// # Safety
-/// As [`multiply`].
-#[inline(always)]
-unsafe fn walk<S: Simd>(b: &Blocked, work: &Work, rows: Range<usize>) {
     let room = &b.room;
     let buffer = |offset: usize| work.scratch.wrapping_add(offset).cast::<S::Element>();
     let rows_at = work
         .rows_at
         .cast::<S::Element>()
-        .wrapping_offset(rows.start as isize * b.row);
+        .wrapping_offset(work.rows.start as isize * b.row);
     let lanes_at = work.lanes_at.cast::<S::Element>();
     let out_at = work
         .out
         .cast::<S::Element>()
-        .wrapping_offset(rows.start as isize * b.out_row);
-    let rows = rows.len();
+        .wrapping_offset(work.rows.start as isize * b.out_row);
+    let rows = work.rows.len();
     let tiles = rows.div_ceil(b.tile_rows);
     let direct = b.is_direct(b.lanes);
     let flat = b.pack_rows || b.row == 1 || b.rows == 1;
@@ -226,93 +200,94 @@ unsafe fn walk<S: Simd>(b: &Blocked, work: &Work, rows: Range<usize>) {
             // SAFETY: the rows and depths are those of the work; the room is for as many slivers.
             unsafe { pack_rows::<S>(b, buffer(room.rows), rows_at, rows, tiles, depth) }
         }
-        let mut lane = work.lanes.start;
-        while lane < work.lanes.end {
-            let left = work.lanes.end - lane;
-            let vectors = b.strip_vectors::<S>(left);
-            let width = (vectors * S::LANES).min(left);
-            let from = lanes_at.wrapping_offset(lane as isize * b.lane);
-            let packed_depth = (vectors * S::LANES) as isize;
-            let (mut strip, mut strip_depth) = match b.packing {
-                Packing::None | Packing::Strip => (from, b.lane_depth),
-                Packing::Whole => {
-                    let at = whole_offset::<S>(b, &block, lane);
-                    let from = work.whole.cast::<S::Element>().wrapping_add(at);
-                    (from, packed_depth)
-                }
-            };
-            let mut pack = b.packing == Packing::Strip;
-            let last = width - (vectors - 1) * S::LANES;
+        let group = b.group.saturating_mul(b.vectors * S::LANES);
+        let mut first = work.lanes.start;
+        while first < work.lanes.end {
+            let end = first.saturating_add(group).min(work.lanes.end);
             for index in 0..tiles {
-                let range = cut(rows, tiles, index);
-                let out = out_at
-                    .wrapping_offset(range.start as isize * b.out_row)
-                    .wrapping_offset(lane as isize * b.out_lane);
-                let (from, row_depth) = if b.pack_rows {
-                    let sliver = buffer(room.rows).wrapping_add(index * S::SLIVER * depth);
-                    (sliver.cast_const(), S::SLIVER as isize)
-                } else {
-                    let first = range.start as isize * b.row;
-                    (rows_at.wrapping_offset(first), b.row_depth)
-                };
-                let mut kernel = S::kernel(range.len(), vectors, flat);
-                let mut next_strip = (strip, strip_depth);
-                if pack {
-                    pack = false;
-                    let to = buffer(room.strip);
-                    next_strip = (to.cast_const(), packed_depth);
-                    let by_tile = S::packing_kernel(range.len(), vectors);
-                    match by_tile.filter(|_| flat && (b.lane == 1 || b.lanes == 1)) {
-                        // The first tile reads the lanes where they are and leaves them packed for the others.
-                        Some(packing) => kernel = packing,
-                        None => {
-                            // SAFETY: `width` lanes from this one on are the work's; the room is for a strip of full width.
-                            unsafe { pack_lanes::<S>(b, to, strip, depth, width, vectors) }
-                            (strip, strip_depth) = next_strip;
+                let mut lane = first;
+                while lane < end {
+                    let left = work.lanes.end - lane;
+                    let vectors = b.strip_vectors::<S>(left);
+                    let width = (vectors * S::LANES).min(left);
+                    let range = cut(rows, tiles, index);
+                    let mut kernel = S::kernel(range.len(), vectors, flat);
+                    let in_place = lanes_at.wrapping_offset(lane as isize * b.lane);
+                    let copy = buffer(room.strip).wrapping_add((lane - first) * depth);
+                    let packed_depth = (vectors * S::LANES) as isize;
+                    let (strip, strip_depth) = match b.packing {
+                        Packing::None => (in_place, b.lane_depth),
+                        Packing::Whole => {
+                            let at = whole_offset::<S>(b, &block, lane);
+                            let strip = work.whole.cast::<S::Element>().wrapping_add(at);
+                            (strip, packed_depth)
+                        }
+                        Packing::Strip if index > 0 => (copy.cast_const(), packed_depth),
+                        Packing::Strip => match S::packing_kernel(range.len(), vectors) {
+                            // The first tile reads the lanes where they are and leaves them packed for the others.
+                            Some(packing) if flat && (b.lane == 1 || b.lanes == 1) => {
+                                kernel = packing;
+                                (in_place, b.lane_depth)
+                            }
+                            Some(_) | None => {
+                                // SAFETY: `width` lanes from this one on are the work's; the room is for all strips of a group.
+                                unsafe { pack_lanes::<S>(b, copy, in_place, depth, width, vectors) }
+                                (copy.cast_const(), packed_depth)
+                            }
+                        },
+                    };
+                    let (from, row_depth) = if b.pack_rows {
+                        let sliver = buffer(room.rows).wrapping_add(index * S::SLIVER * depth);
+                        (sliver.cast_const(), S::SLIVER as isize)
+                    } else {
+                        let first = range.start as isize * b.row;
+                        (rows_at.wrapping_offset(first), b.row_depth)
+                    };
+                    let out = out_at
+                        .wrapping_offset(range.start as isize * b.out_row)
+                        .wrapping_offset(lane as isize * b.out_lane);
+                    let mut tile = Tile {
+                        depth,
+                        rows: from,
+                        row: b.row,
+                        row_depth,
+                        lanes: strip,
+                        lane_depth: strip_depth,
+                        last: width - (vectors - 1) * S::LANES,
+                        copy,
+                        out,
+                        out_row: b.out_row,
+                        then: match block.start {
+                            0 => Then::Store,
+                            _ => Then::Add,
+                        },
+                    };
+                    if direct {
+                        // SAFETY: rows and lanes are the work's (or packed from them), and so are the results; the room is for what
+                        // packing tiles copy.
+                        unsafe { kernel(&tile) }
+                    } else {
+                        (tile.out, tile.out_row, tile.then) =
+                            (buffer(0), packed_depth, Then::Store);
+                        let stride = vectors * S::LANES;
+                        // SAFETY: as above; the tile fits into its room, from where it goes to the results.
+                        unsafe {
+                            kernel(&tile);
+                            spread::<S>(
+                                b,
+                                buffer(0),
+                                stride,
+                                range.len(),
+                                width,
+                                out,
+                                block.start > 0,
+                            );
                         }
                     }
-                }
-                let mut tile = Tile {
-                    depth,
-                    rows: from,
-                    row: b.row,
-                    row_depth,
-                    lanes: strip,
-                    lane_depth: strip_depth,
-                    last,
-                    copy: buffer(room.strip),
-                    out,
-                    out_row: b.out_row,
-                    then: match block.start {
-                        0 => Then::Store,
-                        SHALLOW => Then::Resume,
-                        _ => Then::Add,
-                    },
-                };
-                (strip, strip_depth) = next_strip;
-                if direct {
-                    // SAFETY: rows and lanes are the work's (or packed from them), and so are the results; the room is for what a
-                    // packing tile copies.
-                    unsafe { kernel(&tile) }
-                } else {
-                    (tile.out, tile.out_row, tile.then) = (buffer(0), packed_depth, Then::Store);
-                    let stride = vectors * S::LANES;
-                    // SAFETY: as above; the tile fits into its room, from where it goes to the results.
-                    unsafe {
-                        kernel(&tile);
-                        spread::<S>(
-                            b,
-                            buffer(0),
-                            stride,
-                            range.len(),
-                            width,
-                            out,
-                            block.start > 0,
-                        );
-                    }
+                    lane += width;
                 }
             }
-            lane += width;
+            first = end;
         }
     }
 }

@@ -21,6 +21,10 @@ const COLD_ROWS: usize = 512;
 /// The most bytes of lanes that are packed whole: they share L2 with the panel.
 const WHOLE_BYTES: usize = 512 * 1024;
 
+/// The bytes of the strips that each tile's rows pass before the next tile's begin. They come from L2, in the order of the result's rows;
+/// strip by strip a large result would be written in pieces of a line or two, each on a page of its own.
+const GROUP_BYTES: usize = 384 * 1024;
+
 /// The most columns of a result whose columns may give the rows of tiles: all of them are rows of one panel.
 const FEW_COLUMNS: usize = 64;
 
@@ -29,9 +33,6 @@ const FEW_LANES: usize = 4;
 
 /// Strips that read the rows in place before packing them pays.
 const STRIPS_IN_PLACE: usize = 6;
-
-/// The depth from which on to cut the first block pays where rows are read in place.
-const SPLIT_DEPTH: usize = 384;
 
 /// Strips that read rows in place that lie one element apart, before packing them pays: a tile reads a line or two for each depth, which no
 /// prefetcher of the machine foresees.
@@ -199,7 +200,15 @@ impl Side {
             let one = (each * wide / 2.0).max((each + wide) / 2.0).max(4.0);
             tiles as f64 * one * vectors as f64 / wide
         };
-        let widths = [S::WIDE, 1, 2, 4, 8].into_iter();
+        // The width of the tile that keeps the units busy.
+        let wide = |width: usize| {
+            if lies_flat || tile(width).1 {
+                S::WIDE
+            } else {
+                S::WIDE_STRIDED
+            }
+        };
+        let widths = [S::WIDE_STRIDED, S::WIDE, 1, 2, 4, 8].into_iter();
         let width = widths
             .filter(|width| {
                 let most = tile(*width).2;
@@ -208,7 +217,7 @@ impl Side {
                 // reading of rows in place.
                 let worth = lanes_follow && rows <= most
                     || !lies_flat && *width <= 2 * S::WIDE && tile(*width).0 == 1;
-                fits && most > 0 && (*width <= S::WIDE || worth)
+                fits && most > 0 && (*width <= wide(*width) || worth)
             })
             .reduce(|best, next| {
                 let once = !lies_flat && tile(next).0 == 1 && tile(best).0 > 1;
@@ -261,7 +270,12 @@ impl Side {
         let results = rows_f * lanes as f64 / S::LANES as f64;
         let blocks = self.depth.div_ceil(DEPTH) as f64;
         cost += blocks * results * if direct { 1.5 } else { 6.0 };
-        let by_tile = !pack_rows && !lies_flat && packing == Packing::Whole && self.depth > DEPTH;
+        let strip = width * S::LANES * self.depth.min(DEPTH) * size_of::<S::Element>();
+        let group = match packing {
+            Packing::None => 1,
+            Packing::Strip => (GROUP_BYTES / strip).max(1),
+            Packing::Whole => usize::MAX,
+        };
         let blocked = Blocked {
             rows: self.rows,
             lanes: self.lanes,
@@ -277,9 +291,8 @@ impl Side {
             pack_rows,
             packing,
             most_rows: rows,
+            group,
             folds,
-            shallow: !pack_rows && !lies_flat && !by_tile && direct && self.depth >= SPLIT_DEPTH,
-            by_tile,
             room: Room::default(),
         };
         (blocked, cost / (rows_f * lanes as f64))

@@ -22,6 +22,7 @@ macro_rules! neon {
             const LANES: usize = $lanes;
             const SLIVER: usize = 8;
             const WIDE: usize = 4;
+            const WIDE_STRIDED: usize = 4;
 
             // SAFETY, for all of these: the trait's caller has valid pointers; NEON is part of the architecture.
             #[inline(always)]

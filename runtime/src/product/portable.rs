@@ -21,6 +21,7 @@ macro_rules! portable {
             const LANES: usize = LANES;
             const SLIVER: usize = LANES;
             const WIDE: usize = 1;
+            const WIDE_STRIDED: usize = 1;
 
             // SAFETY, for all of these: the trait's caller has valid pointers.
             #[inline(always)]

@@ -27,6 +27,8 @@ pub(crate) trait Simd: Copy + 'static {
     const SLIVER: usize;
     /// How many vectors wide the tile is that keeps the units busy, where there are rows enough.
     const WIDE: usize;
+    /// The same for rows that are read in place and do not lie one element apart, of which a tile has fewer.
+    const WIDE_STRIDED: usize;
 
     /// Zeros.
     unsafe fn zero() -> Self::Vector;
@@ -104,8 +106,6 @@ pub(super) enum Then {
     Store,
     /// They are added to it.
     Add,
-    /// It is where their chains began: the tile goes on with them.
-    Resume,
 }
 
 /// Below this depth a tile is done before a prefetch of its result would arrive.
@@ -123,7 +123,7 @@ pub(super) const STRIDED: u8 = 2;
 /// See [`FLAT`].
 pub(super) const PACKING: u8 = 3;
 
-/// `ROWS` rows by `VECTORS` vectors. Each sum is a chain of fused multiply-adds from 0, or from the result, in order of depth.
+/// `ROWS` rows by `VECTORS` vectors. Each sum is a chain of fused multiply-adds from 0 in order of depth.
 ///
 /// # Safety
 /// The machine has the instruction set. `ROWS` x `depth` elements of `rows` and `depth` x (`VECTORS - 1` vectors and `last` lanes) of
@@ -151,18 +151,6 @@ pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, cons
             }
         }
         let mut sums = [[S::zero(); VECTORS]; ROWS];
-        if t.then == Then::Resume {
-            for (row, sums) in sums.iter_mut().enumerate() {
-                for (vector, sum) in sums.iter_mut().enumerate() {
-                    let from = out(row, vector).cast_const();
-                    *sum = if vector + 1 == VECTORS {
-                        S::load_masked(from, mask)
-                    } else {
-                        S::load(from)
-                    };
-                }
-            }
-        }
         // Strided rows are a pointer each and one offset. Where the compiler knows that they are evenly spaced it steps one pointer from row
         // to row, which is a chain of additions as long as the multiply-adds take, so that it must not know.
         let bases: [_; ROWS] = std::array::from_fn(|row| {
