@@ -4,6 +4,7 @@ mod check;
 mod completions;
 mod diff;
 mod dims;
+mod export;
 mod man;
 mod opt;
 mod run;
@@ -20,6 +21,7 @@ pub(crate) enum Command {
     Opt(opt::Arguments),
     Run(run::Arguments),
     Diff(diff::Arguments),
+    Export(export::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
 }
@@ -33,6 +35,7 @@ impl Command {
             Command::Opt(arguments) => opt::run(arguments, out),
             Command::Run(arguments) => run::run(arguments, out),
             Command::Diff(arguments) => diff::run(arguments, out),
+            Command::Export(arguments) => export::run(arguments, out),
             Command::Completions(arguments) => completions::run(arguments, cli, out),
             Command::Man(arguments) => man::run(arguments, cli, out),
         }

@@ -471,8 +471,15 @@ fn unnamed(name: &str, reason: &str) -> Unsupported {
     }
 }
 
-/// The symbol of an extent that a model names: letters, digits and `_`, which is what the text form reads.
+/// The symbol of an extent that a model names: letters, digits and `_`, which is what the text form reads. A name that is spelled as the text
+/// form spells an extent, such as `2*b + 1`, is that extent: exporters name extents so that follow from others.
 fn symbol(name: &str) -> Dim {
+    if let Ok(dim) = name.parse::<Dim>()
+        && dim.constant().is_none()
+        && dim.to_string() == name
+    {
+        return dim;
+    }
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
     let mut plain: String = name.chars().map(plain).take(60).collect();
     let begins = plain.chars().next().is_some_and(|c| c.is_ascii_digit());
