@@ -94,7 +94,12 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         None => {
             let path = arguments.folder.join("base.onnx");
             make(&path, arguments.seed)?;
-            writeln!(out, "made {}, which knows the digits 0 to {}", path.display(), KNOWN - 1)?;
+            writeln!(
+                out,
+                "made {}, which knows the digits 0 to {}",
+                path.display(),
+                KNOWN - 1
+            )?;
             path
         }
     };
@@ -228,7 +233,9 @@ impl Base {
         let fits = example.as_ref().map(|e| e.iter().product()) == Some(PIXELS as i64);
         let free = ty.shape.first().is_some_and(|b| b.as_symbol().is_some());
         let (true, true, DType::F32, Some(example)) = (fits, free, ty.dtype, example) else {
-            return Err(format!("the model takes {ty}; the digits are f32[batch, {PIXELS}]").into());
+            return Err(
+                format!("the model takes {ty}; the digits are f32[batch, {PIXELS}]").into(),
+            );
         };
         // Ink is counted from 0 to 16.
         let data = digits("digits.csv", DIGITS)?.map_f32("x", |ink| ink / 16.0)?;
@@ -356,7 +363,11 @@ fn measure(session: &mut Session, data: &Dataset) -> Result<f64, Box<dyn Error>>
 
 /// The logits of all examples.
 fn predict(session: &mut Session, data: &Dataset) -> Result<Vec<f32>, Box<dyn Error>> {
-    let inputs = session.program().inputs.iter().map(|port| port.name.clone());
+    let inputs = session
+        .program()
+        .inputs
+        .iter()
+        .map(|port| port.name.clone());
     let inputs: Vec<String> = inputs.collect();
     let columns = inputs.iter().map(|name| data.column(name));
     let columns: Vec<&Column> = columns.collect::<Result<_, _>>()?;

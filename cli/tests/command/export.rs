@@ -25,10 +25,20 @@ fn what_is_missing_is_named_and_nothing_is_written() {
     folder.write("step.kir", STEP);
     let export = ["export", "step.kir", "--to", "step.onnx"];
     let told = folder.kiln(&export).wrong();
-    assert!(told.contains("`w` (param: f32[4]): it has no value"), "{told}");
-    let told = folder.kiln(&[&export[..], &["--output", "y"]].concat()).wrong();
-    assert!(told.contains("no output `y`; its outputs are loss"), "{told}");
-    let told = folder.kiln(&[&export[..], &["--weights", "step.kir"]].concat()).wrong();
+    assert!(
+        told.contains("`w` (param: f32[4]): it has no value"),
+        "{told}"
+    );
+    let told = folder
+        .kiln(&[&export[..], &["--output", "y"]].concat())
+        .wrong();
+    assert!(
+        told.contains("no output `y`; its outputs are loss"),
+        "{told}"
+    );
+    let told = folder
+        .kiln(&[&export[..], &["--weights", "step.kir"]].concat())
+        .wrong();
     assert!(told.contains("`.safetensors` or `.npz`"), "{told}");
     assert!(!folder.path("step.onnx").exists());
 }

@@ -130,7 +130,9 @@ impl<'a, 'g> Call<'a, 'g> {
     }
 
     pub(crate) fn int(&self, name: &'static str) -> Result<Option<i64>, Reason> {
-        Ok(self.typed(name, attribute_type::INT)?.map(|a| a.i.unwrap_or(0)))
+        Ok(self
+            .typed(name, attribute_type::INT)?
+            .map(|a| a.i.unwrap_or(0)))
     }
 
     pub(crate) fn int_or(&self, name: &'static str, default: i64) -> Result<i64, Reason> {

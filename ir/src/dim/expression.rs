@@ -45,7 +45,8 @@ impl Dim {
         };
         let mut terms = polynomial.0.iter();
         let (Some((monomial, coefficient)), None) = (terms.next(), terms.next()) else {
-            let term = |(m, c): (&Monomial, &i64)| Dim::from_terms(BTreeMap::from([(m.clone(), *c)]));
+            let term =
+                |(m, c): (&Monomial, &i64)| Dim::from_terms(BTreeMap::from([(m.clone(), *c)]));
             return Expression::Sum(polynomial.0.iter().map(term).collect());
         };
         if let (1, [(atom, 1)]) = (*coefficient, monomial.0.as_slice()) {

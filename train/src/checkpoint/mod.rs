@@ -230,7 +230,8 @@ impl Trainer {
     /// ```
     pub fn export_onnx(&mut self, path: impl AsRef<Path>) -> Result<(), TrainError> {
         let graph = self.recipe.prediction()?;
-        let tensors = weights::tensors(self.master()?).map_err(|e| CheckpointError::Save(e.into()))?;
+        let tensors =
+            weights::tensors(self.master()?).map_err(|e| CheckpointError::Save(e.into()))?;
         onnx::save(path, &graph, tensors, &ExportOptions::default())?;
         Ok(())
     }

@@ -7,10 +7,10 @@ use super::super::proto::{
     AttributeProto, DimensionProto, GraphProto, NodeProto, TensorProto, TensorShapeProto,
     TensorTypeProto, TypeProto, ValueInfoProto,
 };
+use super::Unexported;
 use super::attribute;
 use super::extents::Extents;
 use super::types::{computed_in, number};
-use super::Unexported;
 use bytes::Bytes;
 use kiln_ir::{Array, DType, Dim, Shape, TensorType, Values};
 use std::collections::{BTreeSet, HashMap};

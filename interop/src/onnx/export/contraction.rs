@@ -45,7 +45,11 @@ fn matrices(body: &mut Body<'_>, op: &Dot, x: &Value, y: &Value) -> Option<(Valu
         return None;
     }
     let order = |batch: &[usize], rest: &[&[usize]]| -> Vec<usize> {
-        batch.iter().chain(rest.iter().copied().flatten()).copied().collect()
+        batch
+            .iter()
+            .chain(rest.iter().copied().flatten())
+            .copied()
+            .collect()
     };
     let lhs = body.transpose(x, &order(&op.batch.0, &[&left, &[*l]]));
     let rhs = body.transpose(y, &order(&op.batch.1, &[&[*r], &right]));
@@ -59,7 +63,9 @@ fn equation(op: &Dot, lhs: usize, rhs: usize) -> Out<String> {
     let mut count = 0;
     let mut left: Vec<char> = Vec::with_capacity(lhs);
     if lhs + rhs > LETTERS {
-        return Err(format!("a product of {lhs} and {rhs} axes has more than {LETTERS}"));
+        return Err(format!(
+            "a product of {lhs} and {rhs} axes has more than {LETTERS}"
+        ));
     }
     for axis in 0..lhs {
         let name = letter(count);

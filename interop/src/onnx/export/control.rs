@@ -49,7 +49,11 @@ pub(super) fn sweep(
         types.push(TensorType::new(value.dtype(), dims));
     }
     let count = stacked.len();
-    let outputs: Vec<Value> = next.iter().chain(&stacked).map(|v| given(&mut inner, v)).collect();
+    let outputs: Vec<Value> = next
+        .iter()
+        .chain(&stacked)
+        .map(|v| given(&mut inner, v))
+        .collect();
     let inputs: Vec<Value> = own.into_iter().chain(entries).collect();
     let graph = inner.into_graph("iteration", &inputs, &outputs);
     let each = |value: usize, count: usize| vec![value as i64; count];
@@ -57,9 +61,15 @@ pub(super) fn sweep(
         attribute::graph("body", graph),
         attribute::int("num_scan_inputs", scanned.len() as i64),
         attribute::ints("scan_input_axes", each(how.axis, scanned.len())),
-        attribute::ints("scan_input_directions", each(usize::from(how.reverse), scanned.len())),
+        attribute::ints(
+            "scan_input_directions",
+            each(usize::from(how.reverse), scanned.len()),
+        ),
         attribute::ints("scan_output_axes", each(how.axis, count)),
-        attribute::ints("scan_output_directions", each(usize::from(how.reverse), count)),
+        attribute::ints(
+            "scan_output_directions",
+            each(usize::from(how.reverse), count),
+        ),
     ];
     let operands: Vec<&Value> = carries.iter().chain(scanned).collect();
     Ok(body.node("Scan", &operands, attributes, types))
@@ -110,14 +120,24 @@ pub(super) fn repeat(body: &mut Body<'_>, op: &While, operands: &[Value]) -> Out
     let mut own = Vec::with_capacity(carries.len());
     for carry in carries {
         let name = inner.model.fresh("carry");
-        own.push(Value { name, ..carry.clone() });
+        own.push(Value {
+            name,
+            ..carry.clone()
+        });
     }
     let next = graph::nodes(&mut inner, &op.body, with(&own, by_body))?;
     let goes_on = graph::nodes(&mut inner, &op.test, with(&next, by_test))?;
-    let outputs: Vec<Value> = goes_on.iter().chain(&next).map(|v| given(&mut inner, v)).collect();
+    let outputs: Vec<Value> = goes_on
+        .iter()
+        .chain(&next)
+        .map(|v| given(&mut inner, v))
+        .collect();
     let inputs: Vec<Value> = [number, condition].into_iter().chain(own).collect();
     let graph = inner.into_graph("iteration", &inputs, &outputs);
-    let begins = Value { ty: truth, ..begins };
+    let begins = Value {
+        ty: truth,
+        ..begins
+    };
     // The name that is left out is that of the most iterations.
     let names = ["", begins.name.as_str()];
     let names: Vec<&str> = names

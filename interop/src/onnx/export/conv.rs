@@ -91,10 +91,14 @@ fn plain(body: &mut Body<'_>, op: &Conv, lhs: &Value, rhs: &Value, shape: &Shape
         .collect();
     if holes.iter().any(|h| *h > 0) {
         let one = Dim::from(1);
-        let spans = lhs.shape().iter().zip(&holes).map(|(dim, hole)| match hole {
-            0 => dim.clone(),
-            hole => &(&(dim - &one) * &Dim::from(hole + 1)) + &one,
-        });
+        let spans = lhs
+            .shape()
+            .iter()
+            .zip(&holes)
+            .map(|(dim, hole)| match hole {
+                0 => dim.clone(),
+                hole => &(&(dim - &one) * &Dim::from(hole + 1)) + &one,
+            });
         let spans: Shape = spans.collect();
         lhs = body.dilate(&lhs, &holes, &zero, &spans)?;
     }
@@ -108,7 +112,9 @@ fn plain(body: &mut Body<'_>, op: &Conv, lhs: &Value, rhs: &Value, shape: &Shape
             let low = around(&mut op.window.iter().map(|a| a.low.clone()), Dim::from(0));
             let high = around(&mut op.window.iter().map(|a| a.high.clone()), Dim::from(0));
             let padded = lhs.shape().iter().zip(low.iter().zip(&high));
-            let padded: Shape = padded.map(|(dim, (low, high))| &(low + dim) + high).collect();
+            let padded: Shape = padded
+                .map(|(dim, (low, high))| &(low + dim) + high)
+                .collect();
             lhs = body.pad(&lhs, &low, &high, &zero, &padded)?;
             vec![0; 2 * op.window.len()]
         }

@@ -160,7 +160,12 @@ fn divide(body: &mut Body<'_>, x: &Value, y: &Value) -> Value {
     let mut quotient = match dtype {
         DType::U64 => {
             let ty = super::body::joined(&[x, &safe]);
-            body.one("Div", &[x, &safe], Vec::new(), kiln_ir::TensorType::new(dtype, ty))
+            body.one(
+                "Div",
+                &[x, &safe],
+                Vec::new(),
+                kiln_ir::TensorType::new(dtype, ty),
+            )
         }
         DType::F32
         | DType::F64
@@ -298,7 +303,11 @@ pub(super) fn fma(body: &mut Body<'_>, x: &Value, y: &Value, z: &Value) -> Value
 /// A float of another width; f64 goes to the halves by f32, as in the IR.
 pub(super) fn round_to(body: &mut Body<'_>, x: &Value, to: DType) -> Value {
     let halves = matches!(to, DType::F16 | DType::BF16);
-    let x = if halves { body.cast(x, DType::F32) } else { x.clone() };
+    let x = if halves {
+        body.cast(x, DType::F32)
+    } else {
+        x.clone()
+    };
     body.cast(&x, to)
 }
 

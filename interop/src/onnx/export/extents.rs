@@ -135,7 +135,9 @@ impl Model {
             let Some((factor, rest)) = linear(&dim, symbol) else {
                 continue;
             };
-            let parts = self.extent(&factor).and_then(|f| Ok((f, self.extent(&rest)?)));
+            let parts = self
+                .extent(&factor)
+                .and_then(|f| Ok((f, self.extent(&rest)?)));
             let Ok((divisor, rest_value)) = parts else {
                 continue;
             };

@@ -132,7 +132,8 @@ impl Table<'_> {
     /// Gives the result of the node that was just written another name; `false` where the value is none.
     fn renamed(&mut self, body: &mut Body<'_>, value: &Value, name: &str) -> bool {
         let last = body.nodes.last_mut();
-        let Some(result) = last.and_then(|n| n.output.iter_mut().find(|o| **o == value.name)) else {
+        let Some(result) = last.and_then(|n| n.output.iter_mut().find(|o| **o == value.name))
+        else {
             return false;
         };
         *result = name.to_owned();

@@ -115,7 +115,9 @@ pub fn export<'a>(
     }
     for output in &outputs {
         let same = sources.iter().zip(graph.slots());
-        let same = same.into_iter().any(|(_, slot)| slot.name == output.name && slot.node == output.node);
+        let same = same
+            .into_iter()
+            .any(|(_, slot)| slot.name == output.name && slot.node == output.node);
         if !model.take(&output.name) && !same {
             let ty = graph.node(output.node).map(|n| n.ty.clone());
             model.problems.extend(ty.map(|ty| Unexported {

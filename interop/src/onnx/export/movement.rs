@@ -76,6 +76,9 @@ impl Body<'_> {
     }
 
     /// Elements from `start` in steps along each axis, below `limit`.
+    ///
+    /// ONNX moves bounds that lie outside into the tensor, where the IR refuses them. So unless it is sure without numbers that they lie inside,
+    /// which gives the extent of the result, elements are picked by their numbers: then the extent is sure, and a runtime refuses as well.
     pub(super) fn slice(
         &mut self,
         x: &Value,
@@ -84,23 +87,58 @@ impl Body<'_> {
         stride: &[i64],
         shape: &Shape,
     ) -> Out {
-        let zero = |d: &Dim| d.constant() == Some(0);
-        let cut: Vec<usize> = (0..x.rank())
-            .filter(|a| !zero(&start[*a]) || limit[*a] != x.shape()[*a] || stride[*a] != 1)
-            .collect();
-        if cut.is_empty() {
-            return Ok(x.clone());
+        let mut x = x.clone();
+        let mut cut = Vec::new();
+        for axis in 0..x.rank() {
+            let (own, from, to) = (x.shape()[axis].clone(), &start[axis], &limit[axis]);
+            let begins = from.constant() == Some(0);
+            if begins && *to == own && stride[axis] == 1 {
+                continue;
+            }
+            let within = |bound: &Dim| (&own - bound).is_sum_of_sizes();
+            if within(from) && within(to) {
+                cut.push(axis);
+            } else {
+                x = self.picked(&x, axis, from, stride[axis], &shape[axis])?;
+            }
         }
+        if cut.is_empty() {
+            return Ok(x);
+        }
+        let end = |axis: usize| match limit[axis] == x.shape()[axis] {
+            true => Dim::from(TO_THE_END),
+            false => limit[axis].clone(),
+        };
         let starts: Vec<Dim> = cut.iter().map(|a| start[*a].clone()).collect();
-        let ends: Vec<Dim> = cut
-            .iter()
-            .map(|a| match limit[*a] == x.shape()[*a] {
-                true => Dim::from(TO_THE_END),
-                false => limit[*a].clone(),
-            })
-            .collect();
+        let ends: Vec<Dim> = cut.iter().map(|a| end(*a)).collect();
         let steps: Vec<i64> = cut.iter().map(|a| stride[*a]).collect();
-        self.cut(x, &starts, &ends, &cut, &steps, shape)
+        self.cut(&x, &starts, &ends, &cut, &steps, shape)
+    }
+
+    /// `count` entries of an axis from `start` on, by their numbers.
+    fn picked(&mut self, x: &Value, axis: usize, start: &Dim, step: i64, count: &Dim) -> Out {
+        let mut places = self.range(count)?;
+        if step != 1 {
+            let step = self.integer(DType::I64, step);
+            places = self.same("Mul", &[&places, &step]);
+        }
+        if start.constant() != Some(0) {
+            let start = self.model.extent(start)?;
+            places = self.same("Add", &[&places, &start]);
+        }
+        let mut dims = x.shape().to_vec();
+        dims[axis] = count.clone();
+        let places = Value {
+            ty: TensorType::new(DType::I64, [count.clone()]),
+            ..places
+        };
+        let along = vec![attribute::int("axis", axis as i64)];
+        Ok(self.one(
+            "Gather",
+            &[x, &places],
+            along,
+            TensorType::new(x.dtype(), dims),
+        ))
     }
 
     /// Elements in steps along each axis, without so many of the first and so many of the last.
@@ -118,7 +156,13 @@ impl Body<'_> {
         if cut.is_empty() {
             return Ok(x.clone());
         }
-        let end = |a: usize| if behind[a] == 0 { TO_THE_END } else { -behind[a] };
+        let end = |a: usize| {
+            if behind[a] == 0 {
+                TO_THE_END
+            } else {
+                -behind[a]
+            }
+        };
         let starts: Vec<Dim> = cut.iter().map(|a| Dim::from(before[*a])).collect();
         let ends: Vec<Dim> = cut.iter().map(|a| Dim::from(end(*a))).collect();
         let steps: Vec<i64> = cut.iter().map(|a| stride[*a]).collect();
@@ -139,7 +183,10 @@ impl Body<'_> {
         let axes: Vec<i64> = axes.iter().map(|a| *a as i64).collect();
         let axes = self.model.integers(&axes);
         let mut inputs = vec![x, &starts, &ends, &axes];
-        let written = steps.iter().any(|s| *s != 1).then(|| self.model.integers(steps));
+        let written = steps
+            .iter()
+            .any(|s| *s != 1)
+            .then(|| self.model.integers(steps));
         inputs.extend(&written);
         let ty = TensorType::new(x.dtype(), shape);
         Ok(self.one("Slice", &inputs, Vec::new(), ty))
@@ -217,14 +264,7 @@ impl Body<'_> {
 
     /// Every `step`-th element along an axis from the operand, the others of one value; the result has the shape. Unlike a cut of rows it
     /// has the extent that it must have by construction, whatever a symbol is.
-    fn spread(
-        &mut self,
-        x: &Value,
-        axis: usize,
-        step: i64,
-        value: &Value,
-        shape: &Shape,
-    ) -> Out {
+    fn spread(&mut self, x: &Value, axis: usize, step: i64, value: &Value, shape: &Shape) -> Out {
         let places = self.range(&shape[axis])?;
         let step = self.integer(DType::I64, step);
         let from = self.same("Div", &[&places, &step]);
@@ -314,14 +354,23 @@ pub(super) fn pad(body: &mut Body<'_>, op: &Pad, operands: &[Value], ty: &Tensor
     };
     let spans = x.shape().iter().zip(&op.interior).map(|(d, i)| {
         let gaps = (d - &Dim::from(1)).maximum(&Dim::from(0));
-        if *i == 0 { d.clone() } else { d + &(&gaps * &Dim::from(*i)) }
+        if *i == 0 {
+            d.clone()
+        } else {
+            d + &(&gaps * &Dim::from(*i))
+        }
     });
     let spans: Shape = spans.collect();
     let dilated = body.dilate(x, &op.interior, value, &spans)?;
     body.pad(&dilated, &op.low, &op.high, value, &ty.shape)
 }
 
-pub(super) fn concat(body: &mut Body<'_>, op: &Concat, operands: &[Value], ty: &TensorType) -> Value {
+pub(super) fn concat(
+    body: &mut Body<'_>,
+    op: &Concat,
+    operands: &[Value],
+    ty: &TensorType,
+) -> Value {
     let parts: Vec<&Value> = operands.iter().collect();
     body.concat(&parts, op.axis, ty.clone())
 }

@@ -47,7 +47,13 @@ pub(super) fn words(body: &mut Body<'_>, key: &Value, counter: &Value, ty: &Tens
     let rows = body.concat(&parts, 1, rows);
     let flat = body.reshape(&rows, &[&blocks * &four].into())?;
     let wanted = [count.clone()];
-    let cut = body.slice(&flat, &[Dim::from(0)], &wanted, &[1], &wanted.clone().into())?;
+    let cut = body.slice(
+        &flat,
+        &[Dim::from(0)],
+        &wanted,
+        &[1],
+        &wanted.clone().into(),
+    )?;
     body.reshape(&cut, &ty.shape)
 }
 

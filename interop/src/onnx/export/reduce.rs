@@ -33,13 +33,7 @@ fn over(body: &mut Body<'_>, operator: &str, axes: &[usize], x: &Value, shape: &
     body.typed(operator, &[x], &[&axes], gone, shape)
 }
 
-fn summed(
-    body: &mut Body<'_>,
-    operator: &str,
-    op: &Reduce,
-    x: &Value,
-    ty: &TensorType,
-) -> Value {
+fn summed(body: &mut Body<'_>, operator: &str, op: &Reduce, x: &Value, ty: &TensorType) -> Value {
     let wide = body.cast(x, op.accumulate.unwrap_or(x.dtype()));
     let sum = over(body, operator, &op.axes, &wide, &ty.shape);
     round_to(body, &sum, x.dtype())
@@ -57,13 +51,7 @@ fn extreme(
     unsigned(body, &found, x.dtype())
 }
 
-fn counted(
-    body: &mut Body<'_>,
-    axes: &[usize],
-    x: &Value,
-    ty: &TensorType,
-    test: &str,
-) -> Value {
+fn counted(body: &mut Body<'_>, axes: &[usize], x: &Value, ty: &TensorType, test: &str) -> Value {
     let numbers = body.cast(x, DType::I64);
     let count = over(body, "ReduceSum", axes, &numbers, &ty.shape);
     let zero = body.integer(DType::I64, 0);
@@ -127,9 +115,9 @@ pub(super) fn cumulative(body: &mut Body<'_>, op: Cumulative, x: &Value) -> Out 
                     let bits = 8 * signed.dtype().size() as u32;
                     let least = match signed.dtype().class() {
                         kiln_ir::Class::Signed => i64::MIN >> (64 - bits),
-                        kiln_ir::Class::Unsigned
-                        | kiln_ir::Class::Bool
-                        | kiln_ir::Class::Float => 0,
+                        kiln_ir::Class::Unsigned | kiln_ir::Class::Bool | kiln_ir::Class::Float => {
+                            0
+                        }
                     };
                     body.integer(signed.dtype(), least)
                 }
@@ -142,13 +130,7 @@ pub(super) fn cumulative(body: &mut Body<'_>, op: Cumulative, x: &Value) -> Out 
 }
 
 /// ONNX has running sums only; others are loops over the axis.
-fn running(
-    body: &mut Body<'_>,
-    op: Cumulative,
-    operator: &str,
-    first: &Value,
-    x: &Value,
-) -> Out {
+fn running(body: &mut Body<'_>, op: Cumulative, operator: &str, first: &Value, x: &Value) -> Out {
     let mut row: Vec<Dim> = x.shape().to_vec();
     row.remove(op.axis);
     let row: Shape = row.into();
@@ -158,14 +140,21 @@ fn running(
         axis: op.axis,
         reverse: op.reverse,
     };
-    let mut results = control::sweep(body, &sweep, &[first], &[x.clone()], |inner, own, entries| {
-        let next = inner.same(operator, &[&own[0], &entries[0]]);
-        let next = Value { ty: entry.clone(), ..next };
-        Ok((vec![next.clone()], vec![next]))
-    })?;
-    results
-        .pop()
-        .ok_or_else(|| "a loop without results".into())
+    let mut results = control::sweep(
+        body,
+        &sweep,
+        &[first],
+        &[x.clone()],
+        |inner, own, entries| {
+            let next = inner.same(operator, &[&own[0], &entries[0]]);
+            let next = Value {
+                ty: entry.clone(),
+                ..next
+            };
+            Ok((vec![next.clone()], vec![next]))
+        },
+    )?;
+    results.pop().ok_or_else(|| "a loop without results".into())
 }
 
 /// The first `count` elements of rows in order, and where they come from. `TopK` keeps equal elements in their order; where it puts NaN

@@ -17,27 +17,9 @@ const EXTREMES: &[DType] = &[
     DType::U32,
     DType::U64,
 ];
-const ORDERED: &[DType] = &[
-    DType::F32,
-    DType::F64,
-    DType::I32,
-    DType::I64,
-    DType::U64,
-];
-const EQUAL: &[DType] = &[
-    DType::F32,
-    DType::F64,
-    DType::I32,
-    DType::I64,
-    DType::Bool,
-];
-const CHOSEN: &[DType] = &[
-    DType::F32,
-    DType::F64,
-    DType::I32,
-    DType::I64,
-    DType::U8,
-];
+const ORDERED: &[DType] = &[DType::F32, DType::F64, DType::I32, DType::I64, DType::U64];
+const EQUAL: &[DType] = &[DType::F32, DType::F64, DType::I32, DType::I64, DType::Bool];
+const CHOSEN: &[DType] = &[DType::F32, DType::F64, DType::I32, DType::I64, DType::U8];
 const PADDED: &[DType] = &[
     DType::F32,
     DType::F64,
@@ -147,7 +129,11 @@ mod tests {
             ("Conv", DType::F64, DType::F64),
             ("Gather", DType::BF16, DType::BF16),
         ] {
-            assert_eq!(computed_in(operator, dtype), wanted, "{operator} of {dtype}");
+            assert_eq!(
+                computed_in(operator, dtype),
+                wanted,
+                "{operator} of {dtype}"
+            );
         }
     }
 }

@@ -47,24 +47,31 @@ impl<'w> Slider<'w> {
     fn offsets(&self, k: usize) -> Vec<i64> {
         let at = Array::unravel(k, &self.sizes);
         let axes = at.iter().zip(&self.windows.axes);
-        axes.map(|(k, axis)| *k as i64 * axis.window_dilation).collect()
+        axes.map(|(k, axis)| *k as i64 * axis.window_dilation)
+            .collect()
     }
 
     /// The extents of the dilated operand.
     fn spans(&self, shape: &[Dim]) -> Shape {
         let axes = shape.iter().zip(&self.windows.axes);
-        axes.map(|(dim, axis)| span(dim, axis.base_dilation)).collect()
+        axes.map(|(dim, axis)| span(dim, axis.base_dilation))
+            .collect()
     }
 
     fn holes(&self) -> Vec<i64> {
-        self.windows.axes.iter().map(|a| a.base_dilation - 1).collect()
+        self.windows
+            .axes
+            .iter()
+            .map(|a| a.base_dilation - 1)
+            .collect()
     }
 
     /// The extents of the dilated and padded operand.
     fn padded_shape(&self, shape: &[Dim]) -> Shape {
         let spans = self.spans(shape);
         let axes = spans.iter().zip(&self.windows.axes);
-        axes.map(|(dim, axis)| &(&axis.low + dim) + &axis.high).collect()
+        axes.map(|(dim, axis)| &(&axis.low + dim) + &axis.high)
+            .collect()
     }
 
     fn padded(&self, body: &mut Body<'_>, x: &Value, value: &Value) -> Out {
@@ -80,7 +87,11 @@ impl<'w> Slider<'w> {
         let stride: Vec<i64> = self.windows.axes.iter().map(|a| a.stride).collect();
         let last = self.offsets(self.count() - 1);
         let offsets = self.offsets(k);
-        let behind: Vec<i64> = last.iter().zip(&offsets).map(|(last, own)| last - own).collect();
+        let behind: Vec<i64> = last
+            .iter()
+            .zip(&offsets)
+            .map(|(last, own)| last - own)
+            .collect();
         body.inner_slice(padded, &offsets, &behind, &stride, &self.positions)
     }
 
@@ -161,7 +172,10 @@ fn pool(body: &mut Body<'_>, op: &ReduceWindow, x: &Value, ty: &TensorType) -> O
         WindowKind::Max | WindowKind::Min => matches!(x.dtype(), DType::F32 | DType::F64),
         // Its kernel knows no dilation before version 19, and f32 alone.
         WindowKind::Sum => {
-            x.dtype() == DType::F32 && spatial.iter().all(|a| windows.axes[*a].window_dilation == 1)
+            x.dtype() == DType::F32
+                && spatial
+                    .iter()
+                    .all(|a| windows.axes[*a].window_dilation == 1)
         }
     };
     if !pools || spatial.is_empty() || spatial.len() > MOST_SPATIAL {
@@ -213,7 +227,11 @@ fn pool(body: &mut Body<'_>, op: &ReduceWindow, x: &Value, ty: &TensorType) -> O
             pooled = body.same("Mul", &[&pooled, &count]);
         }
     }
-    let back: Shape = kept.iter().map(|a| ty.shape[*a].clone()).chain(slid).collect();
+    let back: Shape = kept
+        .iter()
+        .map(|a| ty.shape[*a].clone())
+        .chain(slid)
+        .collect();
     let pooled = body.reshape(&pooled, &back)?;
     let places = (0..x.rank()).filter_map(|axis| order.iter().position(|a| *a == axis));
     let places: Vec<usize> = places.collect();
