@@ -322,7 +322,7 @@ impl Table<'_> {
             (Op::ReduceWindow(op), [x]) => window::reduce(body, op, x, ty)?,
             (Op::ArgWindow(op), [x]) => window::arg(body, op, x, ty)?,
             (Op::GatherWindow(op), [x, at]) => window::gather(body, op, x, at, ty)?,
-            (Op::ScatterWindow(op), [x, at]) => window::scatter(body, op, x, at, ty)?,
+            (Op::ScatterWindow(op), [x, at]) => window::scatter(body, op, x, at)?,
             (_, all) => return Err(unfit(all)),
         };
         Ok(Made::Results(vec![one]))

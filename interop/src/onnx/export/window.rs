@@ -81,6 +81,33 @@ impl<'w> Slider<'w> {
         body.pad(&dilated, &low, &high, value, &self.padded_shape(x.shape()))
     }
 
+    /// The way back from the shape of the dilated and padded operand to its own.
+    fn unpadded(&self, body: &mut Body<'_>, x: &Value, shape: &Shape, zero: &Value) -> Out {
+        // Where padding took elements away there is nothing to find.
+        let missing = |d: &Dim| Dim::from(d.constant().map_or(0, |n| (-n).max(0)));
+        let axes = &self.windows.axes;
+        let low: Vec<Dim> = axes.iter().map(|a| missing(&a.low)).collect();
+        let high: Vec<Dim> = axes.iter().map(|a| missing(&a.high)).collect();
+        let whole = x.shape().iter().zip(low.iter().zip(&high));
+        let whole: Shape = whole
+            .map(|(dim, (low, high))| &(low + dim) + high)
+            .collect();
+        let x = body.pad(x, &low, &high, zero, &whole)?;
+        let start: Vec<Dim> = axes
+            .iter()
+            .zip(&low)
+            .map(|(a, more)| &a.low + more)
+            .collect();
+        let spans = self.spans(shape);
+        let limit: Vec<Dim> = start
+            .iter()
+            .zip(spans.iter())
+            .map(|(s, span)| s + span)
+            .collect();
+        let stride: Vec<i64> = axes.iter().map(|a| a.base_dilation).collect();
+        body.slice(&x, &start, &limit, &stride, shape)
+    }
+
     /// For every position, the element of the padded operand that element `k` of its window meets: from where it lies in the first window, in
     /// strides, to as far before the end as it lies in a window at the end.
     fn met(&self, body: &mut Body<'_>, padded: &Value, k: usize) -> Out {
@@ -312,13 +339,7 @@ pub(super) fn gather(
 }
 
 /// The way back of [`gather`]: what has number `k` is put where element `k` of each window lies, and all of it is added.
-pub(super) fn scatter(
-    body: &mut Body<'_>,
-    op: &ScatterWindow,
-    x: &Value,
-    index: &Value,
-    ty: &TensorType,
-) -> Out {
+pub(super) fn scatter(body: &mut Body<'_>, op: &ScatterWindow, x: &Value, index: &Value) -> Out {
     let slider = Slider::new(&op.windows, &x.ty.shape)?;
     let dtype = x.dtype();
     let wide = match dtype {
@@ -332,31 +353,28 @@ pub(super) fn scatter(
     let strided: Shape = (x.shape().iter().zip(&op.windows.axes))
         .map(|(dim, axis)| span(dim, axis.stride))
         .collect();
-    let spans = slider.spans(&op.shape);
+    // All of it is added within the padded tensor, where no place is negative.
+    let padded = slider.padded_shape(&op.shape);
     let mut total: Option<Value> = None;
     for k in 0..slider.count() {
         let number = body.integer(DType::I64, k as i64);
         let here = body.test("Equal", &[&index, &number]);
         let own = body.choose(&here, &x, &zero);
         let apart = body.dilate(&own, &steps, &zero, &strided)?;
-        // Its place in the padded tensor, of which the padding is cut off.
-        let mut low = Vec::new();
-        let mut high = Vec::new();
-        for (a, offset) in slider.offsets(k).into_iter().enumerate() {
-            let before = &Dim::from(offset) - &op.windows.axes[a].low;
-            high.push(&(&spans[a] - &strided[a]) - &before);
-            low.push(before);
-        }
-        let placed = body.pad(&apart, &low, &high, &zero, &spans)?;
+        let low: Vec<Dim> = slider.offsets(k).into_iter().map(Dim::from).collect();
+        let ends = strided.iter().zip(&low).map(|(span, low)| span + low);
+        let high: Vec<Dim> = padded
+            .iter()
+            .zip(ends)
+            .map(|(all, end)| all - &end)
+            .collect();
+        let placed = body.pad(&apart, &low, &high, &zero, &padded)?;
         total = Some(match total {
             Some(total) => body.same("Add", &[&total, &placed]),
             None => placed,
         });
     }
     let total = total.ok_or("a window without elements")?;
-    let rank = total.rank();
-    let stride: Vec<i64> = op.windows.axes.iter().map(|a| a.base_dilation).collect();
-    let start = vec![Dim::from(0); rank];
-    let thinned = body.slice(&total, &start, &spans, &stride, &ty.shape)?;
+    let thinned = slider.unpadded(body, &total, &op.shape, &zero)?;
     Ok(round_to(body, &thinned, dtype))
 }
