@@ -19,6 +19,8 @@ pub(crate) struct Trip {
     import: Import,
     folder: Option<PathBuf>,
     runs: usize,
+    /// Whether inputs have infinities, NaN and the largest numbers among them, with which runtimes differ.
+    extreme: bool,
 }
 
 impl Trip {
@@ -65,6 +67,7 @@ impl Trip {
             import,
             folder,
             runs: 0,
+            extreme: false,
         })
     }
 
@@ -75,6 +78,7 @@ impl Trip {
         numbers: &mut Numbers,
         kind: Kind,
     ) -> Result<bool, String> {
+        self.extreme = kind == Kind::Odd;
         self.run_on(|_, ty| given(ty, sizes, numbers, kind))
             .map_err(|why| format!("{}: {sizes:?}, {kind:?}: {why}", self.name))
     }
@@ -136,8 +140,12 @@ impl Trip {
         };
         let names = self.graph.outputs().iter().map(|o| &o.name);
         let outputs = names.zip(outputs);
-        save(&folder.join(format!("{}_in.npz", self.runs)), inputs.iter());
-        save(&folder.join(format!("{}_out.npz", self.runs)), outputs);
+        let run = match self.extreme {
+            true => format!("{}_extreme", self.runs),
+            false => self.runs.to_string(),
+        };
+        save(&folder.join(format!("{run}_in.npz")), inputs.iter());
+        save(&folder.join(format!("{run}_out.npz")), outputs);
         self.runs += 1;
     }
 }

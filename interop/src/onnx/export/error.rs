@@ -1,6 +1,6 @@
 //! Why a graph cannot be exported.
 
-use kiln_ir::TensorType;
+use kiln_ir::{TensorType, Violations};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -41,6 +41,9 @@ pub enum ExportError {
         /// What cannot be exported, in the order of the graph.
         nodes: Vec<Unexported>,
     },
+    /// A graph that is none: one that no builder and no reader gives.
+    #[error(transparent)]
+    Invalid(#[from] Violations),
     /// An output that is asked for and that the graph does not have.
     #[error("`{graph}` has no output `{name}`; its outputs are {}", .outputs.join(", "))]
     NoOutput {

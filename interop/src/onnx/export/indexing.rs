@@ -202,6 +202,9 @@ pub(super) fn dynamic_update_slice(body: &mut Body<'_>, operands: &[Value]) -> O
     let [x, update, starts @ ..] = operands else {
         return Err("it has no operands".into());
     };
+    if update.shape().iter().any(|d| d.constant() == Some(0)) {
+        return Ok(x.clone());
+    }
     let smaller = |axis: &usize| x.shape()[*axis] != update.shape()[*axis];
     let Some(last) = (0..x.rank()).rev().find(smaller) else {
         return Ok(update.clone());
@@ -210,11 +213,11 @@ pub(super) fn dynamic_update_slice(body: &mut Body<'_>, operands: &[Value]) -> O
     let whole: Shape = grid.clone().into();
     grid.push(Dim::from(1));
     let mut columns = Vec::with_capacity(last + 1);
-    for axis in 0..=last {
+    for (axis, start) in starts.iter().enumerate().take(last + 1) {
         let (size, extent) = (&update.shape()[axis], &x.shape()[axis]);
         let places = match size == extent {
             true => body.range(size)?,
-            false => window(body, &starts[axis], size, extent)?,
+            false => window(body, start, size, extent)?,
         };
         let places = in_front(body, &places, last - axis);
         let places = body.expand(&places, &whole)?;

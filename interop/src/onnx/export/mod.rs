@@ -30,7 +30,7 @@ use crate::TensorRef;
 use crate::replace::replace_file;
 use body::{Body, Model, Value, info};
 use bytes::Bytes;
-use kiln_ir::{Graph, NodeId, Output, Role, Slot, TensorType};
+use kiln_ir::{Graph, NodeId, Output, Role, Slot, TensorType, verify};
 use prost::Message;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -83,6 +83,7 @@ pub fn export<'a>(
     values: impl IntoIterator<Item = TensorRef<'a>>,
     options: &ExportOptions,
 ) -> Result<Vec<u8>, ExportError> {
+    verify(graph)?;
     let outputs = chosen(graph, options)?;
     let values: BTreeMap<&str, TensorRef<'a>> = values.into_iter().map(|v| (v.name(), v)).collect();
     let ids: Vec<NodeId> = outputs.iter().map(|o| o.node).collect();

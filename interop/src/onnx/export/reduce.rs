@@ -144,7 +144,7 @@ fn running(body: &mut Body<'_>, op: Cumulative, operator: &str, first: &Value, x
         body,
         &sweep,
         &[first],
-        &[x.clone()],
+        std::slice::from_ref(x),
         |inner, own, entries| {
             let next = inner.same(operator, &[&own[0], &entries[0]]);
             let next = Value {
