@@ -187,7 +187,8 @@ fn differ(wanted: &Array, found: &Array) -> Option<String> {
     };
     let off = |(a, b): &(f64, f64)| {
         let same = a == b || a.is_nan() && b.is_nan();
-        !same && !((a - b).abs() <= TOLERANCE * a.abs().max(1.0))
+        let near = (a - b).abs() <= TOLERANCE * a.abs().max(1.0);
+        !same && !near
     };
     let at = pairs.iter().position(off)?;
     Some(format!(

@@ -235,6 +235,25 @@ fn unsigned(dtype: DType) -> DType {
     }
 }
 
+/// The signed type of the same width.
+pub(super) fn as_signed(dtype: DType) -> DType {
+    match dtype {
+        DType::U8 => DType::I8,
+        DType::U16 => DType::I16,
+        DType::U32 => DType::I32,
+        DType::U64 => DType::I64,
+        DType::F32
+        | DType::F64
+        | DType::BF16
+        | DType::F16
+        | DType::I8
+        | DType::I16
+        | DType::I32
+        | DType::I64
+        | DType::Bool => dtype,
+    }
+}
+
 /// Bits moved within an unsigned type; by the width or more, 0.
 fn shift(body: &mut Body<'_>, x: &Value, y: &Value, direction: &str) -> Value {
     let dtype = x.dtype();

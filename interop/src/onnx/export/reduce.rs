@@ -3,7 +3,7 @@
 use super::attribute;
 use super::body::{Body, Out, Value};
 use super::control;
-use super::elementwise::round_to;
+use super::elementwise::{as_signed, round_to};
 use super::types::computed_in;
 use kiln_ir::ops::{Arg, ArgKind, Argsort, Cumulative, Reduce, Sort};
 use kiln_ir::{CumulativeKind, DType, Dim, ReduceKind, Shape, TensorType};
@@ -33,10 +33,18 @@ fn over(body: &mut Body<'_>, operator: &str, axes: &[usize], x: &Value, shape: &
     body.typed(operator, &[x], &[&axes], gone, shape)
 }
 
+/// Integers are summed and multiplied in i64, as signed numbers: the low bits are the same, and onnxruntime, which does not wrap, has room.
 fn summed(body: &mut Body<'_>, operator: &str, op: &Reduce, x: &Value, ty: &TensorType) -> Value {
-    let wide = body.cast(x, op.accumulate.unwrap_or(x.dtype()));
+    let dtype = x.dtype();
+    if dtype.is_float() {
+        let wide = body.cast(x, op.accumulate.unwrap_or(dtype));
+        let sum = over(body, operator, &op.axes, &wide, &ty.shape);
+        return round_to(body, &sum, dtype);
+    }
+    let signed = body.cast(x, as_signed(dtype));
+    let wide = body.cast(&signed, DType::I64);
     let sum = over(body, operator, &op.axes, &wide, &ty.shape);
-    round_to(body, &sum, x.dtype())
+    body.cast(&sum, dtype)
 }
 
 fn extreme(
