@@ -40,8 +40,6 @@ const KNOWN: u8 = 5;
 const LABEL: &str = "label";
 /// What the head of the imported model takes.
 const FEATURES: &str = "features";
-/// The output of the model that is written.
-const LOGITS: &str = "tuned";
 /// How far the written model may be from the one that was trained.
 const TOLERANCE: f32 = 1e-4;
 
@@ -142,15 +140,16 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     writeln!(out, "after: accuracy {tuned:.3}")?;
 
     let written = arguments.folder.join("tuned.onnx");
-    let logits = ExportOptions {
-        outputs: vec![LOGITS.to_owned()],
+    let logits = base.logits();
+    let only = ExportOptions {
+        outputs: vec![logits.clone()],
     };
-    onnx::save(&written, &graph, weights::tensors(&judge)?, &logits)?;
-    let wanted = predict(&mut judge, &test)?;
+    onnx::save(&written, &graph, weights::tensors(&judge)?, &only)?;
+    let wanted = predict(&mut judge, &test, &logits)?;
     let again = onnx::read(&written)?.import(&ImportOptions::default())?;
     let mut session = kiln::compile(&again.graph, &options)?.session(0)?;
     adopt(&mut session, &again)?;
-    let found = predict(&mut session, &test)?;
+    let found = predict(&mut session, &test, &logits)?;
     let pairs = wanted.iter().zip(&found);
     let off = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     if wanted.len() != found.len() || off.is_nan() || off > TOLERANCE {
@@ -220,6 +219,14 @@ impl Base {
             own,
             import,
         })
+    }
+
+    /// The output of the model that is written: that of the imported one, or one beside it.
+    fn logits(&self) -> String {
+        match self.head {
+            Head::Keep => self.output.clone(),
+            Head::New => format!("{}/tuned", self.output),
+        }
     }
 
     /// The digits in the shape that the model takes.
@@ -303,7 +310,9 @@ impl Base {
             }
         };
         let label = accuracy(g, logits)?;
-        g.output(LOGITS, logits);
+        if self.head == Head::New {
+            g.output(&self.logits(), logits);
+        }
         Ok((logits, label))
     }
 }
@@ -362,7 +371,11 @@ fn measure(session: &mut Session, data: &Dataset) -> Result<f64, Box<dyn Error>>
 }
 
 /// The logits of all examples.
-fn predict(session: &mut Session, data: &Dataset) -> Result<Vec<f32>, Box<dyn Error>> {
+fn predict(
+    session: &mut Session,
+    data: &Dataset,
+    logits: &str,
+) -> Result<Vec<f32>, Box<dyn Error>> {
     let inputs = session
         .program()
         .inputs
@@ -372,5 +385,5 @@ fn predict(session: &mut Session, data: &Dataset) -> Result<Vec<f32>, Box<dyn Er
     let columns = inputs.iter().map(|name| data.column(name));
     let columns: Vec<&Column> = columns.collect::<Result<_, _>>()?;
     let outputs = session.step(&columns)?;
-    Ok(outputs.as_slice::<f32>(LOGITS)?.to_vec())
+    Ok(outputs.as_slice::<f32>(logits)?.to_vec())
 }
