@@ -98,6 +98,25 @@ fn custom_parts_learn_the_spiral() {
     assert!(number_after(&found, "accuracy ") > 0.95, "{found}");
 }
 
+#[test]
+fn finetune_onnx_teaches_a_model_what_it_does_not_know() {
+    let folder = scratch("finetune_onnx");
+    let folder = folder.to_str().expect("a path in UTF-8");
+    let found = success("finetune_onnx", &["--folder", folder, "--epochs", "10"]);
+    let before = number_after(&found, "before: accuracy ");
+    // It names at most the half that it knows.
+    assert!((0.3..0.6).contains(&before), "{found}");
+    assert!(number_after(&found, "after: accuracy ") >= 0.95, "{found}");
+    assert!(number_after(&found, "off by at most ") < 1e-4, "{found}");
+    // What was written is a model like any other.
+    let model = format!("{folder}/tuned.onnx");
+    let kept = [
+        "--model", &model, "--head", "keep", "--folder", folder, "--epochs", "1",
+    ];
+    let found = success("finetune_onnx", &kept);
+    assert!(number_after(&found, "before: accuracy ") >= 0.95, "{found}");
+}
+
 /// Pictures of 28 x 28 whose brightness is the class, in the place of Fashion-MNIST.
 fn stripes() -> PathBuf {
     let folder = scratch("stripes");
@@ -257,6 +276,11 @@ fn bad_input_is_named_without_a_panic() {
             "fashion_mnist",
             &[damaged],
             "train-images-idx3-ubyte: at byte ",
+        ),
+        (
+            "finetune_onnx",
+            &["--model", "/nowhere.onnx"],
+            "cannot read /nowhere.onnx: ",
         ),
         (
             "linear_regression",

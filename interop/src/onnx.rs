@@ -22,6 +22,7 @@ pub mod backend;
 mod call;
 mod elements;
 mod error;
+mod export;
 mod fold;
 mod importer;
 mod interface;
@@ -34,6 +35,7 @@ mod value;
 
 pub use elements::Elements;
 pub use error::{ImportErrors, OnnxError, Unsupported};
+pub use export::{ExportError, ExportOptions, Unexported, export, save};
 pub use ops::table;
 
 use crate::bytes::Bytes as FileBytes;

@@ -12,9 +12,11 @@ use std::ops::{Add, Mul, Neg, Sub};
 use std::sync::Arc;
 
 mod binding;
+mod expression;
 mod text;
 
 pub use binding::{BindError, Bindings, Equation, solve};
+pub use expression::Expression;
 pub use text::DimParseError;
 
 /// The name of a symbolic extent.

@@ -50,7 +50,7 @@ pub use builder::{
     ScanOptions, Scanned, ScopeGuard, Tensor, UnknownLayout, Yield,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Kind, Refusal};
-pub use dim::{BindError, Bindings, Dim, DimParseError, Equation, Symbol, solve};
+pub use dim::{BindError, Bindings, Dim, DimParseError, Equation, Expression, Symbol, solve};
 pub use dot::{OperandEdge, OperandReference, Visited};
 pub use dtype::{Class, DType, UnknownDType};
 pub use eval::{Step, eval};

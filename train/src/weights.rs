@@ -4,7 +4,7 @@
 //! is saved or loaded at all. Nothing is converted: a tensor of another type or shape is refused, and everything is compared before
 //! anything is written, so that a session never holds half of a file.
 
-use kiln_interop::{FileError, SaveError, TensorRef, Tensors, safetensors};
+use kiln_interop::{FileError, SaveError, SizeError, TensorRef, Tensors, safetensors};
 use kiln_ir::program::Resident;
 use kiln_ir::{DType, Role};
 use kiln_runtime::memory::{AlignedBytes, OutOfMemory};
@@ -228,6 +228,33 @@ fn load_but(
         session.set_state(name, feed)?;
     }
     Ok(unused)
+}
+
+/// The params and states of a session as tensors under their own names, lent where they lie: what the writers of files take.
+///
+/// ```
+/// use kiln_compiler::Options;
+/// use kiln_interop::onnx::{self, ExportOptions};
+/// use kiln_ir::{Builder, DType, Init};
+/// use kiln_train::weights;
+///
+/// let g = Builder::new("scaled");
+/// let (x, w) = (g.input("x", DType::F32, (g.dim("n"),)), g.param("w", (), Init::Constant(3.0)));
+/// g.output("y", x * w);
+/// let graph = g.finish()?;
+/// let session = kiln_train::compile(&graph, &Options::default())?.session(0)?;
+/// let model = onnx::export(&graph, weights::tensors(&session)?, &ExportOptions::default())?;
+/// # assert!(!model.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// None in a session whose states fill their shapes, as all do.
+pub fn tensors(session: &Session) -> Result<Vec<TensorRef<'_>>, SizeError> {
+    let states = session.states();
+    states
+        .map(|state| TensorRef::new(state.name(), state.dtype(), state.shape(), state.bytes()))
+        .collect()
 }
 
 /// Replaces the safetensors file at `path`, whole or not at all, with each param and state of `session` for which `stored` gives a name.

@@ -4,6 +4,7 @@ mod check;
 mod completions;
 mod diff;
 mod dims;
+mod export;
 mod man;
 mod onnx_test;
 mod opt;
@@ -22,6 +23,7 @@ pub(crate) enum Command {
     Run(run::Arguments),
     Diff(diff::Arguments),
     OnnxTest(onnx_test::Arguments),
+    Export(export::Arguments),
     Completions(completions::Arguments),
     Man(man::Arguments),
 }
@@ -36,6 +38,7 @@ impl Command {
             Command::Run(arguments) => run::run(arguments, out),
             Command::Diff(arguments) => diff::run(arguments, out),
             Command::OnnxTest(arguments) => onnx_test::run(arguments, out),
+            Command::Export(arguments) => export::run(arguments, out),
             Command::Completions(arguments) => completions::run(arguments, cli, out),
             Command::Man(arguments) => man::run(arguments, cli, out),
         }

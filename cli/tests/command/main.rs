@@ -1,6 +1,7 @@
 //! The `kiln` command as a user runs it: the real binary, on good files and on hostile ones.
 
 mod diff;
+mod export;
 mod folder;
 mod graphs;
 mod hostile;

@@ -130,7 +130,9 @@ impl<'a, 'g> Call<'a, 'g> {
     }
 
     pub(crate) fn int(&self, name: &'static str) -> Result<Option<i64>, Reason> {
-        Ok(self.typed(name, attribute_type::INT)?.map(|a| a.i))
+        Ok(self
+            .typed(name, attribute_type::INT)?
+            .map(|a| a.i.unwrap_or(0)))
     }
 
     pub(crate) fn int_or(&self, name: &'static str, default: i64) -> Result<i64, Reason> {
@@ -144,7 +146,7 @@ impl<'a, 'g> Call<'a, 'g> {
     pub(crate) fn float(&self, name: &'static str) -> Result<Option<f64>, Reason> {
         Ok(self
             .typed(name, attribute_type::FLOAT)?
-            .map(|a| f64::from(a.f)))
+            .map(|a| f64::from(a.f.unwrap_or(0.0))))
     }
 
     pub(crate) fn float_or(&self, name: &'static str, default: f64) -> Result<f64, Reason> {

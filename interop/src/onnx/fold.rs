@@ -9,7 +9,7 @@ use super::error::Reason;
 use super::ops;
 use super::value::{Known, Value};
 use kiln_ir::ops::Op;
-use kiln_ir::{Builder, DType, Dim, Graph, NodeId};
+use kiln_ir::{Builder, DType, Dim, Expression, Graph, NodeId};
 use std::cell::RefCell;
 
 /// No node's result of more elements is computed while a graph is built.
@@ -171,7 +171,10 @@ pub(crate) fn symbolic(call: &Call<'_, '_>) -> Result<Option<Known>, Reason> {
         // Sizes are not negative, so flooring is truncation.
         ("Div", [a, b]) => pairs(a, b, |x, y| {
             let sizes = x.is_sum_of_sizes() && y.constant().is_some_and(|y| y > 0);
-            sizes.then(|| x.floor_div(y)).or_else(|| x.exact_div(y))
+            let floor = || sizes.then(|| x.floor_div(y));
+            floor()
+                .or_else(|| x.exact_div(y))
+                .or_else(|| without_rest(x, y))
         }),
         ("Mod", [a, b]) => pairs(a, b, |x, y| {
             y.constant().is_some_and(|y| y > 0).then(|| x.modulo(y))
@@ -220,6 +223,18 @@ pub(crate) fn symbolic(call: &Call<'_, '_>) -> Result<Option<Known>, Reason> {
 fn product(x: &Dim, y: &Dim) -> Option<Dim> {
     let terms = x.term_count().saturating_mul(y.term_count());
     (terms <= 256).then(|| x * y)
+}
+
+/// The floor of `n / y` for `x = n - mod(n, y)`, which is how it is written where `n` may be negative.
+fn without_rest(x: &Dim, y: &Dim) -> Option<Dim> {
+    let Expression::Sum(terms) = x.expression() else {
+        return None;
+    };
+    terms.iter().find_map(|term| {
+        let rest = -term;
+        let whole = x + &rest;
+        (whole.modulo(y) == rest).then(|| whole.floor_div(y))
+    })
 }
 
 type Extents = (Vec<usize>, Vec<Dim>);

@@ -1,6 +1,6 @@
-//! The messages of `onnx.proto3` that an import reads, written by hand so that no build needs `protoc`.
+//! The messages of `onnx.proto3` that are read and written, by hand so that no build needs `protoc`.
 //!
-//! Field numbers are those of ONNX's own file. Fields that an import has no use for (documentation, metadata, training information) are
+//! Field numbers are those of ONNX's own file. Fields that there is no use for (documentation, metadata, training information) are
 //! left out; protobuf skips what it does not know. Where only the presence of a message matters its bytes are kept. Raw data stays where
 //! it lies in the file, since [`Bytes`] are shared slices of it.
 
@@ -11,6 +11,12 @@ use prost::Message;
 pub(crate) struct ModelProto {
     #[prost(int64, tag = "1")]
     pub(crate) ir_version: i64,
+    /// Only written.
+    #[prost(string, tag = "2")]
+    pub(crate) producer_name: String,
+    /// Only written.
+    #[prost(string, tag = "3")]
+    pub(crate) producer_version: String,
     #[prost(message, optional, tag = "7")]
     pub(crate) graph: Option<GraphProto>,
     #[prost(message, repeated, tag = "8")]
@@ -87,10 +93,12 @@ pub(crate) struct NodeProto {
 pub(crate) struct AttributeProto {
     #[prost(string, tag = "1")]
     pub(crate) name: String,
-    #[prost(float, tag = "2")]
-    pub(crate) f: f32,
-    #[prost(int64, tag = "3")]
-    pub(crate) i: i64,
+    /// Written even where it is 0: a reader may want the field that `type` names.
+    #[prost(float, optional, tag = "2")]
+    pub(crate) f: Option<f32>,
+    /// As `f`.
+    #[prost(int64, optional, tag = "3")]
+    pub(crate) i: Option<i64>,
     #[prost(bytes = "bytes", tag = "4")]
     pub(crate) s: Bytes,
     #[prost(message, optional, tag = "5")]

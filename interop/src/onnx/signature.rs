@@ -37,8 +37,17 @@ pub(super) struct Symbols(RefCell<BTreeMap<String, String>>);
 
 impl Symbols {
     /// The symbol of an extent that a model calls `original`. Names that are spelled alike, such as `a.b` and `a-b`, get symbols of their own:
-    /// the second `a_b_2`.
+    /// the second `a_b_2`. A name that is spelled as the text form spells an extent, such as `2*b + 1`, is that extent: exporters name
+    /// extents so that follow from others.
     fn symbol(&self, name: &str, original: &str) -> Dim {
+        if name.len() <= 1000
+            && let Ok(dim) = name.parse::<Dim>()
+            && dim.constant().is_none()
+            && dim.as_symbol().is_none()
+            && dim.to_string() == name
+        {
+            return dim;
+        }
         let spelling = spelled(name);
         let mut symbols = self.0.borrow_mut();
         let mut symbol = spelling.clone();

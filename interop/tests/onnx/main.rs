@@ -6,7 +6,7 @@ mod write;
 
 use kiln_interop::onnx::{ImportOptions, Model, table};
 use proptest::prelude::*;
-use write::{F32, Parts, floats, node, tensor_type, value};
+use write::{F32, Parts, bytes, floats, int, node, tensor_type, value};
 
 /// A model of f32 input `x` `[batch, 3]`, output `y` and a 3 x 2 initializer `w`.
 fn model(nodes: &[Vec<u8>]) -> Vec<u8> {

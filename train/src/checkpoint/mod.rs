@@ -12,6 +12,7 @@ pub(crate) use kept::Kept;
 use crate::trainer::Snapshot;
 use crate::trainer::{History, Position, Sums, TrainError, Trainer};
 use crate::weights::{self, LoadWeightsError, everything, params};
+use kiln_interop::onnx::{self, ExportOptions};
 use kiln_interop::{FileError, SaveError, TensorRef, Tensors, safetensors};
 use kiln_ir::{DType, TensorType};
 use serde::{Deserialize, Serialize};
@@ -241,6 +242,31 @@ impl Trainer {
     pub fn save_weights(&mut self, path: impl AsRef<Path>) -> Result<(), TrainError> {
         let session = self.measured_master()?;
         weights::save(session, path.as_ref(), params).map_err(CheckpointError::Save)?;
+        Ok(())
+    }
+
+    /// Replaces the file at `path` with an ONNX model of what [`predict`](Self::predict) runs, for other programs to run: inputs and outputs
+    /// under their names, params and running averages as constants.
+    ///
+    /// # Errors
+    /// [`TrainError::Export`]: a model that ONNX cannot express, or a system that cannot write. The file is then as it was.
+    ///
+    /// ```
+    /// use kiln_nn::{MeanSquaredError, Sequential, Sgd};
+    /// use kiln_train::Trainer;
+    /// # let path = std::env::temp_dir().join(format!("kiln-export-doc-{}.onnx", std::process::id()));
+    /// let model = Sequential::new([4]).dense(8).relu().dense(1);
+    /// let mut trainer = Trainer::new(model).loss(MeanSquaredError).optimizer(Sgd::new(0.1)).compile()?;
+    /// trainer.export_onnx(&path)?;
+    /// assert_eq!(kiln_interop::onnx::read(&path)?.outputs(), ["y"]);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn export_onnx(&mut self, path: impl AsRef<Path>) -> Result<(), TrainError> {
+        let graph = self.recipe.prediction()?;
+        let tensors =
+            weights::tensors(self.master()?).map_err(|e| CheckpointError::Save(e.into()))?;
+        onnx::save(path, &graph, tensors, &ExportOptions::default())?;
         Ok(())
     }
 

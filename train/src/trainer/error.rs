@@ -5,6 +5,7 @@ use crate::checkpoint::CheckpointError;
 use crate::compile::Error;
 use crate::data::DataError;
 use crate::epoch::HandOverError;
+use kiln_interop::onnx::ExportError;
 use kiln_ir::Diagnostics;
 use kiln_runtime::memory::OutOfMemory;
 use kiln_runtime::{ReadError, SessionError, SetError, StepError};
@@ -144,6 +145,9 @@ pub enum TrainError {
     /// A checkpoint could not be saved or loaded.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The model could not be exported.
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// There is no memory for a copy of the states.
     #[error("no memory for a copy of the states: {0}")]
     Memory(#[from] OutOfMemory),

@@ -103,7 +103,7 @@ impl Recipe {
     }
 
     /// The graph that predicts: each output of the model under its name; half precision as f32, which data has.
-    pub(super) fn prediction(&self) -> Result<Graph, Diagnostics> {
+    pub(crate) fn prediction(&self) -> Result<Graph, Diagnostics> {
         let builder = Builder::new("prediction");
         {
             let _at = builder.charged_to(self.here.clone());

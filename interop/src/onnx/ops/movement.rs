@@ -268,9 +268,9 @@ fn slice<'g>(c: &Call<'_, 'g>) -> Results<'g> {
         }
         if step > 0 {
             low[axis] = within(from, size);
-            limit[axis] = within(to, size).maximum(&low[axis]);
-            if limit[axis].constant().is_none() && low[axis].constant() == Some(0) {
-                limit[axis] = within(to, size);
+            limit[axis] = within(to, size);
+            if !(&limit[axis] - &low[axis]).is_sum_of_sizes() && low[axis].constant() != Some(0) {
+                limit[axis] = limit[axis].maximum(&low[axis]);
             }
         } else {
             // Backwards from `from` down to above `to`: forwards in the reversed axis, from `size - 1 - from`.
@@ -308,8 +308,13 @@ fn within(bound: &Dim, size: &Dim) -> Dim {
         (Some(0), None) => zero,
         // What exporters write for the end; no axis has so many elements.
         (Some(b), None) if b >= 1_000_000_000 => size.clone(),
-        (Some(b), None) if b < 0 => (size + &Dim::from(b)).maximum(&zero),
-        (_, _) if bound == size => size.clone(),
+        (Some(b), None) if b < 0 => match size + &Dim::from(b) {
+            place if place.is_sum_of_sizes() => place,
+            place => place.maximum(&zero),
+        },
+        // Whichever is smaller, where that is sure without numbers.
+        (_, _) if (size - bound).is_sum_of_sizes() => bound.clone(),
+        (_, _) if (bound - size).is_sum_of_sizes() => size.clone(),
         (_, _) => bound.minimum(size),
     }
 }
