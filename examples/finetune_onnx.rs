@@ -151,7 +151,8 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     adopt(&mut session, &again)?;
     let found = predict(&mut session, &test, &logits)?;
     let pairs = wanted.iter().zip(&found);
-    let off = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let off = pairs.map(|(a, b)| (a - b).abs());
+    let off = off.fold(0.0, |most, off| if off <= most { most } else { off });
     if wanted.len() != found.len() || off.is_nan() || off > TOLERANCE {
         return Err(format!("the written model gives other logits, off by {off}").into());
     }

@@ -115,6 +115,7 @@ fn finetune_onnx_teaches_a_model_what_it_does_not_know() {
     ];
     let found = success("finetune_onnx", &kept);
     assert!(number_after(&found, "before: accuracy ") >= 0.95, "{found}");
+    assert!(number_after(&found, "after: accuracy ") >= 0.95, "{found}");
 }
 
 /// Pictures of 28 x 28 whose brightness is the class, in the place of Fashion-MNIST.

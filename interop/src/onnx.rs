@@ -73,9 +73,10 @@ pub struct ImportOptions {
 /// An imported model.
 #[derive(Clone, Debug)]
 pub struct Import {
-    /// The graph. Its inputs and outputs have the names of the model's, its params those of initializers and constants.
+    /// The graph. Its inputs and outputs have the names of the model's, its params those of initializers and constants;
+    /// what its batch norms have seen, and what was a state where Kiln wrote it, are states.
     pub graph: Graph,
-    /// The value of each param, by name.
+    /// The value of each param and state, by name.
     pub params: Vec<(String, Elements)>,
     /// Outputs that are sequences, with the number of their elements. Element `i` of `s` is the output `s.i` of the graph.
     pub sequences: BTreeMap<String, usize>,

@@ -99,6 +99,7 @@ impl<'a, 'g> Call<'a, 'g> {
             Value::Known(Known::Data(data)) => numbers(data).ok(),
             Value::Known(Known::Dims(..))
             | Value::Param(..)
+            | Value::State(..)
             | Value::Tensor(_)
             | Value::Sequence(_)
             | Value::Absent

@@ -30,7 +30,7 @@ pub(crate) fn constant<'g>(call: &Call<'_, 'g>, import: ops::Import) -> Option<V
                 (data.count(), Value::Known(Known::Data(data.clone())))
             }
             // What is computed of weights would no longer learn; integers made of floats are shapes and never do.
-            Value::Param(_, data) => {
+            Value::Param(_, data) | Value::State(_, data) => {
                 weights = true;
                 (data.count(), Value::Known(Known::Data(data.clone())))
             }
@@ -85,7 +85,9 @@ pub(crate) fn constant<'g>(call: &Call<'_, 'g>, import: ops::Import) -> Option<V
                 scratch.output(&position.to_string(), tensor);
                 None
             }
-            Value::Param(..) | Value::Sequence(_) | Value::Failed => return None,
+            Value::Param(..) | Value::State(..) | Value::Sequence(_) | Value::Failed => {
+                return None;
+            }
         });
     }
     if elements > MOST_FOLDED {
@@ -155,6 +157,7 @@ pub(crate) fn symbolic(call: &Call<'_, '_>) -> Result<Option<Known>, Reason> {
         .map(|v| match v {
             Value::Known(known) => Some((known.shape().to_vec(), known.dims()?)),
             Value::Param(..)
+            | Value::State(..)
             | Value::Tensor(_)
             | Value::Sequence(_)
             | Value::Absent

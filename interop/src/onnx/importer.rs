@@ -9,8 +9,8 @@ use super::call::Call;
 use super::elements::Elements;
 use super::error::{ImportErrors, Reason, Unsupported};
 use super::live::live;
-use super::proto::OperatorSetIdProto;
 use super::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto};
+use super::proto::{OperatorSetIdProto, STATES};
 use super::signature::Symbols;
 use super::value::{Known, Value};
 use super::{Import, ImportOptions, fold, ops};
@@ -40,6 +40,8 @@ pub(crate) struct Context<'a> {
     nodes: RefCell<Vec<Unsupported>>,
     /// Floating weights by name; those that are used become params.
     weights: RefCell<BTreeMap<String, Elements>>,
+    /// Those that do not learn.
+    states: BTreeSet<String>,
     budget: Cell<usize>,
     /// How much may still be computed while the graph is built.
     work: Cell<usize>,
@@ -89,6 +91,7 @@ pub(crate) fn import(
         problems: RefCell::default(),
         nodes: RefCell::default(),
         weights: RefCell::default(),
+        states: states(model),
         budget: Cell::new(budget(model)),
         work: Cell::new(fold::MOST_WORK_IN_ALL),
         symbols: Symbols::default(),
@@ -193,7 +196,11 @@ impl Context<'_> {
             return Known::Data(data).into();
         }
         weights.insert(name.to_owned(), data.clone());
-        Value::Param(name.to_owned(), data)
+        if self.states.contains(name) {
+            Value::State(name.to_owned(), data)
+        } else {
+            Value::Param(name.to_owned(), data)
+        }
     }
 
     /// Imports nodes one after the other.
@@ -449,6 +456,7 @@ fn large_extent(value: &Value<'_>) -> Option<String> {
         Value::Tensor(tensor) => &tensor.ty()?.shape,
         Value::Known(Known::Data(_))
         | Value::Param(..)
+        | Value::State(..)
         | Value::Sequence(_)
         | Value::Absent
         | Value::Failed => return None,
@@ -505,6 +513,16 @@ fn node_name(node: &NodeProto) -> &str {
     } else {
         &node.name
     }
+}
+
+/// The initializers that do not learn: what batch norms have seen, and what Kiln wrote as states.
+fn states(model: &ModelProto) -> BTreeSet<String> {
+    let nodes = model.graph.iter().flat_map(|graph| &graph.node);
+    let norms = nodes.filter(|n| n.op_type == "BatchNormalization" && n.domain.is_empty());
+    let seen = norms.flat_map(|n| n.input.iter().skip(3).take(2)).cloned();
+    let entries = model.metadata_props.iter().filter(|e| e.key == STATES);
+    let written = entries.flat_map(|e| e.value.split('\n')).map(str::to_owned);
+    seen.chain(written).collect()
 }
 
 fn unnamed(name: &str, reason: &str) -> Unsupported {

@@ -82,7 +82,7 @@ impl Kind {
             (Kind::Attribute, 14) | (Kind::Value, 2) | (Kind::Element, 1) => {
                 Field::Message(Kind::Type)
             }
-            (Kind::Tensor, 13) => Field::Message(Kind::Entry),
+            (Kind::Model, 14) | (Kind::Tensor, 13) => Field::Message(Kind::Entry),
             (Kind::Type, 1) => Field::Message(Kind::TensorType),
             (Kind::Type, 4 | 9) => Field::Message(Kind::Element),
             (Kind::TensorType, 2) => Field::Message(Kind::Shape),

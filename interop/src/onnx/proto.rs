@@ -1,11 +1,14 @@
 //! The messages of `onnx.proto3` that are read and written, by hand so that no build needs `protoc`.
 //!
-//! Field numbers are those of ONNX's own file. Fields that there is no use for (documentation, metadata, training information) are
+//! Field numbers are those of ONNX's own file. Fields that there is no use for (documentation, training information) are
 //! left out; protobuf skips what it does not know. Where only the presence of a message matters its bytes are kept. Raw data stays where
 //! it lies in the file, since [`Bytes`] are shared slices of it.
 
 use bytes::Bytes;
 use prost::Message;
+
+/// The metadata under which the export writes the names of states, a line each: as initializers they look like params.
+pub(crate) const STATES: &str = "kiln.states";
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct ModelProto {
@@ -21,6 +24,8 @@ pub(crate) struct ModelProto {
     pub(crate) graph: Option<GraphProto>,
     #[prost(message, repeated, tag = "8")]
     pub(crate) opset_import: Vec<OperatorSetIdProto>,
+    #[prost(message, repeated, tag = "14")]
+    pub(crate) metadata_props: Vec<StringStringEntryProto>,
     #[prost(message, repeated, tag = "25")]
     pub(crate) functions: Vec<FunctionProto>,
 }

@@ -14,6 +14,8 @@ pub(crate) enum Value<'g> {
     /// A floating initializer. It becomes a param once it is used as a tensor; until then it is data, so that scales and bounds are no
     /// params.
     Param(String, Elements),
+    /// A floating initializer that does not learn, such as the mean that a batch norm has seen. It becomes a state once it is used as a tensor.
+    State(String, Elements),
     /// Several values: ONNX's sequences, whose length must be known.
     Sequence(Vec<Value<'g>>),
     /// An optional input or output that is left out.
@@ -109,6 +111,11 @@ impl<'g> Value<'g> {
                 let shape: Shape = data.shape().iter().map(|d| Dim::from(*d)).collect();
                 builder.param_of(name, data.dtype(), shape, Init::zeros())
             })),
+            Value::State(name, data) => Some(builder.find(name).unwrap_or_else(|| {
+                let _whole_graph = builder.root_scope();
+                let shape: Shape = data.shape().iter().map(|d| Dim::from(*d)).collect();
+                builder.state(name, data.dtype(), shape, Init::zeros())
+            })),
             Value::Sequence(_) | Value::Absent | Value::Failed => None,
         }
     }
@@ -124,7 +131,7 @@ impl<'g> Value<'g> {
         match self {
             Value::Tensor(tensor) => tensor.ty(),
             Value::Known(known) => Some(of(known.dtype(), known.shape())),
-            Value::Param(_, data) => Some(of(data.dtype(), data.shape())),
+            Value::Param(_, data) | Value::State(_, data) => Some(of(data.dtype(), data.shape())),
             Value::Sequence(_) | Value::Absent | Value::Failed => None,
         }
     }
@@ -132,7 +139,9 @@ impl<'g> Value<'g> {
     /// The elements, where they are known as numbers.
     pub(crate) fn data(&self) -> Option<&Elements> {
         match self {
-            Value::Known(Known::Data(data)) | Value::Param(_, data) => Some(data),
+            Value::Known(Known::Data(data)) | Value::Param(_, data) | Value::State(_, data) => {
+                Some(data)
+            }
             Value::Known(Known::Dims(..))
             | Value::Tensor(_)
             | Value::Sequence(_)
@@ -146,6 +155,7 @@ impl<'g> Value<'g> {
         match self {
             Value::Known(known) => known.dims(),
             Value::Param(..)
+            | Value::State(..)
             | Value::Tensor(_)
             | Value::Sequence(_)
             | Value::Absent

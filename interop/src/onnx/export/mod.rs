@@ -25,7 +25,7 @@ mod window;
 
 pub use error::{ExportError, Unexported};
 
-use super::proto::{GraphProto, ModelProto, OperatorSetIdProto};
+use super::proto::{GraphProto, ModelProto, OperatorSetIdProto, STATES, StringStringEntryProto};
 use crate::TensorRef;
 use crate::replace::replace_file;
 use body::{Body, Model, Value, info};
@@ -90,6 +90,7 @@ pub fn export<'a>(
     let needed = graph::needed(graph, &ids);
     let mut model = Model::default();
     let mut inputs = Vec::new();
+    let mut states = Vec::new();
     let mut sources = Vec::with_capacity(graph.slots().len());
     for slot in graph.slots() {
         let used = needed[slot.node.index()];
@@ -109,6 +110,9 @@ pub fn export<'a>(
             }
             Role::Param(_) | Role::State(_) if used => {
                 model.take(&slot.name);
+                if matches!(slot.role, Role::State(_)) {
+                    states.push(slot.name.as_str());
+                }
                 store(&mut model, slot, &value.ty, &values);
             }
             Role::Input | Role::Param(_) | Role::State(_) => {}
@@ -160,6 +164,13 @@ pub fn export<'a>(
             domain: String::new(),
             version: OPSET,
         }],
+        metadata_props: (!states.is_empty())
+            .then(|| StringStringEntryProto {
+                key: STATES.into(),
+                value: states.join("\n"),
+            })
+            .into_iter()
+            .collect(),
         ..ModelProto::default()
     };
     match model.encoded_len() {
