@@ -97,9 +97,17 @@ pub(crate) fn read(path: &Path, reading: &Reading) -> Result<Source, Failure> {
 /// # Errors
 /// As [`read`].
 pub(crate) fn graph(path: &Path, reading: &Reading) -> Result<Graph, Failure> {
+    Ok(unbound(path, reading)?.graph)
+}
+
+/// As [`graph`], with the weights of an ONNX model.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn unbound(path: &Path, reading: &Reading) -> Result<Source, Failure> {
     let source = read(path, reading)?;
     match source.dims.first() {
-        None => Ok(source.graph),
+        None => Ok(source),
         Some((name, _)) => Err(Failure::Usage(format!(
             "--dims: `{name}` is no extent of an ONNX model's inputs; a graph is shown and checked for all sizes"
         ))),

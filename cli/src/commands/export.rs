@@ -13,29 +13,35 @@ use std::path::{Path, PathBuf};
   kiln export model.kir --weights weights.safetensors --to model.onnx
   kiln export training.kir --weights weights.safetensors --output prediction --to model.onnx")]
 pub(crate) struct Arguments {
-    /// The graph: `.kir` (text), `.json` or `.kiln` (binary).
+    /// The graph: `.kir` (text), `.json`, `.kiln` (binary) or `.onnx`.
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// The model to write.
     #[arg(long, value_name = "MODEL.onnx")]
     to: PathBuf,
-    /// Values of params and states under their names, `.safetensors` or `.npz`; may be given more than once.
+    /// Values of params and states under their names, `.safetensors` or `.npz`; may be given more than once. Without it an ONNX model keeps
+    /// its own.
     #[arg(long, value_name = "FILE")]
     weights: Vec<PathBuf>,
     /// An output that the model has; may be given more than once. Without it the model has all outputs of the graph.
     #[arg(long, value_name = "NAME")]
     output: Vec<String>,
+    #[command(flatten)]
+    reading: source::Reading,
 }
 
 pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Failure> {
-    let graph = source::graph(&arguments.file)?;
+    let source = source::unbound(&arguments.file, &arguments.reading)?;
     let files = arguments.weights.iter().map(|path| open(path));
-    let files: Vec<Tensors> = files.collect::<Result<_, _>>()?;
+    let mut files: Vec<Tensors> = files.collect::<Result<_, _>>()?;
+    if files.is_empty() {
+        files.extend(source.weights);
+    }
     let values = files.iter().flat_map(Tensors::iter);
     let options = ExportOptions {
         outputs: arguments.output.clone(),
     };
-    let written = onnx::save(&arguments.to, &graph, values, &options);
+    let written = onnx::save(&arguments.to, &source.graph, values, &options);
     written.map_err(|error| Failure::at(arguments.file.display(), error))?;
     writeln!(out, "wrote {}", arguments.to.display())?;
     Ok(())
