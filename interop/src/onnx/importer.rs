@@ -10,7 +10,7 @@ use super::elements::Elements;
 use super::error::{ImportErrors, Reason, Unsupported};
 use super::live::live;
 use super::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto};
-use super::proto::{OperatorSetIdProto, STATES};
+use super::proto::{CONSTANTS, OperatorSetIdProto, STATES};
 use super::signature::Symbols;
 use super::value::{Known, Value};
 use super::{Import, ImportOptions, fold, ops};
@@ -42,6 +42,8 @@ pub(crate) struct Context<'a> {
     weights: RefCell<BTreeMap<String, Elements>>,
     /// Those that do not learn.
     states: BTreeSet<String>,
+    /// What Kiln wrote as constants.
+    constants: BTreeSet<String>,
     budget: Cell<usize>,
     /// How much may still be computed while the graph is built.
     work: Cell<usize>,
@@ -92,6 +94,7 @@ pub(crate) fn import(
         nodes: RefCell::default(),
         weights: RefCell::default(),
         states: states(model),
+        constants: listed(model, CONSTANTS).collect(),
         budget: Cell::new(budget(model)),
         work: Cell::new(fold::MOST_WORK_IN_ALL),
         symbols: Symbols::default(),
@@ -192,7 +195,8 @@ impl Context<'_> {
     /// The data of an initializer, or of a constant that stands for one: a param where it is floating.
     pub(super) fn weight<'g>(&self, name: &str, data: Elements, top: bool) -> Value<'g> {
         let mut weights = self.weights.borrow_mut();
-        if !top || !data.dtype().is_float() || weights.contains_key(name) {
+        let learns = top && data.dtype().is_float() && !self.constants.contains(name);
+        if !learns || weights.contains_key(name) {
             return Known::Data(data).into();
         }
         weights.insert(name.to_owned(), data.clone());
@@ -520,9 +524,13 @@ fn states(model: &ModelProto) -> BTreeSet<String> {
     let nodes = model.graph.iter().flat_map(|graph| &graph.node);
     let norms = nodes.filter(|n| n.op_type == "BatchNormalization" && n.domain.is_empty());
     let seen = norms.flat_map(|n| n.input.iter().skip(3).take(2)).cloned();
-    let entries = model.metadata_props.iter().filter(|e| e.key == STATES);
-    let written = entries.flat_map(|e| e.value.split('\n')).map(str::to_owned);
-    seen.chain(written).collect()
+    seen.chain(listed(model, STATES)).collect()
+}
+
+/// The names that the export listed under a key.
+fn listed(model: &ModelProto, key: &str) -> impl Iterator<Item = String> {
+    let entries = model.metadata_props.iter().filter(move |e| e.key == key);
+    entries.flat_map(|e| e.value.split('\n')).map(str::to_owned)
 }
 
 fn unnamed(name: &str, reason: &str) -> Unsupported {

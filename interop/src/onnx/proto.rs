@@ -9,6 +9,8 @@ use prost::Message;
 
 /// The metadata under which the export writes the names of states, a line each: as initializers they look like params.
 pub(crate) const STATES: &str = "kiln.states";
+/// The same for constants.
+pub(crate) const CONSTANTS: &str = "kiln.constants";
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct ModelProto {

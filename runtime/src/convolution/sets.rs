@@ -214,7 +214,7 @@ macro_rules! instruction_set {
                     (4, 5, 2, 1) => Self::rows_tile::<4, 5, 2>,
                     (8, ..) => Self::rows_tile::<8, 0, 0>,
                     (4, ..) => Self::rows_tile::<4, 0, 0>,
-                    (_, ..) => Self::rows_tile::<1, 0, 0>,
+                    _ => Self::rows_tile::<1, 0, 0>,
                 }
             }
 

@@ -25,14 +25,16 @@ mod window;
 
 pub use error::{ExportError, Unexported};
 
-use super::proto::{GraphProto, ModelProto, OperatorSetIdProto, STATES, StringStringEntryProto};
+use super::proto::{
+    CONSTANTS, GraphProto, ModelProto, OperatorSetIdProto, STATES, StringStringEntryProto,
+};
 use crate::TensorRef;
 use crate::replace::replace_file;
 use body::{Body, Model, Value, info};
 use bytes::Bytes;
 use kiln_ir::{Graph, NodeId, Output, Role, Slot, TensorType, verify};
 use prost::Message;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
 
@@ -111,7 +113,7 @@ pub fn export<'a>(
             Role::Param(_) | Role::State(_) if used => {
                 model.take(&slot.name);
                 if matches!(slot.role, Role::State(_)) {
-                    states.push(slot.name.as_str());
+                    states.push(slot.name.clone());
                 }
                 store(&mut model, slot, &value.ty, &values);
             }
@@ -147,6 +149,10 @@ pub fn export<'a>(
         });
     }
     let first = std::mem::take(&mut model.extents.nodes);
+    let slots: BTreeSet<&str> = graph.slots().iter().map(|s| s.name.as_str()).collect();
+    let initializers = model.initializers.iter().map(|t| t.name.clone());
+    let constants = initializers.filter(|name| !slots.contains(name.as_str()));
+    let constants: Vec<String> = constants.collect();
     let graph = GraphProto {
         name: graph.name.clone(),
         node: first.into_iter().chain(nodes).collect(),
@@ -164,13 +170,12 @@ pub fn export<'a>(
             domain: String::new(),
             version: OPSET,
         }],
-        metadata_props: (!states.is_empty())
-            .then(|| StringStringEntryProto {
-                key: STATES.into(),
-                value: states.join("\n"),
+        metadata_props: [(STATES, states), (CONSTANTS, constants)]
+            .map(|(key, names)| StringStringEntryProto {
+                key: key.into(),
+                value: names.join("\n"),
             })
-            .into_iter()
-            .collect(),
+            .into(),
         ..ModelProto::default()
     };
     match model.encoded_len() {
