@@ -98,8 +98,7 @@ impl<'a, 'g> Call<'a, 'g> {
         match self.input(position) {
             Value::Known(Known::Data(data)) => numbers(data).ok(),
             Value::Known(Known::Dims(..))
-            | Value::Param(..)
-            | Value::State(..)
+            | Value::Weight(_)
             | Value::Tensor(_)
             | Value::Sequence(_)
             | Value::Absent

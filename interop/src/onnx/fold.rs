@@ -7,7 +7,7 @@ use super::call::Call;
 use super::elements::Elements;
 use super::error::Reason;
 use super::ops;
-use super::value::{Known, Value};
+use super::value::{Known, Value, Weight};
 use kiln_ir::ops::Op;
 use kiln_ir::{Builder, DType, Dim, Expression, Graph, NodeId};
 use std::cell::RefCell;
@@ -30,7 +30,7 @@ pub(crate) fn constant<'g>(call: &Call<'_, 'g>, import: ops::Import) -> Option<V
                 (data.count(), Value::Known(Known::Data(data.clone())))
             }
             // What is computed of weights would no longer learn; integers made of floats are shapes and never do.
-            Value::Param(_, data) | Value::State(_, data) => {
+            Value::Weight(Weight { data, .. }) => {
                 weights = true;
                 (data.count(), Value::Known(Known::Data(data.clone())))
             }
@@ -85,7 +85,7 @@ pub(crate) fn constant<'g>(call: &Call<'_, 'g>, import: ops::Import) -> Option<V
                 scratch.output(&position.to_string(), tensor);
                 None
             }
-            Value::Param(..) | Value::State(..) | Value::Sequence(_) | Value::Failed => {
+            Value::Weight(_) | Value::Sequence(_) | Value::Failed => {
                 return None;
             }
         });
@@ -156,8 +156,7 @@ pub(crate) fn symbolic(call: &Call<'_, '_>) -> Result<Option<Known>, Reason> {
     let known: Option<Vec<(Vec<usize>, Vec<Dim>)>> = (call.inputs.iter())
         .map(|v| match v {
             Value::Known(known) => Some((known.shape().to_vec(), known.dims()?)),
-            Value::Param(..)
-            | Value::State(..)
+            Value::Weight(_)
             | Value::Tensor(_)
             | Value::Sequence(_)
             | Value::Absent

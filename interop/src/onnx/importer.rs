@@ -10,10 +10,10 @@ use super::elements::Elements;
 use super::error::{ImportErrors, Reason, Unsupported};
 use super::live::live;
 use super::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto};
-use super::proto::{CONSTANTS, OperatorSetIdProto, STATES};
+use super::proto::{CONSTANTS, OperatorSetIdProto};
 use super::signature::Symbols;
 use super::value::{Known, Value};
-use super::{Import, ImportOptions, fold, ops};
+use super::{Import, ImportOptions, fold, interface, ops};
 use kiln_ir::{Builder, Location};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,11 +39,11 @@ pub(crate) struct Context<'a> {
     /// The nodes in the order in which they were met; their diagnostics are charged to the line of that number, from 1.
     nodes: RefCell<Vec<Unsupported>>,
     /// Floating weights by name; those that are used become params.
-    weights: RefCell<BTreeMap<String, Elements>>,
+    pub(super) weights: RefCell<BTreeMap<String, Elements>>,
     /// Those that do not learn.
-    states: BTreeSet<String>,
+    pub(super) states: BTreeSet<String>,
     /// What Kiln wrote as constants.
-    constants: BTreeSet<String>,
+    pub(super) constants: BTreeSet<String>,
     budget: Cell<usize>,
     /// How much may still be computed while the graph is built.
     work: Cell<usize>,
@@ -93,8 +93,8 @@ pub(crate) fn import(
         problems: RefCell::default(),
         nodes: RefCell::default(),
         weights: RefCell::default(),
-        states: states(model),
-        constants: listed(model, CONSTANTS).collect(),
+        states: interface::states(model),
+        constants: interface::listed(model, CONSTANTS).collect(),
         budget: Cell::new(budget(model)),
         work: Cell::new(fold::MOST_WORK_IN_ALL),
         symbols: Symbols::default(),
@@ -190,21 +190,6 @@ impl Context<'_> {
 
     pub(super) fn problem(&self, name: &str, reason: &str) {
         self.problems.borrow_mut().push(unnamed(name, reason));
-    }
-
-    /// The data of an initializer, or of a constant that stands for one: a param where it is floating.
-    pub(super) fn weight<'g>(&self, name: &str, data: Elements, top: bool) -> Value<'g> {
-        let mut weights = self.weights.borrow_mut();
-        let learns = top && data.dtype().is_float() && !self.constants.contains(name);
-        if !learns || weights.contains_key(name) {
-            return Known::Data(data).into();
-        }
-        weights.insert(name.to_owned(), data.clone());
-        if self.states.contains(name) {
-            Value::State(name.to_owned(), data)
-        } else {
-            Value::Param(name.to_owned(), data)
-        }
     }
 
     /// Imports nodes one after the other.
@@ -459,8 +444,7 @@ fn large_extent(value: &Value<'_>) -> Option<String> {
         Value::Known(Known::Dims(_, dims, _)) => dims.as_slice(),
         Value::Tensor(tensor) => &tensor.ty()?.shape,
         Value::Known(Known::Data(_))
-        | Value::Param(..)
-        | Value::State(..)
+        | Value::Weight(_)
         | Value::Sequence(_)
         | Value::Absent
         | Value::Failed => return None,
@@ -517,20 +501,6 @@ fn node_name(node: &NodeProto) -> &str {
     } else {
         &node.name
     }
-}
-
-/// The initializers that do not learn: what batch norms have seen, and what Kiln wrote as states.
-fn states(model: &ModelProto) -> BTreeSet<String> {
-    let nodes = model.graph.iter().flat_map(|graph| &graph.node);
-    let norms = nodes.filter(|n| n.op_type == "BatchNormalization" && n.domain.is_empty());
-    let seen = norms.flat_map(|n| n.input.iter().skip(3).take(2)).cloned();
-    seen.chain(listed(model, STATES)).collect()
-}
-
-/// The names that the export listed under a key.
-fn listed(model: &ModelProto, key: &str) -> impl Iterator<Item = String> {
-    let entries = model.metadata_props.iter().filter(move |e| e.key == key);
-    entries.flat_map(|e| e.value.split('\n')).map(str::to_owned)
 }
 
 fn unnamed(name: &str, reason: &str) -> Unsupported {

@@ -2,10 +2,11 @@
 
 use super::elements::Elements;
 use super::importer::{Context, Scope};
-use super::proto::{DimensionProto, GraphProto, ValueInfoProto};
-use super::value::{Known, Value};
+use super::proto::{DimensionProto, GraphProto, ModelProto, STATES, ValueInfoProto};
+use super::value::{Known, Value, Weight};
 use super::{ImportOptions, elements, signature};
 use kiln_ir::{Builder, Dim, Shape, TensorType};
+use std::collections::BTreeSet;
 
 impl Context<'_> {
     /// An output of the graph, or one for each element of a sequence, whose name and length are the result.
@@ -50,6 +51,21 @@ impl Context<'_> {
             };
             scope.values.insert(tensor.name.clone(), value);
         }
+    }
+
+    /// The data of an initializer, or of a constant that stands for one: a param or a state where it is floating.
+    pub(super) fn weight<'g>(&self, name: &str, data: Elements, top: bool) -> Value<'g> {
+        let mut weights = self.weights.borrow_mut();
+        let weight = top && data.dtype().is_float() && !self.constants.contains(name);
+        if !weight || weights.contains_key(name) {
+            return Known::Data(data).into();
+        }
+        weights.insert(name.to_owned(), data.clone());
+        Value::Weight(Weight {
+            name: name.to_owned(),
+            data,
+            learns: !self.states.contains(name),
+        })
     }
 
     /// An input of the model as one of the graph, or as a value that is fixed.
@@ -132,4 +148,18 @@ impl Context<'_> {
             },
         }
     }
+}
+
+/// The initializers that do not learn: what batch norms have seen, and what Kiln wrote as states.
+pub(super) fn states(model: &ModelProto) -> BTreeSet<String> {
+    let nodes = model.graph.iter().flat_map(|graph| &graph.node);
+    let norms = nodes.filter(|n| n.op_type == "BatchNormalization" && n.domain.is_empty());
+    let seen = norms.flat_map(|n| n.input.iter().skip(3).take(2)).cloned();
+    seen.chain(listed(model, STATES)).collect()
+}
+
+/// The names that the export listed under a key.
+pub(super) fn listed(model: &ModelProto, key: &str) -> impl Iterator<Item = String> {
+    let entries = model.metadata_props.iter().filter(move |e| e.key == key);
+    entries.flat_map(|e| e.value.split('\n')).map(str::to_owned)
 }

@@ -11,17 +11,39 @@ pub(crate) enum Value<'g> {
     Tensor(Tensor<'g>),
     /// A tensor whose elements are known: shape arithmetic, mostly.
     Known(Known),
-    /// A floating initializer. It becomes a param once it is used as a tensor; until then it is data, so that scales and bounds are no
-    /// params.
-    Param(String, Elements),
-    /// A floating initializer that does not learn, such as the mean that a batch norm has seen. It becomes a state once it is used as a tensor.
-    State(String, Elements),
+    /// A floating initializer, or a constant that stands for one.
+    Weight(Weight),
     /// Several values: ONNX's sequences, whose length must be known.
     Sequence(Vec<Value<'g>>),
     /// An optional input or output that is left out.
     Absent,
     /// The result of a node that is reported already.
     Failed,
+}
+
+/// A named tensor of the model. It becomes a param or a state once it is used as a tensor; until then it is data, so that scales and bounds
+/// are neither.
+#[derive(Clone, Debug)]
+pub(crate) struct Weight {
+    pub(crate) name: String,
+    pub(crate) data: Elements,
+    /// Whether it is a param. What a batch norm has seen is a state.
+    pub(crate) learns: bool,
+}
+
+impl Weight {
+    fn tensor<'g>(&self, builder: &'g Builder) -> Tensor<'g> {
+        builder.find(&self.name).unwrap_or_else(|| {
+            let _whole_graph = builder.root_scope();
+            let shape: Shape = self.data.shape().iter().map(|d| Dim::from(*d)).collect();
+            let dtype = self.data.dtype();
+            if self.learns {
+                builder.param_of(&self.name, dtype, shape, Init::zeros())
+            } else {
+                builder.state(&self.name, dtype, shape, Init::zeros())
+            }
+        })
+    }
 }
 
 /// A tensor whose elements are known when the graph is built.
@@ -106,16 +128,7 @@ impl<'g> Value<'g> {
         match self {
             Value::Tensor(tensor) => Some(*tensor),
             Value::Known(known) => Some(known.tensor(builder)),
-            Value::Param(name, data) => Some(builder.find(name).unwrap_or_else(|| {
-                let _whole_graph = builder.root_scope();
-                let shape: Shape = data.shape().iter().map(|d| Dim::from(*d)).collect();
-                builder.param_of(name, data.dtype(), shape, Init::zeros())
-            })),
-            Value::State(name, data) => Some(builder.find(name).unwrap_or_else(|| {
-                let _whole_graph = builder.root_scope();
-                let shape: Shape = data.shape().iter().map(|d| Dim::from(*d)).collect();
-                builder.state(name, data.dtype(), shape, Init::zeros())
-            })),
+            Value::Weight(weight) => Some(weight.tensor(builder)),
             Value::Sequence(_) | Value::Absent | Value::Failed => None,
         }
     }
@@ -131,7 +144,7 @@ impl<'g> Value<'g> {
         match self {
             Value::Tensor(tensor) => tensor.ty(),
             Value::Known(known) => Some(of(known.dtype(), known.shape())),
-            Value::Param(_, data) | Value::State(_, data) => Some(of(data.dtype(), data.shape())),
+            Value::Weight(Weight { data, .. }) => Some(of(data.dtype(), data.shape())),
             Value::Sequence(_) | Value::Absent | Value::Failed => None,
         }
     }
@@ -139,9 +152,7 @@ impl<'g> Value<'g> {
     /// The elements, where they are known as numbers.
     pub(crate) fn data(&self) -> Option<&Elements> {
         match self {
-            Value::Known(Known::Data(data)) | Value::Param(_, data) | Value::State(_, data) => {
-                Some(data)
-            }
+            Value::Known(Known::Data(data)) | Value::Weight(Weight { data, .. }) => Some(data),
             Value::Known(Known::Dims(..))
             | Value::Tensor(_)
             | Value::Sequence(_)
@@ -154,8 +165,7 @@ impl<'g> Value<'g> {
     pub(crate) fn dims(&self) -> Option<Vec<Dim>> {
         match self {
             Value::Known(known) => known.dims(),
-            Value::Param(..)
-            | Value::State(..)
+            Value::Weight(_)
             | Value::Tensor(_)
             | Value::Sequence(_)
             | Value::Absent

@@ -53,12 +53,9 @@ const MOST_PARTS: i64 = 1 << 16;
 fn parts<'c, 'g>(c: &'c Call<'_, 'g>) -> Result<&'c [Value<'g>], Reason> {
     match c.input(0) {
         Value::Sequence(parts) => Ok(parts),
-        Value::Tensor(_)
-        | Value::Known(_)
-        | Value::Param(..)
-        | Value::State(..)
-        | Value::Absent
-        | Value::Failed => Err(Reason::new("input 0 is no sequence")),
+        Value::Tensor(_) | Value::Known(_) | Value::Weight(_) | Value::Absent | Value::Failed => {
+            Err(Reason::new("input 0 is no sequence"))
+        }
     }
 }
 
@@ -89,9 +86,7 @@ fn map<'g>(c: &Call<'_, 'g>) -> Results<'g> {
                 let part = parts.get(i).cloned();
                 part.ok_or_else(|| Reason::new("its sequences are not of one length"))
             }
-            Value::Tensor(_) | Value::Known(_) | Value::Param(..) | Value::State(..) => {
-                Ok(value.clone())
-            }
+            Value::Tensor(_) | Value::Known(_) | Value::Weight(_) => Ok(value.clone()),
             Value::Absent | Value::Failed => Err(Reason::new("an input is missing")),
         };
         let inputs = c.inputs.iter().map(element).collect::<Result<_, _>>()?;
