@@ -4,10 +4,12 @@
 //! goes to the stack (Belady 1966). Constants and uniforms need no register but where an instruction takes no memory operand; those that
 //! are used most get one all the same while registers are free, see [`Pinned`].
 
-use super::encode::{self as row, Instruction, MaskOp, Place};
+use super::encode::{Instruction, MaskOp, Place, row};
 use super::opcode::{binary, is_symmetric, lanes, moved, unary};
 use super::tape::{self, Arg, Element, Inst, Mask, Op, Out, Tape};
 use std::collections::BTreeMap;
+
+mod fma;
 
 /// The mask register of the tail: the lanes that exist.
 pub(super) const TAIL: u8 = 1;
@@ -456,85 +458,5 @@ impl Allocator<'_> {
                 Some((reg, true))
             }
         }
-    }
-
-    /// The result takes the place of one of the operands: of one that is not read again, or of a copy.
-    fn fma(&mut self, inst: &Inst, at: usize, [a, b, c]: [Arg; 3]) -> Option<()> {
-        let mut places = [self.operand(a)?, self.operand(b)?, self.operand(c)?];
-        // One operand may be in memory: the addend before a factor, since that leaves more choice.
-        let in_memory = |p: &Place| !matches!(p, Place::Register(_));
-        let kept = [2, 0, 1].into_iter().find(|i| in_memory(&places[*i]));
-        for (i, place) in places.iter_mut().enumerate() {
-            if in_memory(place) && Some(i) != kept {
-                *place = Place::Register(self.load(*place)?);
-            }
-        }
-        let scratch: Vec<u8> = self.scratch.iter().map(|(_, reg)| *reg).collect();
-        let dying = |e: &Self, i: usize| match (places[i], [a, b, c][i]) {
-            (Place::Register(reg), Arg::Value(v)) => {
-                e.uses[v as usize].first() == Some(&at)
-                    && e.places[v as usize].register.is_some_and(|(_, r)| r == reg)
-            }
-            (Place::Register(reg), Arg::Word(_) | Arg::Uniform(_)) => scratch.contains(&reg),
-            (Place::Register(_), Arg::Partial(_)) => false,
-            (_, _) => false,
-        };
-        // Which operand gives its place: a factor whose partner may be anything, or the addend.
-        let giver = [2, 0, 1].into_iter().find(|i| dying(self, *i));
-        let (reg, giver) = match giver {
-            Some(giver) => {
-                let Place::Register(reg) = places[giver] else {
-                    return None;
-                };
-                self.release(inst, at);
-                (self.result_in(inst.out, reg)?, giver)
-            }
-            None => {
-                // The copy must not be one of the operands, which are all read again.
-                let giver = [2, 0, 1].into_iter().find(|i| !in_memory(&places[*i]))?;
-                let reg = self.result(inst.out)?;
-                self.code.push(moved(reg, places[giver], 0, false));
-                places[giver] = Place::Register(reg);
-                self.release(inst, at);
-                (reg, giver)
-            }
-        };
-        let as_register = |place: Place| match place {
-            Place::Register(reg) => Some(reg),
-            _ => None,
-        };
-        let (row, second, place) = match giver {
-            // reg = second * place + reg
-            2 => match (as_register(places[0]), as_register(places[1])) {
-                (Some(second), _) => (row::FMA231, second, places[1]),
-                (None, Some(second)) => (row::FMA231, second, places[0]),
-                (None, None) => return None,
-            },
-            _ => {
-                let (factor, addend) = (places[1 - giver], places[2]);
-                match (as_register(factor), as_register(addend)) {
-                    // reg = second * reg + place
-                    (Some(second), _) => (row::FMA213, second, addend),
-                    // reg = reg * place + second
-                    (None, Some(second)) => (row::FMA132, second, factor),
-                    (None, None) => return None,
-                }
-            }
-        };
-        self.code.push(lanes(row, reg, second, place));
-        Some(())
-    }
-
-    /// The result in a register that was just released.
-    fn result_in(&mut self, out: Out, reg: u8) -> Option<u8> {
-        let Out::Lanes(value) = out else {
-            return None;
-        };
-        self.files[0][usize::from(reg)] = Some(Holder::Value(value));
-        self.places[value as usize].register = Some((File::Lanes, reg));
-        if self.uses[value as usize].is_empty() {
-            self.files[0][usize::from(reg)] = None;
-        }
-        Some(reg)
     }
 }

@@ -1,6 +1,7 @@
 //! Which instruction an op of a tape is.
 
-use super::encode::{self as row, Instruction, Place, Row};
+use super::encode::row::{self, Row};
+use super::encode::{Instruction, Place};
 use super::tape::Op;
 
 pub(super) fn lanes(row: Row, reg: u8, second: u8, place: Place) -> Instruction {

@@ -1,7 +1,8 @@
 //! The loop of phases, once it is decided what each of them does.
 
+use super::Cutter;
 use super::cost::{Cost, cost};
-use super::{Cutter, Phases, Place};
+use super::phases::{Phases, Place};
 use crate::kernel::{
     AHEAD, Apply, Element, Expr, Index, Loop, LoopId, LoopKind, Operand, ParamId, Stmt, ValueId,
 };

@@ -1,5 +1,6 @@
 //! What is encoded is read back by a decoder that is not ours.
 
+use super::row::*;
 use super::*;
 use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
 
