@@ -1,17 +1,18 @@
-//! Matrix products of f32 on one thread, beside those of the `gemm` crate: `cargo bench --bench product`.
+//! Matrix products of f32 on one thread, beside those of the `gemm` crate:
+//! `cargo run --release --manifest-path benches/gemm_rival/Cargo.toml`.
 //!
 //! A line for each shape and nothing else on stdout:
 //! `product m=128 n=512 k=784 lhs=n rhs=n kiln_gflops=200.1 peak=0.70 crate_gflops=180.2 ratio=1.11`. `t` is an operand that lies
 //! transposed, and `batch=48` says that as many products follow one another in memory. `peak` is Kiln's share of the fused
-//! multiply-adds that a core could do, measured beside it. Both sides compute the same matrices in turns; a figure is the best of several rounds, so that what else the machine does spoils
-//! neither. An argument selects the lines that contain it, as in `cargo bench --bench product -- n=10`.
+//! multiply-adds that a core could do, measured beside it. Both sides compute the same matrices in turns; a figure is the best of several
+//! rounds, so that what else the machine does spoils neither. An argument selects the lines that contain it, as in `-- n=10`.
 //!
 //! The operands stay in the caches that hold them, from call to call. In a training step they come from further away, so `--far` has each
 //! call read operands that no call has touched for the last [`FAR`] bytes.
 
-use kiln::runtime::machine::fma_peak;
-use kiln::runtime::memory::AlignedBytes;
-use kiln::runtime::product::{Form, Matrices, Method, ProductSummation, ProductType, Strides};
+use kiln_runtime::machine::fma_peak;
+use kiln_runtime::memory::AlignedBytes;
+use kiln_runtime::product::{Form, Matrices, Method, ProductSummation, ProductType, Strides};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
