@@ -12,6 +12,10 @@ use std::ops::Range;
 /// The bytes of the result's panel that stay in L2 until its epilogue has read them.
 const PANEL_BYTES: usize = 384 * 1024;
 
+/// The same for products of several blocks of the contracted axis, whose panels have as many rows as a panel in L2 may have, or more. Each
+/// panel reads all lanes again, from L3 or further, which costs more than an epilogue that finds some of its panel in L3.
+const DEEP_PANEL_BYTES: usize = 2 * PANEL_BYTES;
+
 /// The rows of such a panel.
 const HOT_ROWS: Range<usize> = 128..256;
 
@@ -149,8 +153,12 @@ pub(super) fn choose<S: Simd>(form: &Form, batch: usize, threads: usize) -> Choi
 /// Rows of the result in a panel, such that the panels of all matrices are shared out evenly.
 fn panel<S: Simd>(form: &Form, batch: usize, threads: usize) -> usize {
     let row = form.n.saturating_mul(size_of::<S::Element>()).max(1);
-    let hot = PANEL_BYTES / row;
-    let most = if hot >= HOT_ROWS.start {
+    let (hot, enough) = if form.k > DEPTH {
+        (DEEP_PANEL_BYTES / row, HOT_ROWS.end)
+    } else {
+        (PANEL_BYTES / row, HOT_ROWS.start)
+    };
+    let most = if hot >= enough {
         hot.min(HOT_ROWS.end)
     } else {
         COLD_ROWS
