@@ -31,6 +31,7 @@ mod live;
 mod ops;
 mod proto;
 mod signature;
+mod specialise;
 mod value;
 
 pub use elements::Elements;
@@ -218,21 +219,6 @@ impl Model {
     /// The element type that the model declares for an input or output.
     fn declared(&self, name: &str) -> Option<DType> {
         elements::dtype(self.ty(name)?.tensor_type.as_ref()?.elem_type)
-    }
-
-    /// The extents that the model names, as tensors have them that are given for its inputs.
-    fn extents(&self, given: &BTreeMap<String, Elements>) -> BTreeMap<String, Dim> {
-        let mut found = BTreeMap::new();
-        for (name, data) in given {
-            let tensor = self.ty(name).and_then(|t| t.tensor_type.as_ref());
-            let declared = tensor.and_then(|t| t.shape.as_ref()).into_iter();
-            for (dim, extent) in declared.flat_map(|s| &s.dim).zip(data.shape()) {
-                if let Some(symbol) = &dim.dim_param {
-                    found.insert(symbol.clone(), Dim::from(*extent));
-                }
-            }
-        }
-        found
     }
 
     /// Whether an input is an optional tensor, which has one element at most.
