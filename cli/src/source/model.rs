@@ -115,40 +115,68 @@ fn advice(
         return format!("\n{what}{}", missing.concat());
     }
     let mut advice = String::new();
-    let named = |symbol: &String| {
-        let is_name = |c: char| c.is_alphanumeric() || c == '_';
-        let mut reasons = errors.0.iter().map(|error| error.reason.as_str());
-        reasons.any(|reason| reason.split(|c| !is_name(c)).any(|word| word == symbol))
-    };
-    let open: BTreeSet<String> = free.iter().flat_map(|(_, ty)| symbols(ty)).collect();
-    let open: Vec<String> = open.into_iter().filter(named).collect();
     let run = match files {
-        [] => " `kiln run` takes them from `--inputs`; for other commands say them:",
-        [..] => "",
+        [] => " `kiln run` takes them from `--inputs`; for other commands give them, as here",
+        [..] => " Give them, as here",
     };
     let file = path.display();
+    let open = example(model, options, errors);
     if !open.is_empty() {
-        let of = free.iter().filter(|(_, ty)| symbols(ty).iter().any(named));
-        let of = of.map(|(name, ty)| format!("`{name}`, {ty}"));
-        let of: Vec<String> = of.collect();
-        let sizes: Vec<String> = open.iter().map(|name| format!("{name}=64")).collect();
+        let of = free
+            .iter()
+            .filter(|(_, ty)| symbols(ty).iter().any(|s| open.contains_key(s)));
+        let of: Vec<String> = of.map(|(name, ty)| format!("`{name}`, {ty}")).collect();
+        let sizes: Vec<String> = open.iter().map(|(s, size)| format!("{s}={size}")).collect();
         advice += &format!(
-            "\nThe model leaves sizes open, of {}, and may fit only some.{run}\n  kiln check {file} --dims {}\n\
-             where `64` is the size, or `32*h` where it is any multiple of 32.",
-            of.join(" and "),
+            "\nIt may fit only some of the sizes that its inputs leave open: {}.{run}; `32*h` would be \
+             all multiples of 32:\n  kiln check {file} --dims {}",
+            of.join("; "),
             sizes.join(","),
         );
     }
     let integers = free.iter().filter(|(_, ty)| !ty.dtype.is_float());
-    let integers: Vec<String> = integers.map(|(name, _)| format!("`{name}`")).collect();
-    if errors.0.iter().any(|error| error.unknown.is_some()) && !integers.is_empty() {
-        let name = integers[0].trim_matches('`');
+    let integers: Vec<&str> = integers.map(|(name, _)| *name).collect();
+    if let Some(first) = integers.first()
+        && errors.0.iter().any(|error| error.unknown.is_some())
+    {
+        let inputs = listed(integers.iter().map(|name| format!("`{name}`")));
         advice += &format!(
-            "\nWhat decides a shape or a branch must be known, which may be {}.{run}\n  kiln check {file} --fix {name}=1",
-            listed(integers.iter().cloned()),
+            "\nNumbers that decide a shape or a branch must be known, of {inputs} perhaps.{run}:\n  kiln check {file} --fix {first}=1"
         );
     }
     advice
+}
+
+/// Sizes that are tried as an example, the likely ones first.
+const TRIED: [i64; 6] = [64, 1, 48, 224, 256, 512];
+
+/// Sizes of open extents with which the model can be imported, for as few as do; where none is found, one for each that the errors speak of.
+fn example(model: &Model, options: &ImportOptions, errors: &ImportErrors) -> BTreeMap<String, i64> {
+    let mut open = open_extents(model);
+    open.retain(|symbol| !options.dims.contains_key(symbol));
+    let sized = |size: i64| open.iter().map(move |symbol| (symbol.clone(), size));
+    let fits = |sizes: &BTreeMap<String, i64>| {
+        let mut options = options.clone();
+        let dims = sizes.iter();
+        let dims = dims.map(|(symbol, size)| (symbol.clone(), Dim::from(*size)));
+        options.dims.extend(dims);
+        model.import(&options).is_ok()
+    };
+    let mut tried = TRIED.into_iter().map(|size| sized(size).collect());
+    let Some(mut sizes) = tried.find(fits) else {
+        let is_name = |c: char| c.is_alphanumeric() || c == '_';
+        let reasons = errors.0.iter().map(|error| error.reason.as_str());
+        let words: BTreeSet<&str> = reasons.flat_map(|r| r.split(|c| !is_name(c))).collect();
+        let spoken_of = |(symbol, _): &(String, i64)| words.contains(symbol.as_str());
+        return sized(TRIED[0]).filter(spoken_of).collect();
+    };
+    for symbol in &open {
+        let size = sizes.remove(symbol);
+        if !fits(&sizes) {
+            sizes.extend(size.map(|size| (symbol.clone(), size)));
+        }
+    }
+    sizes
 }
 
 /// Numbers as the tensor of an input: a vector has as many as are given.

@@ -174,17 +174,22 @@ fn what_a_model_leaves_open_is_asked_for_or_taken_from_the_inputs() {
     folder.write("open.onnx", model(&nodes, &inputs));
     let message = folder.kiln(&["check", "open.onnx"]).wrong();
     for wanted in [
-        "of `x`, f32[rows, left] and `z`, f32[rows, right]",
+        "open: `x`, f32[rows, left]; `z`, f32[rows, right]. `kiln run` takes them",
         "  kiln check open.onnx --dims left=64,right=64,rows=64\n",
     ] {
         assert!(message.contains(wanted), "{message}");
     }
-    let both = ["check", "open.onnx", "--dims", "left=64,right=64,rows=64"];
-    let message = folder.kiln(&both).wrong();
+    // Where some of it is known, only what matters of the rest is asked for.
+    let check = |more: &[&str]| folder.kiln(&[&["check", "open.onnx"], more].concat());
+    let message = check(&["--dims", "left=1,right=1"]).wrong();
+    assert!(message.contains("of `shape` perhaps"), "{message}");
     assert!(
-        message.contains("  kiln check open.onnx --fix shape=1"),
+        message.contains("  kiln check open.onnx --fix shape=1\n"),
         "{message}"
     );
+    let message = check(&["--fix", "shape=4,2,3", "--dims", "rows=2"]).wrong();
+    assert!(message.contains("--dims left=1,right=1\n"), "{message}");
+    check(&["--fix", "shape=4,2,3", "--dims", "rows=2,left=1,right=1"]).good();
 
     let x = floats(&[2, 1], &[1.0, 2.0]);
     let shape = Array::new(DType::I64, vec![3], Values::Int(vec![4, 2, 3])).unwrap();
