@@ -87,6 +87,8 @@ fn a_model_is_checked_shown_optimised_and_run_with_its_weights() {
         .kiln(&["show", "sum.onnx", "--format", "html"])
         .good();
     assert!(page.contains("<h1>small</h1>"));
+    let param = "<td>param<td><code>w</code><td><code>f32[2]</code><td>as in the model";
+    assert!(page.contains(param), "the weight is not drawn");
     folder
         .kiln(&["opt", "sum.onnx", "--pass", "cse,dce,fuse"])
         .good();
@@ -236,7 +238,10 @@ fn files_that_are_no_models_and_operators_that_nobody_knows_are_refused() {
     let nodes = [node("Fancy", &["w"], "y")];
     folder.write("fancy.onnx", model(&nodes, &[]));
     let message = folder.kiln(&["show", "fancy.onnx"]).wrong();
-    assert!(message.contains("fancy.onnx: 1 of the model"), "{message}");
+    assert!(
+        message.contains("fancy.onnx: a part of the model cannot be imported:"),
+        "{message}"
+    );
 }
 
 /// A folder of a test: `y = x + w` for `x = [[1, 2]]`, and what is said to come out.

@@ -118,10 +118,14 @@ fn known(source: &Source, file: &Tensors, before: &[Tensors]) -> Result<(), Fail
         }
         let slot = graph.slots().iter().find(|slot| slot.name == name);
         let Some(ty) = slot.and_then(|slot| type_of(graph, slot)) else {
+            let (inputs, residents): (Vec<&Slot>, Vec<&Slot>) =
+                (graph.slots().iter()).partition(|slot| matches!(slot.role, Role::Input));
+            let listed = |slots: &[&Slot]| names(slots.iter().map(|slot| slot.name.as_str()));
             return wrong(format!(
-                "`{name}` is no input, param or state of @{}, which has {}",
+                "`{name}` is no input, param or state of @{}; inputs: {}; params and states: {}",
                 graph.name,
-                names(graph.slots().iter().map(|slot| slot.name.as_str()))
+                listed(&inputs),
+                listed(&residents)
             ));
         };
         if let Some(what) = unfit(&tensor, ty, "graph") {
