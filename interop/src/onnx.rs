@@ -69,6 +69,9 @@ pub struct ImportOptions {
     /// The types of the elements of inputs that are sequences or optionals, by name. Element `i` of a sequence `s` is the input `s.i` of the
     /// graph; the element of an optional tensor has the name of the optional. An optional that is not there is left out, and empty.
     pub parts: BTreeMap<String, Vec<TensorType>>,
+    /// Weights are constants, so that nothing learns, and what models make of weights alone, such as one matrix of the pieces of several, is
+    /// computed at import and not in each step.
+    pub frozen: bool,
 }
 
 /// An imported model.

@@ -37,6 +37,8 @@ pub(crate) struct Context<'a> {
     pub(super) weights: RefCell<BTreeMap<String, Elements>>,
     /// Those that do not learn.
     pub(super) states: BTreeSet<String>,
+    /// Whether all weights are constants.
+    pub(super) frozen: bool,
     /// What Kiln wrote as constants.
     pub(super) constants: BTreeSet<String>,
     /// How many nodes may still be imported.
@@ -90,6 +92,7 @@ pub(crate) fn import(
         nodes: RefCell::default(),
         weights: RefCell::default(),
         states: interface::states(model),
+        frozen: options.frozen,
         constants: interface::listed(model, CONSTANTS).collect(),
         budget: Cell::new(most_nodes(model)),
         work: Cell::new(fold::MOST_WORK_IN_ALL),

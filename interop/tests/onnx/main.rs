@@ -77,6 +77,29 @@ fn constants_of_several_floats_are_params_unless_a_shape_is_made_of_them() {
 }
 
 #[test]
+fn what_is_made_of_frozen_weights_is_computed_at_import() {
+    let nodes = [
+        node("MatMul", &["x", "w"], "product"),
+        node("Add", &["w", "w"], "twice"),
+        node("ReduceSum", &["twice"], "sum"),
+        node("Add", &["product", "sum"], "y"),
+    ];
+    let model = Model::from_bytes("small", model(&nodes)).unwrap();
+    let mut options = ImportOptions::default();
+    let learns = model.import(&options).unwrap();
+    assert_eq!(learns.params.len(), 1);
+    assert!(learns.graph.to_string().contains("reduce"));
+    options.frozen = true;
+    let frozen = model.import(&options).unwrap();
+    assert!(frozen.params.is_empty());
+    let text = frozen.graph.to_string();
+    assert!(
+        !text.contains("reduce") && text.contains("value = 30"),
+        "{text}"
+    );
+}
+
+#[test]
 fn inputs_say_their_types_before_they_are_imported() {
     let model = Model::from_bytes("small", model(&[node("Abs", &["x"], "y")])).unwrap();
     let ty = model.input_type("x").unwrap();
