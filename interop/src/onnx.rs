@@ -46,7 +46,7 @@ use kiln_ir::{DType, Dim, Graph, TensorType};
 use limits::Kind;
 use prost::Message;
 use signature::Symbols;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// An ONNX model as it is in its file.
@@ -182,26 +182,30 @@ impl Model {
         importer::import(&self.proto, &self.file, self.folder.as_deref(), options)
     }
 
-    /// The names of the inputs that must be fed: those that are no initializers, in order.
-    pub fn inputs(&self) -> Vec<&str> {
-        let Some(graph) = &self.proto.graph else {
-            return Vec::new();
-        };
-        let names = graph.input.iter().map(|i| i.name.as_str());
-        let given = |name: &&str| graph.initializer.iter().any(|i| i.name == *name);
-        names.filter(|name| !given(name)).collect()
+    /// The inputs that must be fed: those that are no initializers, in order.
+    fn fed(&self) -> impl Iterator<Item = &proto::ValueInfoProto> {
+        let graph = self.proto.graph.iter();
+        graph.flat_map(|graph| {
+            let given: BTreeSet<&str> = graph.initializer.iter().map(|i| i.name.as_str()).collect();
+            let inputs = graph.input.iter();
+            inputs.filter(move |input| !given.contains(input.name.as_str()))
+        })
     }
 
-    /// The type of an input as the model declares it; `None` where there is no such input, or none of a type that Kiln has. Its symbols are
-    /// those that [`ImportOptions::dims`] speaks of.
-    pub fn input_type(&self, name: &str) -> Option<TensorType> {
-        let inputs = &self.proto.graph.as_ref()?.input;
-        // In the order of an import, so that extents spelled alike get the same symbols.
+    /// The names of the inputs that must be fed: those that are no initializers, in order.
+    pub fn inputs(&self) -> Vec<&str> {
+        self.fed().map(|input| input.name.as_str()).collect()
+    }
+
+    /// The inputs that must be fed with their types as the model declares them, but for those of types that Kiln does not have. Their symbols
+    /// are those that [`ImportOptions::dims`] speaks of.
+    pub fn input_types(&self) -> Vec<(&str, TensorType)> {
+        // As an import declares them, so that extents spelled alike get the same symbols.
         let symbols = Symbols::default();
-        let mut types = inputs
-            .iter()
-            .map(|i| (&i.name, signature::input_type(i, &symbols)));
-        types.find(|(input, _)| *input == name)?.1.ok()
+        let ty = |input: &proto::ValueInfoProto| signature::input_type(input, &symbols).ok();
+        self.fed()
+            .filter_map(|input| Some((input.name.as_str(), ty(input)?)))
+            .collect()
     }
 
     /// The names of the outputs, in order.

@@ -49,15 +49,10 @@ pub(super) fn import(path: &Path, reading: &Reading, files: &[Tensors]) -> Resul
     })
 }
 
-/// The inputs of a model with their types, but for those of types that Kiln does not have.
-fn inputs(model: &Model) -> impl Iterator<Item = (&str, TensorType)> {
-    let names = model.inputs().into_iter();
-    names.filter_map(|name| Some((name, model.input_type(name)?)))
-}
-
 /// The symbols of the extents that a model leaves open.
 fn open_extents(model: &Model) -> BTreeSet<String> {
-    inputs(model).flat_map(|(_, ty)| symbols(&ty)).collect()
+    let types = model.input_types().into_iter();
+    types.flat_map(|(_, ty)| symbols(&ty)).collect()
 }
 
 /// The symbols of a type, in order.
@@ -69,7 +64,7 @@ fn symbols(ty: &TensorType) -> Vec<String> {
 /// The tensors of files that are inputs of the model.
 fn given(model: &Model, files: &[Tensors]) -> Result<BTreeMap<String, Elements>, Failure> {
     let mut given = BTreeMap::new();
-    for (name, ty) in inputs(model) {
+    for (name, ty) in model.input_types() {
         let found = files.iter().find_map(|file| Some((file, file.get(name)?)));
         let Some((file, tensor)) = found else {
             continue;
@@ -102,8 +97,8 @@ fn advice(
     files: &[Tensors],
     errors: &ImportErrors,
 ) -> String {
-    let free = inputs(model).filter(|(name, _)| !options.fixed.contains_key(*name));
-    let free: Vec<(&str, TensorType)> = free.collect();
+    let mut free = model.input_types();
+    free.retain(|(name, _)| !options.fixed.contains_key(*name));
     let missing = free
         .iter()
         .filter(|(name, _)| files.iter().all(|file| file.get(name).is_none()));
@@ -149,6 +144,8 @@ fn advice(
 
 /// Sizes that are tried as an example, the likely ones first.
 const TRIED: [i64; 6] = [64, 1, 48, 224, 256, 512];
+/// For more open extents nothing is tried.
+const MOST_OPEN: usize = 8;
 
 /// Sizes of open extents with which the model can be imported, for as few as do; where none is found, one for each that the errors speak of.
 fn example(model: &Model, options: &ImportOptions, errors: &ImportErrors) -> BTreeMap<String, i64> {
@@ -163,7 +160,8 @@ fn example(model: &Model, options: &ImportOptions, errors: &ImportErrors) -> BTr
         model.import(&options).is_ok()
     };
     let mut tried = TRIED.into_iter().map(|size| sized(size).collect());
-    let Some(mut sizes) = tried.find(fits) else {
+    let few = open.len() <= MOST_OPEN;
+    let Some(mut sizes) = few.then(|| tried.find(fits)).flatten() else {
         let is_name = |c: char| c.is_alphanumeric() || c == '_';
         let reasons = errors.0.iter().map(|error| error.reason.as_str());
         let words: BTreeSet<&str> = reasons.flat_map(|r| r.split(|c| !is_name(c))).collect();
@@ -182,7 +180,8 @@ fn example(model: &Model, options: &ImportOptions, errors: &ImportErrors) -> BTr
 /// Numbers as the tensor of an input: a vector has as many as are given.
 fn value(model: &Model, name: &str, numbers: &[f64]) -> Result<Elements, String> {
     let known = || listed(model.inputs().iter().map(|name| format!("`{name}`")));
-    let ty = model.input_type(name);
+    let mut types = model.input_types().into_iter();
+    let ty = types.find_map(|(input, ty)| (input == name).then_some(ty));
     let ty = ty.ok_or_else(|| format!("the model has no such input, but {}", known()))?;
     let TensorType { dtype, shape } = &ty;
     let shape = if shape.len() == 1 && shape[0].constant().is_none() {

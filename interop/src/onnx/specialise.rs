@@ -47,10 +47,9 @@ impl Model {
     /// The extents that the model's inputs leave open, by symbol, as tensors have them that are given for these inputs.
     fn extents(&self, given: &BTreeMap<String, Elements>) -> BTreeMap<String, Dim> {
         let mut found = BTreeMap::new();
-        for (name, data) in given {
-            let declared = self.input_type(name);
-            let dims = declared.iter().flat_map(|ty| ty.shape.iter());
-            for (dim, extent) in dims.zip(data.shape()) {
+        for (name, ty) in self.input_types() {
+            let shape = given.get(name).map_or(&[][..], Elements::shape);
+            for (dim, extent) in ty.shape.iter().zip(shape) {
                 if let Some(symbol) = dim.as_symbol() {
                     found.insert(symbol.name().to_owned(), Dim::from(*extent));
                 }
