@@ -50,5 +50,8 @@ fn wrap(trainer: &mut Trainer, training: &[u8], path: &PathBuf) {
 }
 
 fn scratch(name: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("kiln-fuzz-{}-{name}.safetensors", std::process::id()))
+    std::env::temp_dir().join(format!(
+        "kiln-fuzz-{}-{name}.safetensors",
+        std::process::id()
+    ))
 }
