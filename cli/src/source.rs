@@ -1,14 +1,15 @@
 //! Where a file becomes a graph.
 //!
 //! The name's extension says which form the file has. All readers verify what they read, so a graph from here is a valid one. ONNX models
-//! are imported, as the command line says of their extents and inputs.
+//! are imported (`model`), as the command line says of their extents and inputs.
+
+mod model;
+
+pub(crate) use model::unfit;
 
 use crate::failure::Failure;
-use crate::listed::listed;
 use kiln_interop::Tensors;
-use kiln_interop::onnx::{self, Elements, ImportOptions, Model};
-use kiln_ir::{Array, Class, Dim, Graph, Shape, TensorType, Values};
-use std::collections::BTreeSet;
+use kiln_ir::{Dim, Graph};
 use std::fs;
 use std::path::Path;
 
@@ -54,6 +55,8 @@ pub(crate) struct Source {
     pub(crate) weights: Option<Tensors>,
     /// What `--dims` says of other things than the extents of an ONNX model.
     pub(crate) dims: Vec<(String, Dim)>,
+    /// Inputs of an ONNX model that are none of the graph, which was made for their values.
+    pub(crate) settled: Vec<String>,
 }
 
 /// The graph in the file at `path`, as the command line has it.
@@ -62,13 +65,25 @@ pub(crate) struct Source {
 /// [`Failure::Wrong`]: a file that cannot be read, of an unknown form, or that is no valid graph; with every mistake that the reader
 /// found, one on a line. [`Failure::Usage`]: options that the file has no use for.
 pub(crate) fn read(path: &Path, reading: &Reading) -> Result<Source, Failure> {
+    read_for(path, reading, &[])
+}
+
+/// As [`read`], to be run on what `inputs` hold: an ONNX model whose shapes or branches hang on its inputs is made for these.
+///
+/// # Errors
+/// As [`read`], and inputs of other types than the model's.
+pub(crate) fn read_for(
+    path: &Path,
+    reading: &Reading,
+    inputs: &[Tensors],
+) -> Result<Source, Failure> {
     let file = path.display();
     let extension = path
         .extension()
         .map(|extension| extension.to_string_lossy());
     let bytes = || fs::read(path).map_err(|error| Failure::at(&file, error));
     let graph = match extension.as_deref() {
-        Some("onnx") => return import(path, reading),
+        Some("onnx") => return model::import(path, reading, inputs),
         Some("kir") => parse(path, &text(path, bytes()?)?)?,
         Some("json") => {
             Graph::from_json(&text(path, bytes()?)?).map_err(|error| Failure::at(&file, error))?
@@ -89,6 +104,7 @@ pub(crate) fn read(path: &Path, reading: &Reading) -> Result<Source, Failure> {
         graph,
         weights: None,
         dims: reading.dims.clone(),
+        settled: Vec::new(),
     })
 }
 
@@ -130,68 +146,4 @@ fn parse(path: &Path, text: &str) -> Result<Graph, Failure> {
         let lines: Vec<String> = errors.0.iter().map(|e| format!("{file}:{e}")).collect();
         Failure::Wrong(lines.join("\n"))
     })
-}
-
-/// The graph of an ONNX model.
-fn import(path: &Path, reading: &Reading) -> Result<Source, Failure> {
-    let model = onnx::read(path).map_err(|error| Failure::Wrong(error.to_string()))?;
-    let types = model.inputs().into_iter();
-    let types = types.filter_map(|name| model.input_type(name));
-    let extents: BTreeSet<String> = types
-        .flat_map(|ty| ty.shape.iter().flat_map(Dim::symbols).collect::<Vec<_>>())
-        .map(|symbol| symbol.name().to_owned())
-        .collect();
-    let (mut options, mut dims) = (ImportOptions::default(), Vec::new());
-    for (name, dim) in &reading.dims {
-        if extents.contains(name) {
-            options.dims.insert(name.clone(), dim.clone());
-        } else {
-            dims.push((name.clone(), dim.clone()));
-        }
-    }
-    for (name, numbers) in &reading.fix {
-        let refused = |what: String| Failure::Usage(format!("--fix {name}: {what}"));
-        let value = value(&model, name, numbers).map_err(refused)?;
-        options.fixed.insert(name.clone(), value);
-    }
-    let import = model.import(&options);
-    let import = import.map_err(|errors| Failure::at(path.display(), errors))?;
-    Ok(Source {
-        weights: Some(import.weights()),
-        graph: import.graph,
-        dims,
-    })
-}
-
-/// Numbers as the tensor of an input: a vector has as many as are given.
-fn value(model: &Model, name: &str, numbers: &[f64]) -> Result<Elements, String> {
-    let known = || listed(model.inputs().iter().map(|name| format!("`{name}`")));
-    let ty = model.input_type(name);
-    let ty = ty.ok_or_else(|| format!("the model has no such input, but {}", known()))?;
-    let TensorType { dtype, shape } = &ty;
-    let shape = if shape.len() == 1 && shape[0].constant().is_none() {
-        vec![numbers.len()]
-    } else {
-        constant(shape).ok_or_else(|| format!("its shape is open, {ty}"))?
-    };
-    let values = match dtype.class() {
-        Class::Float => Values::Float(numbers.to_vec()),
-        Class::Signed | Class::Unsigned | Class::Bool => {
-            if let Some(x) = numbers.iter().find(|x| **x as i64 as f64 != **x) {
-                return Err(format!("{x} is no element of {ty}"));
-            }
-            Values::Int(numbers.iter().map(|x| *x as i64).collect())
-        }
-    };
-    let array = Array::new(*dtype, shape, values);
-    let array = array.map_err(|_| format!("{} numbers for {ty}", numbers.len()))?;
-    Ok(Elements::from_array(&array))
-}
-
-/// The numbers of a shape, if all are known.
-fn constant(shape: &Shape) -> Option<Vec<usize>> {
-    let sizes = shape.iter().map(|dim| dim.constant());
-    sizes
-        .map(|size| usize::try_from(size?).ok())
-        .collect::<Option<Vec<usize>>>()
 }

@@ -31,6 +31,7 @@ mod live;
 mod ops;
 mod proto;
 mod signature;
+mod specialise;
 mod value;
 
 pub use elements::Elements;
@@ -45,7 +46,7 @@ use kiln_ir::{DType, Dim, Graph, TensorType};
 use limits::Kind;
 use prost::Message;
 use signature::Symbols;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// An ONNX model as it is in its file.
@@ -68,6 +69,9 @@ pub struct ImportOptions {
     /// The types of the elements of inputs that are sequences or optionals, by name. Element `i` of a sequence `s` is the input `s.i` of the
     /// graph; the element of an optional tensor has the name of the optional. An optional that is not there is left out, and empty.
     pub parts: BTreeMap<String, Vec<TensorType>>,
+    /// Weights are constants, so that nothing learns, and what models make of weights alone, such as one matrix of the pieces of several, is
+    /// computed at import and not in each step.
+    pub frozen: bool,
 }
 
 /// An imported model.
@@ -178,26 +182,30 @@ impl Model {
         importer::import(&self.proto, &self.file, self.folder.as_deref(), options)
     }
 
-    /// The names of the inputs that must be fed: those that are no initializers, in order.
-    pub fn inputs(&self) -> Vec<&str> {
-        let Some(graph) = &self.proto.graph else {
-            return Vec::new();
-        };
-        let names = graph.input.iter().map(|i| i.name.as_str());
-        let given = |name: &&str| graph.initializer.iter().any(|i| i.name == *name);
-        names.filter(|name| !given(name)).collect()
+    /// The inputs that must be fed: those that are no initializers, in order.
+    fn fed(&self) -> impl Iterator<Item = &proto::ValueInfoProto> {
+        let graph = self.proto.graph.iter();
+        graph.flat_map(|graph| {
+            let given: BTreeSet<&str> = graph.initializer.iter().map(|i| i.name.as_str()).collect();
+            let inputs = graph.input.iter();
+            inputs.filter(move |input| !given.contains(input.name.as_str()))
+        })
     }
 
-    /// The type of an input as the model declares it; `None` where there is no such input, or none of a type that Kiln has. Its symbols are
-    /// those that [`ImportOptions::dims`] speaks of.
-    pub fn input_type(&self, name: &str) -> Option<TensorType> {
-        let inputs = &self.proto.graph.as_ref()?.input;
-        // In the order of an import, so that extents spelled alike get the same symbols.
+    /// The names of the inputs that must be fed: those that are no initializers, in order.
+    pub fn inputs(&self) -> Vec<&str> {
+        self.fed().map(|input| input.name.as_str()).collect()
+    }
+
+    /// The inputs that must be fed with their types as the model declares them, but for those of types that Kiln does not have. Their symbols
+    /// are those that [`ImportOptions::dims`] speaks of.
+    pub fn input_types(&self) -> Vec<(&str, TensorType)> {
+        // As an import declares them, so that extents spelled alike get the same symbols.
         let symbols = Symbols::default();
-        let mut types = inputs
-            .iter()
-            .map(|i| (&i.name, signature::input_type(i, &symbols)));
-        types.find(|(input, _)| *input == name)?.1.ok()
+        let ty = |input: &proto::ValueInfoProto| signature::input_type(input, &symbols).ok();
+        self.fed()
+            .filter_map(|input| Some((input.name.as_str(), ty(input)?)))
+            .collect()
     }
 
     /// The names of the outputs, in order.
@@ -218,21 +226,6 @@ impl Model {
     /// The element type that the model declares for an input or output.
     fn declared(&self, name: &str) -> Option<DType> {
         elements::dtype(self.ty(name)?.tensor_type.as_ref()?.elem_type)
-    }
-
-    /// The extents that the model names, as tensors have them that are given for its inputs.
-    fn extents(&self, given: &BTreeMap<String, Elements>) -> BTreeMap<String, Dim> {
-        let mut found = BTreeMap::new();
-        for (name, data) in given {
-            let tensor = self.ty(name).and_then(|t| t.tensor_type.as_ref());
-            let declared = tensor.and_then(|t| t.shape.as_ref()).into_iter();
-            for (dim, extent) in declared.flat_map(|s| &s.dim).zip(data.shape()) {
-                if let Some(symbol) = &dim.dim_param {
-                    found.insert(symbol.clone(), Dim::from(*extent));
-                }
-            }
-        }
-        found
     }
 
     /// Whether an input is an optional tensor, which has one element at most.

@@ -41,16 +41,19 @@ struct Case {
     dims: &'static [(&'static str, &'static str)],
     /// An integer input that decides what the model does, and its value.
     fixed: Option<(&'static str, i64)>,
+    /// Whether weights are constants.
+    frozen: bool,
     /// What `models.py` draws inputs by.
     sizes: &'static [&'static str],
 }
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 6] = [
     Case {
         name: "magika",
         file: "magika/models/standard_v3_3/model.onnx",
         dims: &[],
         fixed: None,
+        frozen: false,
         sizes: &["magika:1", "magika:8"],
     },
     Case {
@@ -58,6 +61,7 @@ const CASES: [Case; 5] = [
         file: "rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer.onnx",
         dims: &[("x_2", "48"), ("x_3", "192")],
         fixed: None,
+        frozen: false,
         sizes: &["picture:1,48,192", "picture:6,48,192"],
     },
     Case {
@@ -68,6 +72,7 @@ const CASES: [Case; 5] = [
             ("p2o_DynamicDimension_2", "32*w"),
         ],
         fixed: None,
+        frozen: false,
         sizes: &["picture:1,320,320", "picture:1,480,640", "picture:2,64,96"],
     },
     Case {
@@ -75,6 +80,7 @@ const CASES: [Case; 5] = [
         file: "rapidocr_onnxruntime/models/ch_PP-OCRv4_rec_infer.onnx",
         dims: &[("x_2", "48")],
         fixed: None,
+        frozen: false,
         sizes: &["picture:1,48,320", "picture:6,48,320", "picture:1,48,100"],
     },
     Case {
@@ -82,6 +88,15 @@ const CASES: [Case; 5] = [
         file: "silero_vad/data/silero_vad.onnx",
         dims: &[("input_0", "b"), ("input_1", "576"), ("state_1", "b")],
         fixed: Some(("sr", 16000)),
+        frozen: false,
+        sizes: &["silero:1", "silero:5"],
+    },
+    Case {
+        name: "silero, frozen",
+        file: "silero_vad/data/silero_vad.onnx",
+        dims: &[("input_0", "b"), ("input_1", "576"), ("state_1", "b")],
+        fixed: Some(("sr", 16000)),
+        frozen: true,
         sizes: &["silero:1", "silero:5"],
     },
 ];
@@ -123,7 +138,10 @@ fn models_give_what_onnxruntime_gives() -> Result<(), Box<dyn Error>> {
 
 /// The model, imported and compiled, with its weights in place; and a row that says what that took.
 fn open(case: &Case, path: &Path) -> Result<(Session, String), Box<dyn Error>> {
-    let mut options = ImportOptions::default();
+    let mut options = ImportOptions {
+        frozen: case.frozen,
+        ..ImportOptions::default()
+    };
     for (name, dim) in case.dims {
         options.dims.insert((*name).to_owned(), dim.parse()?);
     }

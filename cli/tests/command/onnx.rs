@@ -3,6 +3,7 @@
 use crate::folder::{Folder, Ran};
 use crate::run::{floats, save};
 use kiln_interop::npz;
+use kiln_ir::{Array, DType, Values};
 use std::fs;
 
 /// A field of a protobuf message: a varint below 128.
@@ -86,6 +87,8 @@ fn a_model_is_checked_shown_optimised_and_run_with_its_weights() {
         .kiln(&["show", "sum.onnx", "--format", "html"])
         .good();
     assert!(page.contains("<h1>small</h1>"));
+    let param = "<td>param<td><code>w</code><td><code>f32[2]</code><td>as in the model";
+    assert!(page.contains(param), "the weight is not drawn");
     folder
         .kiln(&["opt", "sum.onnx", "--pass", "cse,dce,fuse"])
         .good();
@@ -158,6 +161,67 @@ fn extents_and_values_that_decide_shapes_are_given_on_the_command_line() {
 }
 
 #[test]
+fn what_a_model_leaves_open_is_asked_for_or_taken_from_the_inputs() {
+    let folder = Folder::new("onnx-open");
+    // `y = x + z`, whose axes fit only where `left` and `right` are the same, expanded to a shape.
+    let nodes = [
+        node("Add", &["x", "z"], "sum"),
+        node("Expand", &["sum", "shape"], "y"),
+    ];
+    let inputs = [
+        input("x", 1, &["rows", "left"]),
+        input("z", 1, &["rows", "right"]),
+        input("shape", 7, &["axes"]),
+    ];
+    folder.write("open.onnx", model(&nodes, &inputs));
+    let message = folder.kiln(&["check", "open.onnx"]).wrong();
+    for wanted in [
+        "open: `x`, f32[rows, left]; `z`, f32[rows, right]. `kiln run` takes them",
+        "  kiln check open.onnx --dims left=64,right=64,rows=64\n",
+    ] {
+        assert!(message.contains(wanted), "{message}");
+    }
+    // Where some of it is known, only what matters of the rest is asked for.
+    let check = |more: &[&str]| folder.kiln(&[&["check", "open.onnx"], more].concat());
+    let message = check(&["--dims", "left=1,right=1"]).wrong();
+    assert!(message.contains("of `shape` perhaps"), "{message}");
+    assert!(
+        message.contains("  kiln check open.onnx --fix shape=1\n"),
+        "{message}"
+    );
+    let message = check(&["--fix", "shape=4,2,3", "--dims", "rows=2"]).wrong();
+    assert!(message.contains("--dims left=1,right=1\n"), "{message}");
+    check(&["--fix", "shape=4,2,3", "--dims", "rows=2,left=1,right=1"]).good();
+
+    let x = floats(&[2, 1], &[1.0, 2.0]);
+    let shape = Array::new(DType::I64, vec![3], Values::Int(vec![4, 2, 3])).unwrap();
+    save(&folder, "x.npz", &[("x", &x)]);
+    save(&folder, "z.npz", &[("z", &x), ("shape", &shape)]);
+    let run = |more: &[&str]| {
+        let run = ["run", "open.onnx", "--inputs", "x.npz"];
+        folder.kiln(&[&run[..], more].concat())
+    };
+    for way in [
+        &["--inputs", "z.npz"][..],
+        &["--inputs", "z.npz", "--interpret"],
+    ] {
+        assert_eq!(run(way).good(), "y: f32[4, 2, 3] from 2 to 4\n");
+    }
+    let message = run(&[]).wrong();
+    let missing = "in no file of `--inputs`:\n  z: f32[rows, right]\n  shape: i64[axes]";
+    assert!(message.contains(missing), "{message}");
+    let message = run(&["--inputs", "z.npz", "--fix", "shape=2,1"]).usage();
+    assert!(
+        message.contains("--fix shape: z.npz has it too"),
+        "{message}"
+    );
+    save(&folder, "flat.npz", &[("z", &floats(&[2], &[1.0, 2.0]))]);
+    let message = run(&["--inputs", "flat.npz"]).wrong();
+    let unfit = "flat.npz: `z` is f32[2], but in the model it is f32[rows, right]";
+    assert!(message.contains(unfit), "{message}");
+}
+
+#[test]
 fn files_that_are_no_models_and_operators_that_nobody_knows_are_refused() {
     let folder = Folder::new("onnx-bad");
     let whole = sum();
@@ -174,7 +238,10 @@ fn files_that_are_no_models_and_operators_that_nobody_knows_are_refused() {
     let nodes = [node("Fancy", &["w"], "y")];
     folder.write("fancy.onnx", model(&nodes, &[]));
     let message = folder.kiln(&["show", "fancy.onnx"]).wrong();
-    assert!(message.contains("fancy.onnx: 1 of the model"), "{message}");
+    assert!(
+        message.contains("fancy.onnx: a part of the model cannot be imported:"),
+        "{message}"
+    );
 }
 
 /// A folder of a test: `y = x + w` for `x = [[1, 2]]`, and what is said to come out.

@@ -1,13 +1,13 @@
 //! ONNX's backend tests: folders with a model, and with tensors that go in and must come out.
 //!
-//! A folder has `model.onnx` and `test_data_set_0/input_0.pb`, `output_0.pb` and so on. Inputs that decide shapes are fixed at their
-//! values, since a graph's shapes are known when it is built.
+//! A folder has `model.onnx` and `test_data_set_0/input_0.pb`, `output_0.pb` and so on. A model is imported for the inputs of each set, as
+//! [`Model::import_for`] does.
 
 use super::elements::Elements;
 use super::error::OnnxError;
 use super::limits::Kind;
 use super::proto::{OptionalProto, SequenceProto, TensorProto};
-use super::{Import, ImportOptions, Model, decode, read, read_tensor};
+use super::{ImportOptions, Model, decode, read, read_tensor};
 use kiln_ir::{Array, DType, Dim, EvalError, Graph, Role, Shape, Slot, TensorType, Values};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -100,9 +100,9 @@ fn run_set(model: &Model, set: &Path, execute: &Execute<'_>) -> Outcome {
             Err(error) => return Outcome::Unsupported(error.to_string()),
         }
     }
-    let import = match specialised(model, &given) {
+    let import = match model.import_for(&given.tensors, &options(&given)) {
         Ok(import) => import,
-        Err(reason) => return Outcome::Unsupported(reason),
+        Err(errors) => return Outcome::Unsupported(errors.to_string().replace('\n', " ")),
     };
     let parts = given.parts.iter().flat_map(|(name, parts)| {
         let single = model.is_optional_tensor(name);
@@ -202,48 +202,17 @@ fn as_declared(tensor: Elements, model: &Model, name: &str) -> Elements {
     }
 }
 
-/// Imports the model, with those inputs fixed that decide shapes: those that the errors name; where these are computed, all integers, and
-/// at last all that have few elements.
-fn specialised(model: &Model, given: &Given) -> Result<Import, String> {
-    let mut options = ImportOptions::default();
-    for (name, parts) in &given.parts {
-        let ty = |e: &Elements| {
-            let shape = e.shape().iter().map(|d| Dim::from(*d));
-            TensorType::new(e.dtype(), shape.collect::<Shape>())
-        };
-        options
-            .parts
-            .insert(name.clone(), parts.iter().map(ty).collect());
-    }
-    loop {
-        let errors = match model.import(&options) {
-            Ok(import) => return Ok(import),
-            Err(errors) => errors,
-        };
-        let named: Vec<&String> = errors.0.iter().filter_map(|e| e.unknown.as_ref()).collect();
-        let fixed = options.fixed.len();
-        for step in 0..if named.is_empty() { 0 } else { 3 } {
-            let chosen = given.tensors.iter().filter(|(name, data)| match step {
-                0 => named.contains(name),
-                1 => !data.dtype().is_float(),
-                _ => data.count() <= 16,
-            });
-            let chosen = chosen.map(|(n, data)| (n.clone(), data.clone()));
-            options.fixed.extend(chosen);
-            if options.fixed.len() > fixed {
-                break;
-            }
-        }
-        // At last, the extents that the data sets' inputs have.
-        if options.fixed.len() == fixed && options.dims.is_empty() {
-            options.dims = model.extents(&given.tensors);
-            if !options.dims.is_empty() {
-                continue;
-            }
-        }
-        if options.fixed.len() == fixed {
-            return Err(errors.to_string().replace('\n', " "));
-        }
+/// The types of the parts that are given, as an import wants them.
+fn options(given: &Given) -> ImportOptions {
+    let ty = |e: &Elements| {
+        let shape = e.shape().iter().map(|d| Dim::from(*d));
+        TensorType::new(e.dtype(), shape.collect::<Shape>())
+    };
+    let types =
+        |(name, parts): (&String, &Vec<Elements>)| (name.clone(), parts.iter().map(ty).collect());
+    ImportOptions {
+        parts: given.parts.iter().map(types).collect(),
+        ..ImportOptions::default()
     }
 }
 

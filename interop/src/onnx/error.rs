@@ -85,7 +85,10 @@ pub struct ImportErrors(pub Vec<Unsupported>);
 
 impl fmt::Display for ImportErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of the model cannot be imported:", self.0.len())?;
+        match self.0.len() {
+            1 => write!(f, "a part of the model cannot be imported:")?,
+            count => write!(f, "{count} parts of the model cannot be imported:")?,
+        }
         for each in &self.0 {
             write!(f, "\n  {each}")?;
         }

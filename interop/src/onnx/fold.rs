@@ -12,10 +12,12 @@ use kiln_ir::ops::Op;
 use kiln_ir::{Builder, DType, Dim, Expression, Graph, NodeId};
 use std::cell::RefCell;
 
-/// No node's result of more elements is computed while a graph is built.
+/// No node's result of more elements is computed while a graph is built, unless the node reads as many.
 pub(crate) const MOST_FOLDED: usize = 1 << 16;
+/// Nor the result of a node that reads more.
+const MOST_READ: usize = 1 << 21;
 /// Nor more elements on the way to it, counted as [`work`] does.
-const MOST_WORK: usize = 1 << 20;
+const MOST_WORK: usize = 1 << 23;
 /// Nor more for all nodes together.
 pub(crate) const MOST_WORK_IN_ALL: usize = 1 << 26;
 
@@ -44,7 +46,7 @@ pub(crate) fn constant<'g>(call: &Call<'_, 'g>, import: ops::Import) -> Option<V
         inputs.push(value);
     }
     let nested = call.node.attribute.iter().any(|a| a.g.is_some());
-    if inputs.is_empty() || nested || total > MOST_FOLDED {
+    if inputs.is_empty() || nested || total > MOST_READ {
         return None;
     }
     let scratch = Builder::new("known");
@@ -90,7 +92,7 @@ pub(crate) fn constant<'g>(call: &Call<'_, 'g>, import: ops::Import) -> Option<V
             }
         });
     }
-    if elements > MOST_FOLDED {
+    if elements > MOST_FOLDED.max(total) {
         return None;
     }
     drop(call.inputs);

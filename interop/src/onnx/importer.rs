@@ -8,6 +8,7 @@
 use super::call::Call;
 use super::elements::Elements;
 use super::error::{ImportErrors, Reason, Unsupported};
+use super::limits::{large_extent, most_nodes};
 use super::live::live;
 use super::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto};
 use super::proto::{CONSTANTS, OperatorSetIdProto};
@@ -21,12 +22,6 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// No model unfolds to more nodes than this, nor, beyond the first of the two, to more than so many for each that it has.
-const MOST_NODES: (usize, usize) = (1 << 14, 1 << 18);
-const MOST_FOR_EACH: usize = 64;
-/// No extent is written with more numbers and names, and no shape has a number of elements of more terms.
-const MOST_WRITTEN: usize = 512;
-const MOST_TERMS: usize = 4096;
 /// No function calls functions deeper.
 const DEEPEST_CALL: usize = 24;
 
@@ -42,8 +37,11 @@ pub(crate) struct Context<'a> {
     pub(super) weights: RefCell<BTreeMap<String, Elements>>,
     /// Those that do not learn.
     pub(super) states: BTreeSet<String>,
+    /// Whether all weights are constants.
+    pub(super) frozen: bool,
     /// What Kiln wrote as constants.
     pub(super) constants: BTreeSet<String>,
+    /// How many nodes may still be imported.
     budget: Cell<usize>,
     /// How much may still be computed while the graph is built.
     work: Cell<usize>,
@@ -94,8 +92,9 @@ pub(crate) fn import(
         nodes: RefCell::default(),
         weights: RefCell::default(),
         states: interface::states(model),
+        frozen: options.frozen,
         constants: interface::listed(model, CONSTANTS).collect(),
-        budget: Cell::new(budget(model)),
+        budget: Cell::new(most_nodes(model)),
         work: Cell::new(fold::MOST_WORK_IN_ALL),
         symbols: Symbols::default(),
     };
@@ -436,35 +435,6 @@ impl Context<'_> {
         });
         outputs.collect()
     }
-}
-
-/// Why the extents of a value are more than any model has, where they are: some nodes are enough to make them double with each.
-fn large_extent(value: &Value<'_>) -> Option<String> {
-    let dims = match value {
-        Value::Known(Known::Dims(_, dims, _)) => dims.as_slice(),
-        Value::Tensor(tensor) => &tensor.ty()?.shape,
-        Value::Known(Known::Data(_))
-        | Value::Weight(_)
-        | Value::Sequence(_)
-        | Value::Absent
-        | Value::Failed => return None,
-    };
-    let terms = dims
-        .iter()
-        .fold(1usize, |n, d| n.saturating_mul(d.term_count()));
-    let large = dims.iter().any(|d| d.is_larger_than(MOST_WRITTEN));
-    let of_tensor = matches!(value, Value::Tensor(_));
-    (large || of_tensor && terms > MOST_TERMS)
-        .then(|| "its extents grow beyond what any model has".into())
-}
-
-/// How many nodes may be imported.
-fn budget(model: &ModelProto) -> usize {
-    let graph = model.graph.iter().map(|g| g.node.len());
-    let functions = model.functions.iter().map(|f| f.node.len());
-    let own: usize = graph.chain(functions).sum();
-    own.saturating_mul(MOST_FOR_EACH)
-        .clamp(MOST_NODES.0, MOST_NODES.1)
 }
 
 /// Attributes that name one of the function's are replaced by it, or left out where it has no value.

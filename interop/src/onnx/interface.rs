@@ -56,8 +56,8 @@ impl Context<'_> {
     /// The data of an initializer, or of a constant that stands for one: a param or a state where it is floating.
     pub(super) fn weight<'g>(&self, name: &str, data: Elements, top: bool) -> Value<'g> {
         let mut weights = self.weights.borrow_mut();
-        let weight = top && data.dtype().is_float() && !self.constants.contains(name);
-        if !weight || weights.contains_key(name) {
+        let constant = self.frozen || !top || self.constants.contains(name);
+        if constant || !data.dtype().is_float() || weights.contains_key(name) {
             return Known::Data(data).into();
         }
         weights.insert(name.to_owned(), data.clone());

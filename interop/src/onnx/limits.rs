@@ -1,14 +1,24 @@
-//! How much memory decoding a message would take, found out before it is decoded: an empty node is two bytes of a file and some hundred
-//! bytes in memory, so that a small file could fill the machine.
+//! How large what becomes of a file may be, since a small file could fill the machine.
 //!
-//! The bytes are walked through once, without taking memory. What is no message at all is left to the decoder, which says so.
+//! How much memory decoding a message would take is found out before it is decoded: an empty node is two bytes of a file and some hundred
+//! bytes in memory. The bytes are walked through once, without taking memory. What is no message at all is left to the decoder, which says
+//! so. An import bounds its nodes, since functions and loops unfold, and the extents of what each node gives.
 
 use super::proto;
+use super::proto::ModelProto;
+use super::value::{Known, Value};
 
 /// Decoding may take as much as small models of many nodes need, and twice the file.
 const FREE: usize = 32 << 20;
 /// As many messages may lie within each other as the decoder follows.
 const DEEPEST: usize = 100;
+
+/// No model unfolds to more nodes than this, nor, beyond the first of the two, to more than so many for each that it has.
+const MOST_NODES: (usize, usize) = (1 << 14, 1 << 18);
+const MOST_FOR_EACH: usize = 64;
+/// No extent is written with more numbers and names, and no shape has a number of elements of more terms.
+const MOST_WRITTEN: usize = 512;
+const MOST_TERMS: usize = 4096;
 
 /// The messages that files consist of.
 #[derive(Clone, Copy)]
@@ -203,4 +213,33 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
         }
     }
     None
+}
+
+/// Why the extents of a value are more than any model has, where they are: some nodes are enough to make them double with each.
+pub(super) fn large_extent(value: &Value<'_>) -> Option<String> {
+    let dims = match value {
+        Value::Known(Known::Dims(_, dims, _)) => dims.as_slice(),
+        Value::Tensor(tensor) => &tensor.ty()?.shape,
+        Value::Known(Known::Data(_))
+        | Value::Weight(_)
+        | Value::Sequence(_)
+        | Value::Absent
+        | Value::Failed => return None,
+    };
+    let terms = dims
+        .iter()
+        .fold(1usize, |n, d| n.saturating_mul(d.term_count()));
+    let large = dims.iter().any(|d| d.is_larger_than(MOST_WRITTEN));
+    let of_tensor = matches!(value, Value::Tensor(_));
+    (large || of_tensor && terms > MOST_TERMS)
+        .then(|| "its extents grow beyond what any model has".into())
+}
+
+/// How many nodes of a model may be imported.
+pub(super) fn most_nodes(model: &ModelProto) -> usize {
+    let graph = model.graph.iter().map(|g| g.node.len());
+    let functions = model.functions.iter().map(|f| f.node.len());
+    let own: usize = graph.chain(functions).sum();
+    own.saturating_mul(MOST_FOR_EACH)
+        .clamp(MOST_NODES.0, MOST_NODES.1)
 }

@@ -4,9 +4,10 @@ mod hostile;
 mod operators;
 mod write;
 
-use kiln_interop::onnx::{ImportOptions, Model, table};
+use kiln_interop::onnx::{Elements, ImportOptions, Model, table};
+use kiln_ir::{Array, DType, Values};
 use proptest::prelude::*;
-use write::{F32, Parts, bytes, floats, int, node, tensor_type, value};
+use write::{F32, I64, Parts, bytes, floats, int, ints, node, tensor_type, value};
 
 /// A model of f32 input `x` `[batch, 3]`, output `y` and a 3 x 2 initializer `w`.
 fn model(nodes: &[Vec<u8>]) -> Vec<u8> {
@@ -76,11 +77,121 @@ fn constants_of_several_floats_are_params_unless_a_shape_is_made_of_them() {
 }
 
 #[test]
+fn what_is_made_of_frozen_weights_is_computed_at_import() {
+    // The halves of a matrix, the second first, as exporters reorder the gates of an LSTM.
+    let half = |from, to, name| node("Slice", &["m", from, to], name);
+    let axis = write::int_attribute("axis", 0);
+    let model = write::read(&Parts {
+        nodes: &[
+            half("start", "middle", "first"),
+            half("middle", "end", "second"),
+            write::node_with("Concat", &["second", "first"], &["turned"], &[axis]),
+            node("MatMul", &["x", "turned"], "y"),
+        ],
+        initializers: &[
+            floats("m", &[300, 300], &[0.5; 90_000]),
+            ints("start", &[1], &[0]),
+            ints("middle", &[1], &[150]),
+            ints("end", &[1], &[300]),
+        ],
+        inputs: &[value("x", &tensor_type(F32, &["batch", "300"]))],
+        outputs: &["y"],
+        functions: &[],
+    });
+    let mut options = ImportOptions::default();
+    let learns = model.import(&options).unwrap();
+    assert_eq!(learns.params.len(), 1);
+    assert!(learns.graph.to_string().contains("concat"));
+    options.frozen = true;
+    let frozen = model.import(&options).unwrap();
+    assert!(frozen.params.is_empty());
+    assert_eq!(frozen.graph.len(), 3, "an input, a constant and a product");
+}
+
+#[test]
 fn inputs_say_their_types_before_they_are_imported() {
     let model = Model::from_bytes("small", model(&[node("Abs", &["x"], "y")])).unwrap();
-    let ty = model.input_type("x").unwrap();
-    assert_eq!(ty.to_string(), "f32[batch, 3]");
-    assert_eq!(model.input_type("w"), None);
+    let types = model.input_types();
+    let types: Vec<String> = types.iter().map(|(n, ty)| format!("{n}: {ty}")).collect();
+    assert_eq!(types, ["x: f32[batch, 3]"]);
+}
+
+/// A tensor of i64 as a model is given it.
+fn numbers(values: &[i64]) -> Elements {
+    let values = Values::Int(values.to_vec());
+    let shape = match &values {
+        Values::Int(values) if values.len() != 1 => vec![values.len()],
+        Values::Int(_) | Values::Float(_) => Vec::new(),
+    };
+    Elements::from_array(&Array::new(DType::I64, shape, values).unwrap())
+}
+
+/// A tensor of zeros as a model is given it.
+fn zeros(shape: &[usize]) -> Elements {
+    let values = Values::Float(vec![0.0; shape.iter().product()]);
+    Elements::from_array(&Array::new(DType::F32, shape.to_vec(), values).unwrap())
+}
+
+#[test]
+fn what_decides_shapes_and_branches_is_taken_from_the_inputs() {
+    let squeezed = |axis: &str| {
+        write::graph(&Parts {
+            nodes: &[node("Squeeze", &["sum", axis], "z")],
+            outputs: &["z"],
+            ..Parts::default()
+        })
+    };
+    let branches = [
+        write::graph_attribute("then_branch", &squeezed("second")),
+        write::graph_attribute("else_branch", &squeezed("first")),
+    ];
+    let f32s = |name: &str, dims: &[&str]| value(name, &tensor_type(F32, dims));
+    let i64s = |name: &str, dims: &[&str]| value(name, &tensor_type(I64, dims));
+    let model = write::read(&Parts {
+        nodes: &[
+            node("Add", &["x", "other"], "sum"),
+            node("Equal", &["rate", "usual"], "is_usual"),
+            write::node_with("If", &["is_usual"], &["branch"], &branches),
+            node("Add", &["shape", "usual"], "larger"),
+            node("Expand", &["branch", "larger"], "y"),
+        ],
+        initializers: &[
+            ints("usual", &[], &[1]),
+            ints("first", &[1], &[0]),
+            ints("second", &[1], &[1]),
+        ],
+        inputs: &[
+            f32s("x", &["batch", "long"]),
+            f32s("other", &["batch", "length"]),
+            i64s("rate", &[]),
+            i64s("shape", &["axes"]),
+        ],
+        outputs: &["y"],
+        functions: &[],
+    });
+    let given = [
+        ("x", zeros(&[3, 1])),
+        ("other", zeros(&[3, 1])),
+        ("rate", numbers(&[1])),
+        ("shape", numbers(&[1, 2])),
+    ];
+    let given = given.map(|(name, data)| (name.to_owned(), data)).into();
+    assert!(model.import(&ImportOptions::default()).is_err());
+    let import = model.import_for(&given, &ImportOptions::default()).unwrap();
+    let ty = |node| import.graph.node(node).unwrap().ty.to_string();
+    let slots: Vec<String> = import.graph.slots().iter().map(|s| ty(s.node)).collect();
+    assert_eq!(slots, ["f32[3, 1]", "f32[3, 1]"]);
+    assert_eq!(ty(import.graph.outputs()[0].node), "f32[2, 3]");
+
+    // What needs nothing of its inputs stays open.
+    let model = Model::from_bytes("small", self::model(&[node("Abs", &["x"], "y")])).unwrap();
+    let given = [("x".to_owned(), zeros(&[2, 3]))].into();
+    let import = model.import_for(&given, &ImportOptions::default()).unwrap();
+    let input = import.graph.slots()[0].node;
+    assert_eq!(
+        import.graph.node(input).unwrap().ty.to_string(),
+        "f32[batch, 3]"
+    );
 }
 
 #[test]

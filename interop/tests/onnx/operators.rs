@@ -1,8 +1,8 @@
 //! Operators on small tensors, against results that are known without computing.
 
 use super::write::{
-    BOOL, F32, I64, Parts, bytes, float_list, floats, graph, graph_attribute, int_attribute, ints,
-    node, node_with, read, tensor, tensor_type, text_attribute, text_list, value,
+    BOOL, F32, I64, Parts, bytes, float_list, floats, graph, graph_attribute, int_attribute,
+    int_list, ints, node, node_with, read, tensor, tensor_type, text_attribute, text_list, value,
 };
 use kiln_interop::onnx::ImportOptions;
 use kiln_interop::onnx::backend::interpret;
@@ -244,10 +244,6 @@ fn activations_take_their_parameters_in_turn() {
 #[test]
 fn n_grams_are_counted_over_gaps() {
     let x = array(&[5], &[1.0, 2.0, 1.0, 1.0, 2.0]);
-    let int_list = |name: &str, values: &[i64]| {
-        let packed: Vec<u8> = values.iter().map(|v| *v as u8).collect();
-        [bytes(1, name), bytes(8, packed), super::write::int(20, 7)].concat()
-    };
     let mut attributes = [
         int_list("pool_int64s", &[1, 1, 2]),
         int_list("ngram_counts", &[0, 1]),
@@ -277,6 +273,34 @@ fn n_grams_are_counted_over_gaps() {
         let results = run(&parts, &[("x", x.clone())]).unwrap();
         assert_close(results[0].floats().unwrap(), &wanted);
     }
+}
+
+#[test]
+fn large_windows_are_reduced_axis_by_axis() {
+    let x: Vec<f64> = (0..18 * 17).map(f64::from).collect();
+    let x = array(&[1, 1, 18, 17], &x);
+    let windows = [
+        int_list("kernel_shape", &[18, 16]),
+        int_list("pads", &[0, 1, 0, 0]),
+    ];
+    let largest = one("MaxPool", &["x"], &windows, &[], &x);
+    assert_close(&largest, &[303.0, 304.0, 305.0]);
+    // The first of the windows has 15 columns, the others 16.
+    let means = one("AveragePool", &["x"], &windows, &[], &x);
+    assert_close(&means, &[151.5, 152.0, 153.0]);
+
+    let import = read(&Parts {
+        nodes: &[node_with("MaxPool", &["x"], &["y"], &windows)],
+        inputs: &[value("x", &tensor_type(F32, &["1", "1", "18", "17"]))],
+        outputs: &["y"],
+        ..Parts::default()
+    });
+    let graph = import.import(&ImportOptions::default()).unwrap().graph;
+    assert_eq!(
+        graph.to_string().matches("reduce_window").count(),
+        2,
+        "{graph}"
+    );
 }
 
 #[test]

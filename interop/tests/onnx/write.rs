@@ -60,6 +60,11 @@ pub(crate) fn text_attribute(name: &str, value: &str) -> Vec<u8> {
     [bytes(1, name), bytes(4, value), int(20, 3)].concat()
 }
 
+/// Integers below 128.
+pub(crate) fn int_list(name: &str, values: &[u8]) -> Vec<u8> {
+    [bytes(1, name), bytes(8, values), int(20, 7)].concat()
+}
+
 pub(crate) fn float_list(name: &str, values: &[f32]) -> Vec<u8> {
     let packed: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
     [bytes(1, name), bytes(7, packed), int(20, 6)].concat()

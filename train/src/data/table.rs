@@ -5,7 +5,7 @@
 
 use super::error::quoted;
 use super::{Column, DataError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// A table of texts with named columns.
@@ -85,8 +85,8 @@ impl Table {
             .from_reader(text.as_bytes());
         let names = reader.headers().map_err(wrong)?;
         let names: Vec<String> = names.iter().map(str::to_owned).collect();
-        let twice = (1..names.len()).find(|place| names[..*place].contains(&names[*place]));
-        if let Some(place) = twice {
+        let mut seen = BTreeSet::new();
+        if let Some(place) = names.iter().position(|name| !seen.insert(name)) {
             let found = format!("a second column `{}`", names[place]);
             return Err(at(
                 1,

@@ -3,6 +3,7 @@
 use super::names;
 use crate::commands::dims;
 use crate::failure::Failure;
+use crate::source::{Source, unfit};
 use kiln_interop::{TensorRef, Tensors, npz};
 use kiln_ir::{Bindings, Dim, Equation, Graph, Role, Slot, TensorType, solve};
 use std::path::PathBuf;
@@ -16,31 +17,22 @@ pub(super) struct Given {
 }
 
 impl Given {
-    /// Reads `files`; `weights` came with the graph, and are for params that no file has.
+    /// What `files` have for the graph of `source`, whose weights go here: they are for params that no file has.
     ///
     /// # Errors
-    /// Files that cannot be read, tensors that the graph does not have, or has with another type; missing inputs, each with its type;
-    /// sizes that contradict one another.
-    pub(super) fn read(
-        graph: &Graph,
-        files: &[PathBuf],
-        weights: Option<Tensors>,
-        sizes: &[(String, Dim)],
-    ) -> Result<Given, Failure> {
-        let wrong = |error: String| Failure::Wrong(error);
-        let open = |path: &PathBuf| npz::open(path).and_then(|t| t.verify().map(|()| t));
-        let opened: Result<Vec<Tensors>, _> = files.iter().map(open).collect();
-        let mut files = opened.map_err(|error| wrong(error.to_string()))?;
+    /// Tensors that the graph does not have, or has with another type; missing inputs, each with its type; sizes that contradict one
+    /// another.
+    pub(super) fn new(source: &mut Source, mut files: Vec<Tensors>) -> Result<Given, Failure> {
         for (at, file) in files.iter().enumerate() {
-            known(graph, file, &files[..at])?;
+            known(source, file, &files[..at])?;
         }
-        files.extend(weights);
+        files.extend(source.weights.take());
         let mut given = Given {
             files,
             bindings: Bindings::new(),
         };
-        given.complete(graph)?;
-        given.bindings = given.bound(graph, sizes)?;
+        given.complete(&source.graph)?;
+        given.bindings = given.bound(&source.graph, &source.dims)?;
         Ok(given)
     }
 
@@ -102,29 +94,42 @@ impl Given {
     }
 }
 
-/// Whether each tensor of a file is a slot of the graph, of its type, and in no file before.
-fn known(graph: &Graph, file: &Tensors, before: &[Tensors]) -> Result<(), Failure> {
+/// The tensors of files.
+///
+/// # Errors
+/// Files that cannot be read.
+pub(super) fn open(files: &[PathBuf]) -> Result<Vec<Tensors>, Failure> {
+    let open = |path: &PathBuf| npz::open(path).and_then(|t| t.verify().map(|()| t));
+    let opened: Result<Vec<Tensors>, _> = files.iter().map(open).collect();
+    opened.map_err(|error| Failure::Wrong(error.to_string()))
+}
+
+/// Whether each tensor of a file is a slot of the graph, of its type, and in no file before. Inputs that the graph was made for are none.
+fn known(source: &Source, file: &Tensors, before: &[Tensors]) -> Result<(), Failure> {
+    let graph = &source.graph;
     for tensor in file.iter() {
         let wrong = |what: String| Err(Failure::at(file.file(), what));
-        let slot = graph.slots().iter().find(|slot| slot.name == tensor.name());
-        let Some((slot, ty)) = slot.and_then(|slot| Some((slot, type_of(graph, slot)?))) else {
+        let name = tensor.name();
+        if let Some(other) = before.iter().find(|other| other.get(name).is_some()) {
+            return wrong(format!("`{name}` is in {} too", other.file()));
+        }
+        if source.settled.iter().any(|settled| settled == name) {
+            continue;
+        }
+        let slot = graph.slots().iter().find(|slot| slot.name == name);
+        let Some(ty) = slot.and_then(|slot| type_of(graph, slot)) else {
+            let (inputs, residents): (Vec<&Slot>, Vec<&Slot>) =
+                (graph.slots().iter()).partition(|slot| matches!(slot.role, Role::Input));
+            let listed = |slots: &[&Slot]| names(slots.iter().map(|slot| slot.name.as_str()));
             return wrong(format!(
-                "`{}` is no input, param or state of @{}, which has {}",
-                tensor.name(),
+                "`{name}` is no input, param or state of @{}; inputs: {}; params and states: {}",
                 graph.name,
-                names(graph.slots().iter().map(|slot| slot.name.as_str()))
+                listed(&inputs),
+                listed(&residents)
             ));
         };
-        if let Some(other) = before.iter().find(|other| other.get(&slot.name).is_some()) {
-            return wrong(format!("`{}` is in {} too", slot.name, other.file()));
-        }
-        if (tensor.dtype(), tensor.shape().len()) != (ty.dtype, ty.rank()) {
-            return wrong(format!(
-                "`{}` is {}{:?}, but in the graph it is {ty}",
-                slot.name,
-                tensor.dtype(),
-                tensor.shape()
-            ));
+        if let Some(what) = unfit(&tensor, ty, "graph") {
+            return wrong(what);
         }
     }
     Ok(())

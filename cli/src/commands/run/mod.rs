@@ -24,11 +24,12 @@ use std::path::{Path, PathBuf};
   kiln run model.kir --inputs batch.npz --inputs weights.npz --states after.npz
   kiln run model.kir --inputs batch.npz --grad loss --wrt x,fc1/w --outputs gradients.npz
   kiln run model.kir --dims b=4 --interpret --outputs oracle.npz
-  kiln run model.onnx --inputs batch.npz --fix rate=16000 --profile
+  kiln run model.onnx --inputs batch.npz --profile
 
 Inputs, params and states are found in the npz files by their names; params and states that are not there are drawn
-from their initialisers, or are those of the ONNX model. Sizes are needed where inputs do not give them. Gradients are further outputs, `grad/NAME`. The results of the compiled program and of the
-interpreter can be compared by `kiln diff`.")]
+from their initialisers, or are those of the ONNX model. Sizes are needed where inputs do not give them. Inputs that
+decide a shape or a branch of an ONNX model are taken from the npz files as it is read. Gradients are further outputs,
+`grad/NAME`. The results of the compiled program and of the interpreter can be compared by `kiln diff`.")]
 pub(crate) struct Arguments {
     /// The graph: `.kir` (text), `.json`, `.kiln` (binary) or `.onnx`.
     file: PathBuf,
@@ -91,20 +92,18 @@ struct Results {
 }
 
 pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Failure> {
-    let source::Source {
-        mut graph,
-        weights,
-        dims,
-    } = source::read(&arguments.file, &arguments.reading)?;
+    let files = given::open(&arguments.inputs)?;
+    let mut source = source::read_for(&arguments.file, &arguments.reading, &files)?;
     if let Some(output) = &arguments.grad {
-        graph = differentiate::differentiate(graph, output, &arguments.wrt)
+        source.graph = differentiate::differentiate(source.graph, output, &arguments.wrt)
             .map_err(|what| Failure::at(arguments.file.display(), what))?;
     }
-    let given = Given::read(&graph, &arguments.inputs, weights, &dims)?;
+    let given = Given::new(&mut source, files)?;
+    let graph = &source.graph;
     let results = if arguments.interpret {
-        interpreted::run(&graph, &given, arguments.seed)
+        interpreted::run(graph, &given, arguments.seed)
     } else {
-        compiled::run(&graph, &given, arguments)
+        compiled::run(graph, &given, arguments)
     };
     let results = results.map_err(|what| Failure::at(arguments.file.display(), what))?;
     save(arguments.outputs.as_deref(), &results.outputs)?;

@@ -5,6 +5,7 @@
 use super::drawing::{Drawing, drawing};
 use kiln_compiler::fusion::{Group, Level};
 use kiln_compiler::{CompileError, Inspection, Options, Stage, inspect, stage_text};
+use kiln_interop::Tensors;
 use kiln_ir::program::place;
 use kiln_ir::{Bindings, Graph, Labels, NodeId, Role};
 use kiln_train::plot::memory_plan;
@@ -14,6 +15,8 @@ use std::io::{self, Write};
 /// What the page shows.
 pub(super) struct Page<'g> {
     graph: &'g Graph,
+    /// The weights that came with the graph.
+    weights: Option<&'g Tensors>,
     inspection: Inspection,
     /// The groups as text, those of regions among them.
     fused: String,
@@ -22,14 +25,16 @@ pub(super) struct Page<'g> {
 }
 
 impl<'g> Page<'g> {
-    /// Compiles the graph.
+    /// Compiles the graph, with which `weights` came.
     pub(super) fn new(
         graph: &'g Graph,
+        weights: Option<&'g Tensors>,
         options: &Options,
         bindings: &'g Bindings,
     ) -> Result<Page<'g>, CompileError> {
         Ok(Page {
             graph,
+            weights,
             inspection: inspect(graph, options)?,
             fused: stage_text(graph, Stage::Fused, options)?,
             bindings,
@@ -69,6 +74,12 @@ impl<'g> Page<'g> {
                 Role::Input => ("input", String::new()),
                 Role::Param(init) => ("param", init.to_string()),
                 Role::State(init) => ("state", init.to_string()),
+            };
+            let has_value = self.weights.is_some_and(|w| w.get(&slot.name).is_some());
+            let init = if has_value {
+                "as in the model".into()
+            } else {
+                init
             };
             rows.push((what, &slot.name, slot.node, init));
         }

@@ -99,7 +99,8 @@ pub(crate) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Fail
         }
         (Format::Html, None) => {
             let bindings = sizes(&read, &source.dims)?;
-            let page = Page::new(&read, &options, &bindings).map_err(refused)?;
+            let page = Page::new(&read, source.weights.as_ref(), &options, &bindings);
+            let page = page.map_err(refused)?;
             return Ok(page.write(out)?);
         }
     };

@@ -156,30 +156,7 @@ fn divide(body: &mut Body<'_>, x: &Value, y: &Value) -> Value {
         None => by_zero.clone(),
     };
     let safe = body.choose(&trap, &one, y);
-    // A u64 has no wider type; it has a kernel of its own.
-    let mut quotient = match dtype {
-        DType::U64 => {
-            let ty = super::body::joined(&[x, &safe]);
-            body.one(
-                "Div",
-                &[x, &safe],
-                Vec::new(),
-                kiln_ir::TensorType::new(dtype, ty),
-            )
-        }
-        DType::F32
-        | DType::F64
-        | DType::BF16
-        | DType::F16
-        | DType::I8
-        | DType::I16
-        | DType::I32
-        | DType::I64
-        | DType::U8
-        | DType::U16
-        | DType::U32
-        | DType::Bool => body.same("Div", &[x, &safe]),
-    };
+    let mut quotient = body.same("Div", &[x, &safe]);
     if let Some(by_ones) = by_ones {
         let negative = body.same("Neg", &[x]);
         quotient = body.choose(&by_ones, &negative, &quotient);

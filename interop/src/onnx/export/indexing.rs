@@ -21,26 +21,13 @@ fn indices(
     extent: &Dim,
     out_of_range: OutOfRange,
 ) -> Out<Indices> {
-    let places = match given.dtype() {
+    let mut given = given.clone();
+    if given.dtype() == DType::U64 {
         // What is too large for an i64 must not become negative.
-        DType::U64 => {
-            let largest = body.integer(DType::U64, i64::MAX);
-            let low = body.same("Min", &[given, &largest]);
-            body.cast(&low, DType::I64)
-        }
-        DType::F32
-        | DType::F64
-        | DType::BF16
-        | DType::F16
-        | DType::I8
-        | DType::I16
-        | DType::I32
-        | DType::I64
-        | DType::U8
-        | DType::U16
-        | DType::U32
-        | DType::Bool => body.cast(given, DType::I64),
-    };
+        let largest = body.integer(DType::U64, i64::MAX);
+        given = body.same("Min", &[&given, &largest]);
+    }
+    let places = body.cast(&given, DType::I64);
     if out_of_range == OutOfRange::Fail {
         return Ok(Indices {
             places,

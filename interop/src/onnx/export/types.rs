@@ -36,12 +36,12 @@ fn kernels(operator: &str) -> Option<&'static [DType]> {
         "Exp" | "Log" | "Sqrt" | "Reciprocal" | "Sin" | "Cos" | "Tan" | "Tanh" | "Sigmoid"
         | "Erf" | "Floor" | "Ceil" | "Round" | "Atan" | "IsNaN" | "IsInf" | "Pow" | "Mod"
         | "Conv" | "ConvTranspose" | "MaxPool" | "AveragePool" => FLOATS,
-        "Add" | "Sub" | "Mul" | "Div" | "Neg" | "Abs" | "Sign" | "MatMul" | "Einsum" | "CumSum"
+        "Add" | "Sub" | "Mul" | "Neg" | "Abs" | "Sign" | "MatMul" | "Einsum" | "CumSum"
         | "ReduceSum" | "ReduceProd" | "ReduceMax" | "ReduceMin" | "ArgMax" | "ArgMin" | "TopK" => {
             NUMBERS
         }
         "Max" | "Min" => EXTREMES,
-        "Less" | "LessOrEqual" | "Greater" | "GreaterOrEqual" => ORDERED,
+        "Div" | "Less" | "LessOrEqual" | "Greater" | "GreaterOrEqual" => ORDERED,
         "Equal" => EQUAL,
         "Where" => CHOSEN,
         "Pad" => PADDED,
@@ -122,6 +122,7 @@ mod tests {
         for (operator, dtype, wanted) in [
             ("Add", DType::U8, DType::I32),
             ("Add", DType::U64, DType::I64),
+            ("Div", DType::U64, DType::U64),
             ("Less", DType::U64, DType::U64),
             ("BitShift", DType::U16, DType::U32),
             ("Where", DType::Bool, DType::U8),

@@ -72,7 +72,13 @@ fn branch<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     if whole == [true, true] {
         Ok(results.into_iter().map(Value::Tensor).collect())
     } else {
-        Err(failed())
+        let condition = c.node.input.first().map_or("", String::as_str);
+        let what =
+            "a node of a branch cannot be imported, or gives no tensor; which branch is taken";
+        Err(Reason::Unknown(
+            0,
+            format!("{what} says `{condition}`, which is computed when the model runs"),
+        ))
     }
 }
 

@@ -7,7 +7,7 @@ use super::conv::{Spatial, extents, spatial};
 use super::indexing::size;
 use super::reduce::{kept, mean, sum};
 use super::{Operator, op};
-use kiln_ir::ops::Windows;
+use kiln_ir::ops::{WindowAxis, Windows};
 use kiln_ir::{DType, Dim, OutOfRange, ReduceKind, ScatterKind, Shape, Tensor, WindowKind};
 
 pub(super) const OPERATORS: &[Operator] = &[
@@ -57,6 +57,25 @@ fn pool(c: &Call<'_, '_>) -> Result<Pool, Reason> {
     Ok(Pool { windows, beyond })
 }
 
+/// No window is reduced at once that has more elements: compiled code has them one by one.
+const MOST_AT_ONCE: i64 = 256;
+
+/// The reduction of each window; of large ones over one axis after the other.
+fn reduced<'g>(x: Tensor<'g>, kind: WindowKind, windows: Windows) -> Tensor<'g> {
+    if windows.elements().is_some_and(|n| n <= MOST_AT_ONCE) {
+        return x.reduce_window(kind, windows);
+    }
+    let axes = windows.sizes.into_iter().zip(windows.axes).enumerate();
+    let slides = axes.filter(|(_, (size, axis))| *size != 1 || *axis != WindowAxis::default());
+    let rank = x.ty().map_or(0, |ty| ty.rank());
+    slides.fold(x, |x, (at, (size, axis))| {
+        let mut single = Windows::of(&vec![1; rank]);
+        single.sizes[at] = size;
+        single.axes[at] = axis;
+        x.reduce_window(kind, single)
+    })
+}
+
 /// The padding that makes the number of positions round up. A window must begin before the padding behind.
 fn ceiling(extent: &Dim, span: i64, stride: i64, low: &Dim, high: &Dim) -> Result<Dim, Reason> {
     let whole = &(extent + low) + high;
@@ -80,7 +99,7 @@ fn average<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let (x, ty) = (c.tensor(0)?, c.ty(0)?);
     let counts_padding = c.flag("count_include_pad")?;
     let Pool { windows, beyond } = pool(c)?;
-    let summed = x.reduce_window(WindowKind::Sum, windows.clone());
+    let summed = reduced(x, WindowKind::Sum, windows.clone());
     // How many elements a window meets depends on its place alone. What `ceil_mode` adds never counts.
     let mut counted = windows;
     let mut shape = vec![Dim::from(1); 2];
@@ -95,21 +114,21 @@ fn average<'g>(c: &Call<'_, 'g>) -> Results<'g> {
         }
     }
     let ones = c.builder.splat(ty.dtype, shape, 1.0);
-    one(summed.over(ones.reduce_window(WindowKind::Sum, counted)))
+    one(summed.over(reduced(ones, WindowKind::Sum, counted)))
 }
 
 fn lp<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let p = c.int_or("p", 2)? as f64;
     let Pool { windows, .. } = pool(c)?;
     let powers = c.tensor(0)?.abs().pow(p);
-    one(powers.reduce_window(WindowKind::Sum, windows).pow(1.0 / p))
+    one(reduced(powers, WindowKind::Sum, windows).pow(1.0 / p))
 }
 
 fn maximum<'g>(c: &Call<'_, 'g>) -> Results<'g> {
     let (x, ty) = (c.tensor(0)?, c.ty(0)?);
     let columns_first = c.flag("storage_order")?;
     let Pool { windows, .. } = pool(c)?;
-    let largest = x.reduce_window(WindowKind::Max, windows.clone());
+    let largest = reduced(x, WindowKind::Max, windows.clone());
     if c.outputs() < 2 {
         return one(largest);
     }

@@ -328,7 +328,8 @@ fn act<'b>(layer: &Layer<'_>, d: &Direction<'_>, which: usize, x: Tensor<'b>) ->
 
 /// `h r^T + b`, of the recurrence.
 fn recur<'b>(d: &Direction<'b>, h: Tensor<'b>) -> Tensor<'b> {
-    let product = h.dot(d.recurrence.transpose(&[1, 0]));
+    // Contracted where it lies: transposed it would be a matrix of its own, made before the loop.
+    let product = h.dot_general(d.recurrence, &[1], &[1], &[], &[]);
     match d.bias {
         Some((_, bias)) => product.plus(bias),
         None => product,
