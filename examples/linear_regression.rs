@@ -9,7 +9,7 @@
 
 use clap::Parser;
 use kiln::ir::philox::Stream;
-use kiln::train::plot::{Figure, Panel};
+use kiln::train::plot::{Figure, Panel, can_write};
 use kiln::{Column, Dataset, Fit, MeanSquaredError, Sequential, Sgd, Trainer};
 use std::error::Error;
 use std::io::Write as _;
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("{}", kiln::error_text(&error));
             ExitCode::FAILURE
         }
     }
@@ -56,6 +56,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     // Unlike `println!`, this does not panic where nobody reads to the end.
     let mut out = std::io::stdout();
+    can_write(&arguments.plot)?;
     let points = noisy_line(arguments.seed);
     let (xs, ys): (Vec<f32>, Vec<f32>) = points.iter().copied().unzip();
 

@@ -12,7 +12,7 @@ mod roc;
 
 pub use confusion::Confusion;
 pub use memory::memory_plan;
-pub use raster::png;
+pub use raster::{can_write, png};
 pub use roc::{area_below, roc_curve, roc_panel};
 
 use raster::save;
