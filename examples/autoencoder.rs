@@ -73,6 +73,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let mut trainer = Trainer::new(model)
         .loss(MeanSquaredError)
         .optimizer(Adam::new(2e-3))
+        .terminate_on_nan()
         .options(Options::from_env()?)
         .threads(NonZeroUsize::MIN)
         .seed(arguments.seed)

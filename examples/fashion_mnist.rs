@@ -170,7 +170,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         .loss(SparseCrossEntropy)
         .metric(Accuracy)
         .metric(ConfusionMatrix)
-        .optimizer((recipe.optimizer)(rate, steps))
+        .optimizer((recipe.optimizer)(rate, steps.max(1)))
         .options(Options::from_env()?)
         .seed(arguments.seed);
     if let Some(threads) = arguments.threads {

@@ -89,6 +89,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         .metric(ConfusionMatrix)
         .class_weights(weights)
         .optimizer(Adam::new(arguments.rate))
+        .terminate_on_nan()
         .options(Options::from_env()?)
         .threads(NonZeroUsize::MIN)
         .seed(arguments.seed)

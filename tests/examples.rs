@@ -335,6 +335,17 @@ fn bad_input_is_named_without_a_panic() {
             &["--rate", "1e9"],
             "--rate 1000000000 is too large",
         ),
+        ("tabular", &["--rate", "1e30"], "the loss is not finite"),
+        (
+            "tabular",
+            &["--plot", "/nowhere/x.svg"],
+            "cannot write /nowhere/x.svg: ",
+        ),
+        (
+            "vae",
+            &["--plot", "x.xyz"],
+            "error: x.xyz is no name of a .png or .jpg",
+        ),
         (
             "linear_regression",
             &["--plot", "/nowhere/x.svg"],
@@ -346,7 +357,7 @@ fn bad_input_is_named_without_a_panic() {
         assert!(!output.status.success(), "{name} {arguments:?} succeeds");
         assert!(errors.contains(wanted), "{name} {arguments:?}: {errors}");
         assert!(
-            !errors.contains("panicked"),
+            !errors.contains("panicked") && !errors.contains("error: error"),
             "{name} {arguments:?}: {errors}"
         );
     }
