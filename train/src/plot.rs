@@ -5,6 +5,7 @@
 //! drawing library. An SVG holds its text as text, so no font is needed to write one; a PNG is a drawing of the SVG with the fonts
 //! of the machine, and one without any has no text.
 
+mod axis;
 mod confusion;
 mod memory;
 mod raster;
@@ -15,17 +16,15 @@ pub use memory::memory_plan;
 pub use raster::{can_write, png};
 pub use roc::{area_below, roc_curve, roc_panel};
 
+use axis::Axis;
 use raster::save;
 use std::path::{Path, PathBuf};
 
 use plotters::backend::SVGBackend;
 use plotters::coord::Shift;
-use plotters::coord::ranged1d::{BoldPoints, Ranged};
-use plotters::coord::types::RangedCoordf64;
 use plotters::drawing::{DrawingArea, DrawingAreaErrorKind, IntoDrawingArea};
 use plotters::prelude::{
-    BindKeyPoints, ChartBuilder, Circle, Color, IntoFont, LineSeries, PathElement, RGBColor,
-    SeriesLabelPosition,
+    ChartBuilder, Circle, Color, IntoFont, LineSeries, PathElement, RGBColor, SeriesLabelPosition,
 };
 use plotters::style::{BLACK, ShapeStyle, WHITE};
 
@@ -34,9 +33,6 @@ const HEIGHT: u32 = 420;
 const INK: RGBColor = RGBColor(60, 60, 60);
 const GRID: RGBColor = RGBColor(225, 225, 225);
 const FONT: &str = "sans-serif";
-/// Labels of the y axis; a logarithmic one that would have fewer gets some between the powers of ten.
-const FEWEST_TICKS: usize = 3;
-const MOST_TICKS: usize = 7;
 
 /// Paul Tol's "bright" qualitative scheme, which readers with any colour vision can tell apart.
 const PALETTE: [RGBColor; 6] = [
@@ -246,7 +242,7 @@ impl Panel {
             .margin(14)
             .x_label_area_size(42)
             .y_label_area_size(62)
-            .build_cartesian_2d(x.0..x.1, (y.0..y.1).with_key_points(self.ticks(y)))
+            .build_cartesian_2d(x.0..x.1, Axis::new(y, self.log_y))
             .map_err(refused)?;
         let log_y = self.log_y;
         chart
@@ -294,31 +290,6 @@ impl Panel {
             .label_font((FONT, 13).into_font().color(&BLACK))
             .draw()
             .map_err(refused)
-    }
-
-    /// Where the y axis has its labels.
-    fn ticks(&self, (low, high): (f64, f64)) -> Vec<f64> {
-        if !self.log_y {
-            return even_ticks(low, high);
-        }
-        let decades = low.floor() as i32..=high.ceil() as i32;
-        for mantissas in [&[1.0][..], &[1.0, 2.0, 5.0]] {
-            let ticks = decades.clone().flat_map(|decade| {
-                let tick = move |mantissa: &f64| f64::from(decade) + mantissa.log10();
-                mantissas.iter().map(tick)
-            });
-            let ticks: Vec<f64> = ticks.filter(|y| (low..=high).contains(y)).collect();
-            if ticks.len() >= FEWEST_TICKS {
-                let every = ticks.len().div_ceil(MOST_TICKS);
-                return ticks.into_iter().step_by(every).collect();
-            }
-        }
-        // A narrow range is nearly linear; at the ends of f64 there is nothing even.
-        if low.abs().max(high.abs()) > 300.0 {
-            return Vec::new();
-        }
-        let ticks = even_ticks(10f64.powf(low), 10f64.powf(high));
-        ticks.into_iter().map(f64::log10).collect()
     }
 
     /// The points of each series on the axes: y as its decimal logarithm where the axis is one.
@@ -370,10 +341,6 @@ fn padded(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
         (low - room).clamp(-widest, widest),
         (high + room).clamp(-widest, widest),
     ))
-}
-
-fn even_ticks(low: f64, high: f64) -> Vec<f64> {
-    RangedCoordf64::from(low..high).key_points(BoldPoints(MOST_TICKS))
 }
 
 /// The corner with the fewest points in it, where the names of the series hide the least; of equal ones an upper one.

@@ -1,7 +1,7 @@
 //! Mistakes, told where a layer is applied.
 
 use kiln_ir::{Builder, DType};
-use kiln_nn::{Bidirectional, Context, Given, Gru, Lstm, Recurrent};
+use kiln_nn::{Bidirectional, Context, Given, Gru, Layer, Lstm, Recurrent};
 
 #[test]
 fn mistakes_are_told_at_the_line_of_the_application() {

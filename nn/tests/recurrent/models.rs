@@ -1,6 +1,6 @@
 //! Both directions, and layers in a stack.
 
-use crate::common::{Loop, close, floats};
+use crate::common::{Loop, close};
 use crate::xs;
 use kiln_ir::{Builder, DType};
 use kiln_nn::{Bidirectional, Context, Gru, Lstm, Merge, Sequential, SimpleRnn};
