@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("{}", kiln::error_text(&error));
             ExitCode::FAILURE
         }
     }
@@ -51,6 +51,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     // Unlike `println!`, this does not panic where nobody reads to the end.
     let mut out = std::io::stdout();
+    pictures::can_write(&arguments.plot)?;
     // Ink is counted from 0 to 16.
     let ink = digits("digits.csv", DIGITS)?.map_f32("x", |ink| ink / 16.0)?;
     let x: Vec<f32> = ink.column("x")?.values()?.to_vec();
@@ -72,6 +73,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let mut trainer = Trainer::new(model)
         .loss(MeanSquaredError)
         .optimizer(Adam::new(2e-3))
+        .terminate_on_nan()
         .options(Options::from_env()?)
         .threads(NonZeroUsize::MIN)
         .seed(arguments.seed)

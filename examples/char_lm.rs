@@ -12,14 +12,13 @@
 
 use clap::{Parser, ValueEnum};
 use kiln::nn::AdamW;
+use kiln::nn::schedules::Cosine;
 use kiln::train::data::text::{Characters, Counts, Tokenizer, Windows, bits};
-use kiln::train::graphs::{Task, continuation};
-use kiln::train::progress::Progress;
+use kiln::train::graphs::continuation;
 use kiln::train::sample::{Sampler, Sampling};
 use kiln::train::{Writer, hand_over};
 use kiln::{
-    Adam, Column, DType, Dim, Feed, Layer, Optimizer, Options, SessionOptions, SparseCrossEntropy,
-    TensorType, epoch,
+    Adam, Column, DType, Dim, Fit, Options, SessionOptions, SparseCrossEntropy, TensorType, Trainer,
 };
 use std::error::Error;
 use std::io::Write as _;
@@ -64,7 +63,7 @@ const SOURCES: &str = concat!(
 const TIME: usize = 64;
 
 /// How often the held-out text is measured.
-const PARTS: usize = 10;
+const PARTS: u64 = 10;
 
 /// The share of the text that is held out.
 const HELD_OUT: f64 = 0.1;
@@ -80,7 +79,7 @@ struct Arguments {
     model: Model,
     /// Steps of training.
     #[arg(long, default_value_t = 1500)]
-    steps: usize,
+    steps: u64,
     /// Windows in a batch.
     #[arg(long, default_value_t = 32)]
     batch: usize,
@@ -110,7 +109,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("{}", kiln::error_text(&error));
             ExitCode::FAILURE
         }
     }
@@ -140,6 +139,12 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         writeln!(out, "{name}: {}", shown(nats))?;
     }
 
+    let sampling = Sampling {
+        temperature: arguments.temperature,
+        ..Sampling::default()
+    };
+    let sampler = Sampler::new(sampling, arguments.seed)?;
+
     let lstm = CharLstm {
         vocabulary: vocabulary as i64,
         features: 128,
@@ -153,75 +158,50 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         width: 128,
         bias: false,
     };
-    let (model, optimizer, rate_name, rate): (&dyn Layer, Box<dyn Optimizer>, _, f32) =
-        match arguments.model {
-            Model::Lstm => {
-                let adam = Box::new(Adam::new(4e-3));
-                (&lstm, adam, "adam/learning_rate", 4e-3)
-            }
-            Model::Gpt => {
-                let adam = Box::new(AdamW::new(2e-3).weight_decay(0.1));
-                (&gpt, adam, "adamw/learning_rate", 2e-3)
-            }
-        };
     let windows = TensorType::new(DType::U32, (Dim::symbol("b"), TIME));
-    let task = Task {
-        model,
-        input: &windows,
-        target: &windows,
-        loss: &SparseCrossEntropy,
-        metrics: &[],
+    let part = arguments.steps.div_ceil(PARTS).max(1);
+    let schedule = Cosine::over(part.saturating_mul(PARTS));
+    let described = match arguments.model {
+        Model::Lstm => Trainer::new((lstm, windows)).optimizer(Adam::new(4e-3).schedule(schedule)),
+        Model::Gpt => {
+            let adam = AdamW::new(2e-3).weight_decay(0.1).schedule(schedule);
+            Trainer::new((gpt, windows)).optimizer(adam)
+        }
     };
+    let mut described = described
+        .loss(SparseCrossEntropy)
+        .options(Options::from_env()?)
+        .seed(arguments.seed);
+    if let Some(threads) = arguments.threads {
+        described = described.threads(threads);
+    }
+    let mut trainer = described.compile()?;
+    let random = Windows::new(&train, TIME, arguments.batch)?;
+    let mut random = random.random(arguments.seed, usize::try_from(part)?)?;
+    let mut in_order = Windows::new(&held_out, TIME, arguments.batch)?;
+    let history = trainer.fit(&mut random, Fit::epochs(PARTS).validate(&mut in_order))?;
+    for epoch in history.epochs() {
+        let loss = |name: &str| shown(epoch.logs.get(name).unwrap_or(f64::NAN));
+        writeln!(
+            out,
+            "part {}/{PARTS}  {:.1} s  training: {}  held out: {}",
+            epoch.number,
+            epoch.seconds,
+            loss("loss"),
+            loss("val_loss")
+        )?;
+    }
+
+    let prompt = &unseen[..TIME];
     let options = Options::from_env()?;
     let threads = SessionOptions {
         threads: arguments.threads,
         ..SessionOptions::new(arguments.seed)
     };
-    let start = Instant::now();
-    let training = kiln::compile(&task.training(&*optimizer)?, &options)?;
-    let compiled = 1e3 * start.elapsed().as_secs_f64();
-    writeln!(out, "compiled in {compiled:.0} ms")?;
-    let mut learner = training.session_with(&threads)?;
-    let mut judge = kiln::compile(&task.evaluation()?, &options)?.session_with(&threads)?;
-
-    let part = arguments.steps.div_ceil(PARTS).max(1);
-    let mut random = Windows::new(&train, TIME, arguments.batch)?.random(arguments.seed, part)?;
-    let mut in_order = Windows::new(&held_out, TIME, arguments.batch)?;
-    for number in 0..PARTS as u64 {
-        // Along half a cosine; the rate is a state of the optimizer.
-        let share = number as f32 / PARTS as f32;
-        let rate = rate * 0.5 * (1.0 + (std::f32::consts::PI * share).cos());
-        learner.set_state(rate_name, Feed::scalar(&rate))?;
-        let label = format!("part {}/{PARTS}", number + 1);
-        let progress = Progress::new(&label, part as u64);
-        let start = Instant::now();
-        let trained = epoch(&mut learner, &mut random, number, |means| {
-            progress.step(means)
-        })?;
-        let time = start.elapsed().as_secs_f64();
-        progress.finish();
-        hand_over(&learner, &mut judge)?;
-        let judged = epoch(&mut judge, &mut in_order, 0, |_| {})?;
-        let loss = judged
-            .get("loss")
-            .ok_or("the held-out text is shorter than a window")?;
-        writeln!(
-            out,
-            "{label}  {time:.1} s  training: {trained}  held out: {}",
-            shown(loss)
-        )?;
-    }
-
-    let sampling = Sampling {
-        temperature: arguments.temperature,
-        ..Sampling::default()
-    };
-    let sampler = Sampler::new(sampling, arguments.seed)?;
-    let prompt = &unseen[..TIME];
     let (written, time) = match arguments.model {
         Model::Lstm => {
             let mut session = kiln::compile(&lstm.writing()?, &options)?.session_with(&threads)?;
-            hand_over(&learner, &mut session)?;
+            hand_over(trainer.master()?, &mut session)?;
             let read = |token: u32| {
                 let token = Column::new("x", [1, 1], vec![token])?;
                 Ok(session.step(&[token])?.get("logits")?.to_vec::<f32>()?)
@@ -231,7 +211,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         Model::Gpt => {
             let session = kiln::compile(&continuation(&gpt, TIME)?, &options)?;
             let mut writer = Writer::new(session.session_with(&threads)?, TIME);
-            hand_over(&learner, writer.session_mut())?;
+            hand_over(trainer.master()?, writer.session_mut())?;
             let read = |token| Ok(writer.read(token)?.to_vec());
             write(read, sampler, prompt, arguments.sample)?
         }
@@ -259,7 +239,7 @@ fn write(
     count: usize,
 ) -> Result<(Vec<u32>, f64), Box<dyn Error>> {
     let start = Instant::now();
-    let mut written = Vec::with_capacity(count);
+    let mut written = Vec::new();
     let mut logits = Vec::new();
     for token in prompt {
         logits = read(*token)?;

@@ -115,7 +115,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("{}", kiln::error_text(&error));
             ExitCode::FAILURE
         }
     }
@@ -125,7 +125,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     // Unlike `println!`, this does not panic where nobody reads to the end.
     let mut out = std::io::stdout();
     let train = spirals(900, 3, 0.02, arguments.seed)?;
-    let test = spirals(300, 3, 0.02, arguments.seed + 1)?;
+    let test = spirals(300, 3, 0.02, arguments.seed.wrapping_add(1))?;
     let model = Sequential::new([2])
         .dense(32)
         .layer(Sine)

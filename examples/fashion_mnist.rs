@@ -67,7 +67,7 @@ struct Arguments {
     /// Where checkpoints, logs and pictures go; nowhere unless given.
     #[arg(long)]
     runs: Option<PathBuf>,
-    /// Goes on from the latest checkpoint in `--runs`, if there is one.
+    /// Goes on from the latest checkpoint in `--runs`, if there is one: that of the last epoch, or that of Ctrl-C.
     #[arg(long, requires = "runs")]
     resume: bool,
     /// Mirrors and moves the pictures to learn from, each a little different in each epoch.
@@ -140,7 +140,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("{}", kiln::error_text(&error));
             ExitCode::FAILURE
         }
     }
@@ -165,12 +165,12 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let rate = arguments.rate.unwrap_or(recipe.rate);
     let batch = arguments.batch.unwrap_or(recipe.batch);
     let epochs = arguments.epochs.unwrap_or(recipe.epochs);
-    let steps = epochs * train.len().div_ceil(batch.max(1)) as u64;
+    let steps = epochs.saturating_mul(train.len().div_ceil(batch.max(1)) as u64);
     let mut trainer = Trainer::new(model)
         .loss(SparseCrossEntropy)
         .metric(Accuracy)
         .metric(ConfusionMatrix)
-        .optimizer((recipe.optimizer)(rate, steps))
+        .optimizer((recipe.optimizer)(rate, steps.max(1)))
         .options(Options::from_env()?)
         .seed(arguments.seed);
     if let Some(threads) = arguments.threads {
@@ -191,7 +191,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             .callback(Checkpoint::every_epoch(runs).keep(2))
             .callback(CsvLog::new(runs.join("history.csv")))
             .callback(TensorBoard::new(runs))
-            .save_on_ctrl_c(runs.join("interrupted.safetensors"));
+            .save_on_ctrl_c(Checkpoint::interrupted(runs));
     }
     let mut pipeline = Pipeline::new(train, batch)?.shuffled(arguments.seed);
     if arguments.augment {

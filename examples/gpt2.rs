@@ -1,6 +1,8 @@
 //! Trains GPT-2, 124 million parameters, on a text: from drawn weights, or on from weights in a safetensors file. Then it goes on with the
 //! beginning of the text, a compiled step a token, which keeps the keys and values of the tokens before.
 //!
+//! The loop is one of its own, on the level below the trainer: it reads weights under the names of another program, and shows every step.
+//!
 //! Without a tokenizer the tokens are the bytes of the text. GPT-2's own weights need its own tokens: build with `--features tokenizers` and
 //! give the `tokenizer.json` that comes with them. Names are those of the files that Hugging Face distributes (`wte.weight`, `h.0.ln_1.bias`,
 //! ...), for reading and writing.
@@ -11,7 +13,7 @@
 //! ```
 
 use clap::Parser;
-use kiln::interop::safetensors;
+use kiln::interop::{can_replace, safetensors};
 use kiln::ir::Role;
 use kiln::ir::program::Resident;
 use kiln::nn::{AdamW, ClipByGlobalNorm};
@@ -92,7 +94,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("{}", kiln::error_text(&error));
             ExitCode::FAILURE
         }
     }
@@ -109,6 +111,14 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         let message = format!("windows have 1 to {} tokens", MODEL.context);
         return Err(format!("{message}, not {}", arguments.length).into());
     }
+    if let Some(path) = &arguments.save {
+        can_replace(path).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    }
+    let sampling = Sampling {
+        temperature: arguments.temperature,
+        ..Sampling::default()
+    };
+    let sampler = Sampler::new(sampling, arguments.seed)?;
     // Unlike `println!`, this does not panic where nobody reads to the end.
     let mut out = std::io::stdout();
     let text = match &arguments.text {
@@ -165,37 +175,38 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         writeln!(out, "weights written to {}", path.display())?;
     }
     if arguments.sample > 0 {
-        let written = write(arguments, &session, &options, &*tokenizer, &prompt)?;
+        let writer = writer(&session, &options)?;
+        let written = write(writer, sampler, arguments.sample, &*tokenizer, &prompt)?;
         writeln!(out, "\n{}|{}", tokenizer.decode(&prompt)?, written.0)?;
         writeln!(out, "{:.1} tokens/s written", written.1)?;
     }
     Ok(())
 }
 
-/// Goes on behind a prompt; the text, and the tokens written in a second.
-fn write(
-    arguments: &Arguments,
-    learner: &Session,
-    options: &SessionOptions,
-    tokenizer: &dyn Tokenizer,
-    prompt: &[u32],
-) -> Result<(String, f64), Box<dyn Error>> {
+/// The step that writes, with what was learned.
+fn writer(learner: &Session, options: &SessionOptions) -> Result<Writer, Box<dyn Error>> {
     let context = MODEL.context as usize;
     let executable = kiln::compile(&continuation(&MODEL, context)?, &Options::from_env()?)?;
     let mut writer = Writer::new(executable.session_with(options)?, context);
     hand_over(learner, writer.session_mut())?;
-    let sampling = Sampling {
-        temperature: arguments.temperature,
-        ..Sampling::default()
-    };
-    let mut sampler = Sampler::new(sampling, arguments.seed)?;
+    Ok(writer)
+}
+
+/// Goes on behind a prompt by `count` tokens; the text, and the tokens written in a second.
+fn write(
+    mut writer: Writer,
+    mut sampler: Sampler,
+    count: usize,
+    tokenizer: &dyn Tokenizer,
+    prompt: &[u32],
+) -> Result<(String, f64), Box<dyn Error>> {
     for token in prompt.iter().rev().skip(1).rev() {
         writer.read(*token)?;
     }
     let mut token = *prompt.last().ok_or("an empty text is no prompt")?;
-    let mut written = Vec::with_capacity(arguments.sample);
+    let mut written = Vec::new();
     let start = Instant::now();
-    for _ in 0..arguments.sample {
+    for _ in 0..count {
         // Of the rows that the model has, the tokenizer may know fewer.
         let logits = writer.read(token)?;
         let known = tokenizer.vocabulary().min(logits.len());

@@ -9,7 +9,7 @@
 
 use clap::Parser;
 use kiln::ir::philox::Stream;
-use kiln::train::plot::{Figure, Panel};
+use kiln::train::plot::{Figure, Panel, can_write};
 use kiln::{Column, Dataset, Fit, MeanSquaredError, Sequential, Sgd, Trainer};
 use std::error::Error;
 use std::io::Write as _;
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("{}", kiln::error_text(&error));
             ExitCode::FAILURE
         }
     }
@@ -56,6 +56,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     // Unlike `println!`, this does not panic where nobody reads to the end.
     let mut out = std::io::stdout();
+    can_write(&arguments.plot)?;
     let points = noisy_line(arguments.seed);
     let (xs, ys): (Vec<f32>, Vec<f32>) = points.iter().copied().unzip();
 
@@ -96,12 +97,11 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         out,
         "root mean squared error of the predictions {error:.4} (noise {NOISE})"
     )?;
+    let milliseconds = 1e3 * time.as_secs_f64();
     writeln!(
         out,
-        "{} epochs, {steps} steps in {:.1} ms, {:.2} us a step with its batch",
-        arguments.epochs,
-        1e3 * time.as_secs_f64(),
-        1e6 * time.as_secs_f64() / steps.max(1) as f64
+        "{} epochs, {steps} steps in {milliseconds:.1} ms with the compilation",
+        arguments.epochs
     )?;
 
     let dots: Vec<(f64, f64)> = points

@@ -11,7 +11,7 @@ use clap::Parser;
 use kiln::nn::metrics::{Average, ConfusionMatrix, F1};
 use kiln::train::callbacks::EarlyStopping;
 use kiln::train::data::{Standardise, Table};
-use kiln::train::plot::{Confusion, Figure, roc_panel};
+use kiln::train::plot::{Confusion, Figure, can_write, roc_panel};
 use kiln::{Accuracy, Adam, Dataset, Fit, Options, Sequential, SparseCrossEntropy, Trainer};
 use std::error::Error;
 use std::io::Write as _;
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("{}", kiln::error_text(&error));
             ExitCode::FAILURE
         }
     }
@@ -57,6 +57,8 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     // Unlike `println!`, this does not panic where nobody reads to the end.
     let mut out = std::io::stdout();
+    can_write(&arguments.plot)?;
+    can_write(&arguments.confusion)?;
     let table = Table::parse("breast_cancer.csv", TUMOURS)?;
     let measures: Vec<&str> = table.names().iter().map(String::as_str).collect();
     let measures: Vec<&str> = measures
@@ -87,6 +89,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         .metric(ConfusionMatrix)
         .class_weights(weights)
         .optimizer(Adam::new(arguments.rate))
+        .terminate_on_nan()
         .options(Options::from_env()?)
         .threads(NonZeroUsize::MIN)
         .seed(arguments.seed)

@@ -54,7 +54,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("{}", kiln::error_text(&error));
             ExitCode::FAILURE
         }
     }
@@ -114,6 +114,7 @@ fn drawing() -> Result<Graph, Diagnostics> {
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     // Unlike `println!`, this does not panic where nobody reads to the end.
     let mut out = std::io::stdout();
+    pictures::can_write(&arguments.plot)?;
     // Ink is counted from 0 to 16.
     let data = digits("digits.csv", DIGITS)?.map_f32("x", |ink| ink / 16.0)?;
     let options = Options::from_env()?;

@@ -74,7 +74,7 @@ pub use kiln_train as train;
 pub use kiln_compiler::{CompileError, FullWidth, Options, Stage};
 pub use kiln_ir::{
     Bindings, Builder, DType, Diagnostics, Dim, Graph, Init, Shape, Symbol, Tensor, TensorType,
-    grad,
+    error_text, grad,
 };
 pub use kiln_nn::{
     Accuracy, Adam, Context, CrossEntropy, Layer, Loss, MeanMetric, MeanSquaredError, Metric,

@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         Err(Failure::Differ) => ExitCode::FAILURE,
         Err(failure @ (Failure::Wrong(_) | Failure::Output(_))) => {
             // Where standard error is closed, the exit code has to do.
-            let _ = writeln!(io::stderr().lock(), "error: {failure}");
+            let _ = writeln!(io::stderr().lock(), "{}", kiln_ir::error_text(&failure));
             ExitCode::FAILURE
         }
     }

@@ -1,6 +1,7 @@
 //! Small grey pictures side by side in one file.
 
-use image::{GrayImage, Luma};
+use image::{GrayImage, ImageFormat, Luma};
+use kiln::train::plot;
 use std::error::Error;
 use std::path::Path;
 
@@ -8,6 +9,14 @@ use std::path::Path;
 const SCALE: u32 = 6;
 /// Pixels of the file between two pictures.
 const GAP: u32 = 4;
+
+/// Whether a picture can be written at `path`, in the format that its ending says.
+pub(crate) fn can_write(path: &Path) -> Result<(), Box<dyn Error>> {
+    match ImageFormat::from_path(path) {
+        Ok(format) if format.writing_enabled() => Ok(plot::can_write(path)?),
+        Ok(_) | Err(_) => Err(format!("{} is no name of a .png or .jpg", path.display()).into()),
+    }
+}
 
 /// Writes square pictures of `side` pixels, whose ink is given from 0 to 1, `columns` in a row.
 pub(crate) fn write_grid(

@@ -4,6 +4,9 @@ use crate::provenance::Location;
 use std::fmt;
 use std::sync::Arc;
 
+/// What the text of a mistake begins with, before its kind.
+const TITLE: &str = "error[";
+
 /// The kind of mistake, printed as `error[shape]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -76,7 +79,7 @@ impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "error[{}]: {}",
+            "{TITLE}{}]: {}",
             self.refusal.kind.word(),
             self.refusal.message
         )?;
@@ -113,3 +116,26 @@ impl fmt::Display for Diagnostics {
 }
 
 impl std::error::Error for Diagnostics {}
+
+/// What a program says of an error on its way out: `error: ` and the text, unless that begins with the like itself, at once or behind the
+/// name of a file, as the text of [`Diagnostics`] does.
+///
+/// ```
+/// use kiln_ir::{Builder, DType, error_text};
+///
+/// let g = Builder::new("wrong");
+/// let (x, y) = (g.input("x", DType::F32, 3), g.input("y", DType::F32, 4));
+/// g.output("sum", x + y);
+/// let mistakes = g.finish().unwrap_err();
+/// assert!(error_text(&mistakes).starts_with("error[shape]: "));
+/// assert_eq!(error_text("no such file"), "error: no such file");
+/// ```
+pub fn error_text(error: &(impl fmt::Display + ?Sized)) -> String {
+    let text = error.to_string();
+    let first = text.lines().next().unwrap_or_default();
+    if first.starts_with(TITLE) || first.contains(&format!(": {TITLE}")) {
+        text
+    } else {
+        format!("error: {text}")
+    }
+}

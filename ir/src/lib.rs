@@ -49,7 +49,7 @@ pub use builder::{
     Builder, ConvOptions, Iteration, Layout, LocationGuard, Operand, Padding, PoolOptions,
     ScanOptions, Scanned, ScopeGuard, Tensor, UnknownLayout, Yield,
 };
-pub use diagnostic::{Diagnostic, Diagnostics, Kind, Refusal};
+pub use diagnostic::{Diagnostic, Diagnostics, Kind, Refusal, error_text};
 pub use dim::{BindError, Bindings, Dim, DimParseError, Equation, Expression, Symbol, solve};
 pub use dot::{OperandEdge, OperandReference, Visited};
 pub use dtype::{Class, DType, UnknownDType};

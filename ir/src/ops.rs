@@ -39,6 +39,7 @@ pub use indexing::{
 pub use movement::{Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose};
 pub use random::RngBits;
 pub use reduction::{Arg, ArgKind, Cumulative, CumulativeKind, Reduce, ReduceKind};
+pub(crate) use scalar::saturate;
 pub use scalar::{Binary, Bitcast, Compare, Convert, Fma, Require, Select, StopGradient, Unary};
 pub use source::Source;
 pub use window::{

@@ -1,10 +1,13 @@
-//! How an [`Init`] is drawn: the one definition, for the runtime that fills its buffers and for tests on the interpreter, so that both
+//! How an [`Init`] is drawn: the one definition, for the runtime that fills its buffers and for whoever runs the interpreter, so that both
 //! start from the same bits.
 //!
-//! Nothing here knows element types: a value is an f64, which the caller rounds (or truncates and saturates, for integers) to the slot's
-//! type.
+//! A [`Sampler`] knows no element types: a value is an f64, which becomes one of the slot's type as by `convert`. [`Init::draw`] does so for
+//! the interpreter; the runtime, which fills memory on many threads, does it element by element.
 
+use crate::array::{Array, EvalError, Values};
+use crate::dtype::DType;
 use crate::init::Init;
+use crate::ops::saturate;
 use crate::orthogonal::Orthogonal;
 use crate::philox::Stream;
 
@@ -36,6 +39,37 @@ impl Init {
             stream,
             columns: columns as u64,
         }
+    }
+
+    /// All elements that a session of `seed` gives to the slot called `name`, of type `dtype` and shape `shape`.
+    ///
+    /// # Errors
+    /// [`EvalError::TooLarge`].
+    ///
+    /// ```
+    /// use kiln_ir::{DType, Init};
+    ///
+    /// let identity = Init::identity().draw(42, "w", DType::F32, &[2, 2])?;
+    /// assert_eq!(identity.floats()?, [1.0, 0.0, 0.0, 1.0]);
+    /// # Ok::<(), kiln_ir::EvalError>(())
+    /// ```
+    pub fn draw(
+        &self,
+        seed: u64,
+        name: &str,
+        dtype: DType,
+        shape: &[usize],
+    ) -> Result<Array, EvalError> {
+        let mut drawn = vec![0.0; Array::room(dtype, shape)?];
+        self.sampler(seed, name, shape)
+            .fill(0, &mut drawn, |value| value);
+        let values = if dtype.is_float() {
+            Values::Float(drawn)
+        } else {
+            let whole = drawn.into_iter().map(|value| saturate(dtype, value));
+            Values::Int(whole.collect())
+        };
+        Array::new(dtype, shape.to_vec(), values)
     }
 }
 
@@ -206,6 +240,19 @@ mod tests {
             uniform.at(0),
             Init::uniform(0.5).sampler(43, "fc1/w", &[5]).at(0)
         );
+    }
+
+    #[test]
+    fn an_array_holds_the_elements_as_its_type_has_them() {
+        let sampler = Init::normal(200.0).sampler(9, "w", &[3, 2]);
+        let drawn = |dtype| Init::normal(200.0).draw(9, "w", dtype, &[3, 2]).unwrap();
+        let single: Vec<f64> = (0..6).map(|i| f64::from(sampler.at(i) as f32)).collect();
+        assert_eq!(drawn(DType::F32).floats().unwrap(), single);
+        let whole: Vec<i64> = (0..6).map(|i| i64::from(sampler.at(i) as i8)).collect();
+        assert_eq!(drawn(DType::I8).ints().unwrap(), whole);
+        assert!(whole.contains(&127) || whole.contains(&-128), "{whole:?}");
+        let large = Init::zeros().draw(9, "w", DType::F32, &[usize::MAX, 2]);
+        assert!(matches!(large, Err(EvalError::TooLarge { .. })));
     }
 
     #[test]

@@ -15,8 +15,17 @@ static LISTENING: Mutex<bool> = Mutex::new(false);
 /// The exit status of a process that Ctrl-C ended, as shells have it.
 const STATUS: i32 = 130;
 
+/// Somebody looks for Ctrl-C. Where nobody does any more, it ends the process again.
+pub(crate) struct Listening(());
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        WANTED.store(false, Ordering::SeqCst);
+    }
+}
+
 /// Listens from now on; what came before is forgotten.
-pub(crate) fn listen() -> Result<(), TrainError> {
+pub(crate) fn listen() -> Result<Listening, TrainError> {
     let mut listening = LISTENING.lock().unwrap_or_else(PoisonError::into_inner);
     PENDING.store(false, Ordering::SeqCst);
     if !*listening {
@@ -29,12 +38,7 @@ pub(crate) fn listen() -> Result<(), TrainError> {
         *listening = true;
     }
     WANTED.store(true, Ordering::SeqCst);
-    Ok(())
-}
-
-/// Leaves Ctrl-C to end the process again.
-pub(crate) fn stop_listening() {
-    WANTED.store(false, Ordering::SeqCst);
+    Ok(Listening(()))
 }
 
 /// Whether Ctrl-C came since.

@@ -5,6 +5,7 @@
 //! drawing library. An SVG holds its text as text, so no font is needed to write one; a PNG is a drawing of the SVG with the fonts
 //! of the machine, and one without any has no text.
 
+mod axis;
 mod confusion;
 mod memory;
 mod raster;
@@ -12,9 +13,10 @@ mod roc;
 
 pub use confusion::Confusion;
 pub use memory::memory_plan;
-pub use raster::png;
+pub use raster::{can_write, png};
 pub use roc::{area_below, roc_curve, roc_panel};
 
+use axis::Axis;
 use raster::save;
 use std::path::{Path, PathBuf};
 
@@ -240,7 +242,7 @@ impl Panel {
             .margin(14)
             .x_label_area_size(42)
             .y_label_area_size(62)
-            .build_cartesian_2d(x.0..x.1, y.0..y.1)
+            .build_cartesian_2d(x.0..x.1, Axis::new(y, self.log_y))
             .map_err(refused)?;
         let log_y = self.log_y;
         chart
@@ -248,7 +250,6 @@ impl Panel {
             .x_desc(&self.x)
             .y_desc(&self.y)
             .x_labels(7)
-            .y_labels(7)
             .x_label_formatter(&|&value| number(value))
             .y_label_formatter(&|&value| number(if log_y { 10f64.powf(value) } else { value }))
             .axis_style(INK)

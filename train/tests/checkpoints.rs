@@ -236,6 +236,52 @@ fn a_process_that_is_killed_while_it_saves_leaves_the_old_or_the_new_file_whole(
     );
 }
 
+#[test]
+fn a_run_goes_on_where_it_has_come_the_furthest() {
+    let (folder, data) = (scratch("furthest"), data());
+    let saves = || Checkpoint::every_epoch(&folder).keep(2);
+    let mut whole = trainer(8);
+    whole.fit(&data, fit(4)).unwrap();
+    let stop = |epoch: u64| {
+        after_batch(move |moment: &mut Moment<'_>| {
+            let here = moment.trainer.position() == Position { epoch, batch: 3 };
+            Ok(if here {
+                Flow::Stop("here".into())
+            } else {
+                Flow::Go
+            })
+        })
+    };
+    let interrupted = Checkpoint::interrupted(&folder);
+    let mut first = trainer(8);
+    let until = fit(4).callback(saves()).callback(stop(2));
+    first.fit(&data, until).unwrap();
+    first.save(&interrupted).unwrap();
+    let latest = || Checkpoint::latest(&folder).unwrap().unwrap();
+    assert_eq!(latest(), interrupted);
+    let mut second = trainer(8);
+    second.load(latest()).unwrap();
+    second.fit(&data, fit(4).callback(saves())).unwrap();
+    assert_eq!(everything(&mut second), everything(&mut whole));
+    assert!(latest().ends_with("epoch-0004.safetensors"));
+
+    // A run that begins anew does not go on one day with what another has left, not even of its first epoch.
+    let folder = scratch("first-epoch");
+    let interrupted = Checkpoint::interrupted(&folder);
+    let mut first = trainer(8);
+    first.fit(&data, fit(4).callback(stop(0))).unwrap();
+    first.save(&interrupted).unwrap();
+    let saves = || Checkpoint::every_epoch(&folder);
+    let error = trainer(8).fit(&data, fit(4).callback(saves())).unwrap_err();
+    assert!(matches!(error, TrainError::Stale { .. }), "{error}");
+    let mut second = trainer(8);
+    second.load(&interrupted).unwrap();
+    second.fit(&data, fit(4).callback(saves())).unwrap();
+    std::fs::write(&interrupted, b"no checkpoint").unwrap();
+    let error = Checkpoint::latest(&folder).unwrap_err().to_string();
+    assert!(error.contains("interrupted.safetensors"), "{error}");
+}
+
 /// Set in the child process that trains until Ctrl-C comes.
 const TRAINS: &str = "KILN_TEST_TRAINS";
 

@@ -1,72 +1,19 @@
 //! Trainers from data to trained models: what they minimise, what they show, and what they refuse.
 
+mod common;
+
+use common::{blobs, classifier, column, line, linear, scratch, values};
 use kiln_ir::{DType, Dim, Tensor, TensorType};
 use kiln_nn::{
-    Accuracy, Adam, ConfusionMatrix, Context, Dense, MeanSquaredError, Sam, Sequential, Sgd,
-    SparseCrossEntropy,
+    ConfusionMatrix, Context, Dense, MeanSquaredError, Sam, Sequential, Sgd, SparseCrossEntropy,
 };
-use kiln_train::callbacks::{
-    Callback, CsvLog, EarlyStopping, Flow, Moment, ReduceLrOnPlateau, TensorBoard, after_batch,
-    after_epoch,
-};
-use kiln_train::data::{Column, Dataset};
+use kiln_train::data::Dataset;
 use kiln_train::{Fit, Logs, Model, Position, TrainError, Trainer, TrainerBuilder};
-use std::cell::RefCell;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
-
-fn column<T>(name: &str, width: &[usize], values: Vec<T>) -> Column
-where
-    kiln_train::data::ColumnData: From<Vec<T>>,
-{
-    let count = values.len() / width.iter().product::<usize>();
-    let shape: Vec<usize> = [&[count], width].concat();
-    Column::new(name, shape, values).unwrap()
-}
-
-/// Points of y = 2x + 1.
-fn line(count: usize) -> Dataset {
-    let xs: Vec<f32> = (0..count)
-        .map(|i| 2.0 * i as f32 / count as f32 - 1.0)
-        .collect();
-    let ys = xs.iter().map(|x| 2.0 * x + 1.0).collect();
-    Dataset::new([column("x", &[1], xs), column("y", &[1], ys)]).unwrap()
-}
-
-/// Two blobs of points, one for each class.
-fn blobs() -> Dataset {
-    let stream = kiln_ir::philox::Stream::new(1, "blobs", 0);
-    let labels: Vec<u8> = (0..90).map(|i| (i % 2) as u8).collect();
-    let point = |i: u64| stream.normal(i) as f32 * 0.5 + if i / 2 % 2 == 1 { 2.0 } else { -2.0 };
-    let points: Vec<f32> = (0..180).map(point).collect();
-    Dataset::new([column("y", &[], labels), column("x", &[2], points)]).unwrap()
-}
-
-fn classifier() -> TrainerBuilder {
-    let model = Sequential::new([2]).dense(8).relu().dropout(0.1).dense(2);
-    Trainer::new(model)
-        .loss(SparseCrossEntropy)
-        .metric(Accuracy)
-        .metric(ConfusionMatrix)
-        .optimizer(Adam::new(0.02))
-        .threads(NonZeroUsize::MIN)
-        .seed(7)
-}
-
-fn linear() -> TrainerBuilder {
-    Trainer::new(Sequential::new([1]).dense(1).named("line"))
-        .loss(MeanSquaredError)
-        .optimizer(Sgd::new(0.1))
-        .threads(NonZeroUsize::MIN)
-}
-
-fn values(trainer: &mut Trainer, name: &str) -> Vec<f32> {
-    trainer.state(name).unwrap().to_vec().unwrap()
-}
 
 #[test]
 fn curves_are_drawn_as_svg_and_as_png() {
-    let folder = scratch("plots");
+    let folder = scratch("trainer", "plots");
     let data = blobs();
     let mut trainer = classifier().compile().unwrap();
     let history = trainer
@@ -86,13 +33,6 @@ fn curves_are_drawn_as_svg_and_as_png() {
         .filter(|pixel| pixel.0[0] < 128)
         .count();
     assert!(ink > 1000, "{ink} dark pixels");
-}
-
-fn scratch(name: &str) -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("trainer-{name}"));
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).unwrap();
-    folder
 }
 
 #[test]
@@ -326,145 +266,6 @@ fn a_loss_that_is_no_number_names_the_tensor_that_went_bad_first() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("went bad is the "), "{error}");
-}
-
-#[test]
-fn a_training_that_does_not_improve_is_stopped_and_put_back() {
-    let data = line(16);
-    let mut trainer = linear().optimizer(Sgd::new(1.2)).compile().unwrap();
-    let watched = RefCell::new(Vec::new());
-    let note = after_epoch(|moment: &mut Moment<'_>| {
-        let w = moment.trainer.state("line/w")?.scalar()?;
-        let loss = moment.logs.get("val_loss");
-        watched.borrow_mut().push((loss, w as f32));
-        Ok(Flow::Go)
-    });
-    let stop = EarlyStopping::lowest("val_loss").patience(2).restore_best();
-    let fit = Fit::epochs(50)
-        .batch(16)
-        .validate(&data)
-        .callback(note)
-        .callback(stop);
-    let history = trainer.fit(&data, fit.quiet()).unwrap();
-    assert!(
-        history
-            .stopped()
-            .unwrap()
-            .starts_with("`val_loss` has not improved for 2 epochs")
-    );
-    let watched = watched.into_inner();
-    let best = watched
-        .iter()
-        .min_by(|a, b| a.0.partial_cmp(&b.0).unwrap())
-        .unwrap();
-    assert_eq!(watched.len(), history.epochs().len());
-    assert_eq!(values(&mut trainer, "line/w"), [best.1]);
-    // Another run has a patience of its own.
-    let stop = EarlyStopping::lowest("loss").patience(2);
-    let again = trainer
-        .fit(&data, Fit::epochs(2).callback(stop).quiet())
-        .unwrap();
-    assert_eq!(again.stopped(), None);
-}
-
-#[test]
-fn the_learning_rate_falls_on_a_plateau() {
-    let mut trainer = linear().optimizer(Sgd::new(0.0)).compile().unwrap();
-    assert!(matches!(
-        trainer.set_learning_rate(0.1),
-        Err(TrainError::Missing { .. })
-    ));
-    trainer.train_on_batch(&line(4)).unwrap();
-    trainer.set_learning_rate(1e-9).unwrap();
-    let plateau = ReduceLrOnPlateau::lowest("loss")
-        .factor(0.5)
-        .patience(2)
-        .least(4e-10);
-    let fit = Fit::epochs(6).callback(plateau).quiet();
-    let history = trainer.fit(&line(4), fit).unwrap();
-    let rates: Vec<f32> = history
-        .get("learning_rate")
-        .iter()
-        .map(|r| *r as f32)
-        .collect();
-    assert_eq!(rates, [1e-9, 1e-9, 1e-9, 5e-10, 5e-10, 4e-10]);
-}
-
-#[test]
-fn batches_are_watched_and_may_end_a_training() {
-    let mut seen = Vec::new();
-    let watch = after_batch(|moment: &mut Moment<'_>| {
-        seen.push(moment.logs.get("loss").unwrap());
-        let enough = moment.trainer.position().batch == 3;
-        Ok(if enough {
-            Flow::Stop("enough".into())
-        } else {
-            Flow::Go
-        })
-    });
-    let mut trainer = linear().compile().unwrap();
-    let history = trainer
-        .fit(&line(50), Fit::epochs(2).batch(10).callback(watch).quiet())
-        .unwrap();
-    assert_eq!(history.stopped(), Some("enough"));
-    assert_eq!(trainer.position(), Position { epoch: 0, batch: 3 });
-    assert!(history.epochs().is_empty());
-    assert!(seen.len() == 3 && seen[2] < seen[0], "{seen:?}");
-    // What is left of the epoch is the first epoch of the next run.
-    let history = trainer
-        .fit(&line(50), Fit::epochs(1).batch(10).quiet())
-        .unwrap();
-    assert_eq!(trainer.position(), Position { epoch: 1, batch: 0 });
-    assert_eq!(history.epochs().len(), 1);
-}
-
-#[test]
-fn logs_are_written_for_other_programs() {
-    struct Broken;
-    impl Callback for Broken {
-        fn epoch_begin(&mut self, _: &mut Moment<'_>) -> Result<Flow, TrainError> {
-            Err(TrainError::Callback("no".into()))
-        }
-    }
-    let folder = scratch("logs");
-    let csv = folder.join("log.csv");
-    let mut trainer = linear().compile().unwrap();
-    let fit = Fit::epochs(2).callback(CsvLog::new(&csv)).quiet();
-    let history = trainer
-        .fit(
-            &line(8),
-            fit.callback(TensorBoard::new(folder.join("board"))),
-        )
-        .unwrap();
-    let text = std::fs::read_to_string(&csv).unwrap();
-    assert_eq!(text, history.csv());
-    assert!(
-        text.starts_with("epoch,seconds,loss,learning_rate\n1,"),
-        "{text}"
-    );
-    let mut board = std::fs::read_dir(folder.join("board")).unwrap();
-    let events = std::fs::read(board.next().unwrap().unwrap().path()).unwrap();
-    // A version, and two values for each of two epochs.
-    let (mut at, mut records) = (0, 0);
-    while at < events.len() {
-        let length = u64::from_le_bytes(events[at..at + 8].try_into().unwrap());
-        at += 16 + usize::try_from(length).unwrap();
-        records += 1;
-    }
-    assert_eq!((at, records), (events.len(), 5));
-
-    let error = trainer
-        .fit(&line(8), Fit::epochs(1).callback(Broken).quiet())
-        .unwrap_err();
-    assert_eq!(error.to_string(), "no");
-    let missing = EarlyStopping::highest("val_acuracy");
-    let error = trainer
-        .fit(&line(8), Fit::epochs(1).callback(missing).quiet())
-        .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "there is no `val_acuracy` to watch; there are `loss`, `learning_rate`"
-    );
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod unary;
 
 pub use binary::{Binary, Compare};
 pub(super) use binary::{less, maximum};
+pub(crate) use convert::saturate;
 pub use convert::{Bitcast, Convert};
 pub use fma::Fma;
 pub use require::Require;

@@ -51,10 +51,7 @@ impl Optimizer for Adafactor {
         let Some(run) = self.settings.begin(builder, pairs, &ranges) else {
             return;
         };
-        let (_, step) = run.clock();
-        let Some(scalar) = run.rate.ty() else { return };
-        let time = step.convert(scalar.dtype);
-        let kept = run.kept();
+        let time = run.time(run.scalar);
         let added = (time.log() * -self.decay_power).exp();
         let rate = run.rate.minimum(time.rsqrt());
         for one in &run.params {
@@ -107,7 +104,7 @@ impl Optimizer for Adafactor {
             let update = one.gradient * scale.rsqrt();
             let clipped = update / root_mean_square(update).maximum(1.0);
             let relative = root_mean_square(one.param).maximum(1e-3);
-            run.descend(one, kept, clipped * (run.rate_of(one, rate) * relative));
+            run.descend(one, clipped * (run.rate_of(one, rate) * relative));
         }
     }
 }

@@ -44,7 +44,6 @@ impl Optimizer for Adagrad {
         let Some(run) = self.settings.begin(builder, pairs, &ranges) else {
             return;
         };
-        let kept = run.kept();
         for one in &run.params {
             let Some(sum) = one.memory("sum") else {
                 continue;
@@ -52,11 +51,7 @@ impl Optimizer for Adagrad {
             let next = sum + one.gradient.square();
             run.update(sum, next);
             let rate = run.rate_of(one, run.rate);
-            run.descend(
-                one,
-                kept,
-                one.gradient * rate / (next.sqrt() + self.epsilon),
-            );
+            run.descend(one, one.gradient * rate / (next.sqrt() + self.epsilon));
         }
     }
 }
@@ -113,7 +108,6 @@ impl Optimizer for Adadelta {
         let Some(run) = self.settings.begin(builder, pairs, &ranges) else {
             return;
         };
-        let kept = run.kept();
         for one in &run.params {
             let (Some(squares), Some(changes)) = (one.memory("squares"), one.memory("changes"))
             else {
@@ -124,7 +118,7 @@ impl Optimizer for Adadelta {
             let change = one.gradient * scale;
             run.update(squares, next);
             run.update(changes, changes * rho + change.square() * (1.0 - rho));
-            run.descend(one, kept, change * run.rate_of(one, run.rate));
+            run.descend(one, change * run.rate_of(one, run.rate));
         }
     }
 }

@@ -45,10 +45,7 @@ impl Optimizer for Adam {
         let Some(run) = self.moments.begin(builder, pairs) else {
             return;
         };
-        let (_, step) = run.clock();
-        let Some(scalar) = run.rate.ty() else { return };
-        let time = step.convert(scalar.dtype);
-        let kept = run.kept();
+        let time = run.time(run.scalar);
         let rate = run.rate / one_less_power(time, beta1);
         let scale = one_less_power(time, beta2).rsqrt();
         for one in &run.params {
@@ -64,7 +61,7 @@ impl Optimizer for Adam {
             }
             let deviation = divisor.sqrt() * scale.convert(one.dtype) + self.moments.epsilon;
             let change = m * run.rate_of(one, rate) / deviation;
-            run.descend(one, kept, change);
+            run.descend(one, change);
         }
     }
 }

@@ -36,10 +36,7 @@ impl Optimizer for Lamb {
         let Some(run) = self.moments.begin(builder, pairs) else {
             return;
         };
-        let (_, step) = run.clock();
-        let Some(scalar) = run.rate.ty() else { return };
-        let time = step.convert(scalar.dtype);
-        let kept = run.kept();
+        let time = run.time(run.scalar);
         let first = one_less_power(time, beta1).recip();
         let second = one_less_power(time, beta2).rsqrt();
         for one in &run.params {
@@ -53,7 +50,7 @@ impl Optimizer for Lamb {
             let ratio = of_param / of_step;
             let both = of_param.gt(0.0).and(of_step.gt(0.0));
             let ratio = ratio.where_(both, 1.0);
-            run.descend(one, kept, direction * (run.rate_of(one, run.rate) * ratio));
+            run.descend(one, direction * (run.rate_of(one, run.rate) * ratio));
         }
     }
 }

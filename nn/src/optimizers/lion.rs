@@ -47,12 +47,11 @@ impl Optimizer for Lion {
         let Some(run) = self.settings.begin(builder, pairs, &ranges) else {
             return;
         };
-        let kept = run.kept();
         for one in &run.params {
             let Some(m) = one.memory("m") else { continue };
             let direction = (m * beta1 + one.gradient * (1.0 - beta1)).sign();
             run.update(m, m * beta2 + one.gradient * (1.0 - beta2));
-            run.descend(one, kept, direction * run.rate_of(one, run.rate));
+            run.descend(one, direction * run.rate_of(one, run.rate));
         }
     }
 }

@@ -35,10 +35,7 @@ impl Optimizer for AdaMax {
         let Some(run) = self.moments.begin(builder, pairs) else {
             return;
         };
-        let (_, step) = run.clock();
-        let Some(scalar) = run.rate.ty() else { return };
-        let kept = run.kept();
-        let rate = run.rate / one_less_power(step.convert(scalar.dtype), beta1);
+        let rate = run.rate / one_less_power(run.time(run.scalar), beta1);
         for one in &run.params {
             let (Some(m), Some(u)) = (one.memory("m"), one.memory("u")) else {
                 continue;
@@ -47,7 +44,7 @@ impl Optimizer for AdaMax {
             let next_u = (u * beta2).maximum(one.gradient.abs() + self.moments.epsilon);
             run.update(m, next_m);
             run.update(u, next_u);
-            run.descend(one, kept, next_m * run.rate_of(one, rate) / next_u);
+            run.descend(one, next_m * run.rate_of(one, rate) / next_u);
         }
     }
 }
@@ -85,11 +82,8 @@ impl Optimizer for NAdam {
         let Some(run) = self.moments.begin(builder, pairs) else {
             return;
         };
-        let (_, step) = run.clock();
-        let Some(scalar) = run.rate.ty() else { return };
-        let kept = run.kept();
         // Scalars of the step, in f64: they are differences of numbers near 1.
-        let time = step.convert(DType::F64);
+        let time = run.time(DType::F64);
         let product = builder.state("product", DType::F64, (), Init::ones());
         let momentum = |t: Tensor<'g>| ((t * (0.004 * 0.96_f64.ln())).exp() * -0.5 + 1.0) * beta1;
         let (now, next) = (momentum(time), momentum(time + 1.0));
@@ -97,8 +91,8 @@ impl Optimizer for NAdam {
         run.update(product, next_product);
         let of_gradient = (1.0 - now) / (1.0 - next_product);
         let of_moment = next / (1.0 - next_product * next);
-        let of_gradient = run.rate * of_gradient.convert(scalar.dtype);
-        let of_moment = run.rate * of_moment.convert(scalar.dtype);
+        let of_gradient = run.rate * of_gradient.convert(run.scalar);
+        let of_moment = run.rate * of_moment.convert(run.scalar);
         let scale = one_less_power(time, beta2).rsqrt();
         for one in &run.params {
             let Some((m, v)) = self.moments.advance(&run, one) else {
@@ -107,7 +101,7 @@ impl Optimizer for NAdam {
             let deviation = v.sqrt() * scale.convert(one.dtype) + self.moments.epsilon;
             let direction =
                 m * run.rate_of(one, of_moment) + one.gradient * run.rate_of(one, of_gradient);
-            run.descend(one, kept, direction / deviation);
+            run.descend(one, direction / deviation);
         }
     }
 }
@@ -146,11 +140,8 @@ impl Optimizer for RAdam {
         let Some(run) = self.moments.begin(builder, pairs) else {
             return;
         };
-        let (_, step) = run.clock();
-        let Some(scalar) = run.rate.ty() else { return };
-        let kept = run.kept();
         // Scalars of the step, in f64: `r` is a small difference of numbers near `n`.
-        let time = step.convert(DType::F64);
+        let time = run.time(DType::F64);
         let longest = 2.0 / (1.0 - beta2) - 1.0;
         let rest = one_less_power(time, beta2);
         let length = longest - time * 2.0 * (1.0 - rest) / rest;
@@ -158,14 +149,14 @@ impl Optimizer for RAdam {
         let safe = length.maximum(5.0);
         let ratio = (safe - 4.0) * (safe - 2.0) / safe;
         let correction = (ratio * rest * (longest / ((longest - 4.0) * (longest - 2.0)))).sqrt();
-        let rate = run.rate / one_less_power(step.convert(scalar.dtype), beta1);
+        let rate = run.rate / one_less_power(run.time(run.scalar), beta1);
         for one in &run.params {
             let Some((m, v)) = self.moments.advance(&run, one) else {
                 continue;
             };
             let plain = m * run.rate_of(one, rate);
             let adapted = plain * correction.convert(one.dtype) / (v.sqrt() + self.moments.epsilon);
-            run.descend(one, kept, adapted.where_(rectified, plain));
+            run.descend(one, adapted.where_(rectified, plain));
         }
     }
 }

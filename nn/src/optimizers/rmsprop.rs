@@ -74,7 +74,6 @@ impl Optimizer for RmsProp {
         let Some(run) = self.settings.begin(builder, pairs, &ranges) else {
             return;
         };
-        let kept = run.kept();
         for one in &run.params {
             let Some(squares) = one.memory("squares") else {
                 continue;
@@ -97,7 +96,7 @@ impl Optimizer for RmsProp {
                 change = velocity * self.momentum + change;
                 run.update(velocity, change);
             }
-            run.descend(one, kept, change * run.rate_of(one, run.rate));
+            run.descend(one, change * run.rate_of(one, run.rate));
         }
     }
 }

@@ -91,11 +91,14 @@ impl Settings {
         let scopes = own_scope(builder, &self.name);
         let params = trained(pairs);
         let rate = learning_rate(builder, &params, self.rate);
+        let scalar = rate.ty()?.dtype;
         let mut run = Run {
             settings: self,
             builder,
             rate,
+            scalar,
             params,
+            kept: None,
             due: None,
             averaging: None,
             _scopes: scopes,
@@ -103,14 +106,13 @@ impl Settings {
         run.accumulate();
         if let Some(schedule) = &self.schedule {
             let (before, _) = run.clock();
-            if let Some(ty) = rate.ty() {
-                run.rate = rate * schedule.factor(before.convert(ty.dtype));
-            }
+            run.rate = rate * schedule.factor(before.convert(scalar));
         }
         if let Some(momentum) = self.average {
             let (before, _) = run.clock();
             run.averaging = Some(before.ne(0.0).convert(DType::F64) * momentum);
         }
+        run.kept = (self.decay > 0.0).then(|| 1.0 - run.rate * self.decay);
         Some(run)
     }
 }
@@ -184,18 +186,22 @@ pub(super) struct Run<'g, 's> {
     builder: &'g Builder,
     /// The rate of this step, f64 where a param is, else f32: the state times the schedule.
     pub(super) rate: Tensor<'g>,
+    /// The type of the rate, and of what is computed once for all params.
+    pub(super) scalar: DType,
     pub(super) params: Vec<Trained<'g>>,
     /// Whether this step moves the params, where not every one does.
     due: Option<Tensor<'g>>,
     /// The momentum of the averages in this step, f64.
     averaging: Option<Tensor<'g>>,
+    /// What a step leaves of weights of no group that decay, `1 - rate decay`; none where they do not decay.
+    kept: Option<Tensor<'g>>,
     _scopes: (ScopeGuard<'g>, ScopeGuard<'g>),
 }
 
 impl<'g> Run<'g, '_> {
     /// How many times params were moved before this step, and with it: the state `step`, i64, made by the first who asks.
     #[track_caller]
-    pub(super) fn clock(&self) -> (Tensor<'g>, Tensor<'g>) {
+    fn clock(&self) -> (Tensor<'g>, Tensor<'g>) {
         let path = format!("{}/step", self.settings.name);
         if let Some(before) = self.builder.find(&path) {
             return (before, before + 1.0);
@@ -204,6 +210,13 @@ impl<'g> Run<'g, '_> {
         let step = before + 1.0;
         self.update(before, step);
         (before, step)
+    }
+
+    /// The number of this step as `dtype`, from 1.
+    #[track_caller]
+    pub(super) fn time(&self, dtype: DType) -> Tensor<'g> {
+        let (_, step) = self.clock();
+        step.convert(dtype)
     }
 
     /// `target := value` in the steps that move params.
@@ -226,16 +239,9 @@ impl<'g> Run<'g, '_> {
         }
     }
 
-    /// What a step leaves of weights that decay, `1 - rate decay`: the scalar for those of no group. None where they do not decay.
+    /// The new value of a param: decayed, less `change`, and constrained; and its average.
     #[track_caller]
-    pub(super) fn kept(&self) -> Option<Tensor<'g>> {
-        let decay = self.settings.decay;
-        (decay > 0.0).then(|| 1.0 - self.rate * decay)
-    }
-
-    /// The new value of a param: decayed, less `change`, and constrained; and its average. `kept` is that of [`Run::kept`].
-    #[track_caller]
-    pub(super) fn descend(&self, one: &Trained<'g>, kept: Option<Tensor<'g>>, change: Tensor<'g>) {
+    pub(super) fn descend(&self, one: &Trained<'g>, change: Tensor<'g>) {
         let kept = match self.group(one) {
             Some(group) if group.decay.is_some() || group.rate != 1.0 => {
                 let decay = match group.decay {
@@ -245,7 +251,7 @@ impl<'g> Run<'g, '_> {
                 };
                 (decay > 0.0).then(|| 1.0 - self.rate * (group.rate * decay))
             }
-            Some(_) | None => kept.filter(|_| self.decays(one)),
+            Some(_) | None => self.kept.filter(|_| self.decays(one)),
         };
         let base = match kept {
             Some(kept) => one.param * kept.convert(one.dtype),

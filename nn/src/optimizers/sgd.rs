@@ -63,7 +63,6 @@ impl Optimizer for Sgd {
         let Some(run) = self.settings.begin(builder, pairs, &ranges) else {
             return;
         };
-        let kept = run.kept();
         for one in &run.params {
             let mut direction = one.gradient;
             if momentum > 0.0
@@ -78,7 +77,7 @@ impl Optimizer for Sgd {
                 };
             }
             let rate = run.rate_of(one, run.rate);
-            run.descend(one, kept, direction * rate);
+            run.descend(one, direction * rate);
         }
     }
 }

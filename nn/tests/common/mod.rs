@@ -25,16 +25,8 @@ impl Loop {
             };
             let ty = &graph.node(slot.node).unwrap().ty;
             let shape = ty.shape.constants().unwrap();
-            let mut drawn = vec![0.0; shape.iter().product()];
-            let sampler = init.sampler(seed, &slot.name, &shape);
-            sampler.fill(0, &mut drawn, |x| x);
-            let drawn = if ty.dtype.is_float() {
-                Values::Float(drawn)
-            } else {
-                Values::Int(drawn.into_iter().map(|x| x as i64).collect())
-            };
-            let array = Array::new(ty.dtype, shape, drawn).unwrap();
-            values.insert(slot.name.clone(), array);
+            let drawn = init.draw(seed, &slot.name, ty.dtype, &shape).unwrap();
+            values.insert(slot.name.clone(), drawn);
         }
         Self { graph, values }
     }

@@ -2,11 +2,14 @@
 
 use super::watch::Watch;
 use super::{Callback, Flow, Moment};
-use crate::trainer::{TrainError, can_write};
+use crate::checkpoint::{CheckpointError, position_of};
+use crate::trainer::{Position, TrainError, can_write};
+use kiln_interop::FileError;
 use std::path::{Path, PathBuf};
 
 const PREFIX: &str = "epoch-";
 const SUFFIX: &str = ".safetensors";
+const INTERRUPTED: &str = "interrupted.safetensors";
 
 /// Saves the trainer after epochs, as `epoch-0007.safetensors` in a folder: after each n-th, or after those in which a value was best.
 ///
@@ -62,13 +65,46 @@ impl Checkpoint {
         self
     }
 
-    /// The checkpoint of the latest epoch in a folder; `None` where there is none, or no folder.
+    /// The file in a folder that [`Fit::save_on_ctrl_c`](crate::Fit::save_on_ctrl_c) is best given, where [`latest`](Self::latest) looks for it.
+    pub fn interrupted(folder: impl AsRef<Path>) -> PathBuf {
+        folder.as_ref().join(INTERRUPTED)
+    }
+
+    /// The checkpoint in a folder with which a run has come the furthest, that of its last epoch or the [interrupted](Self::interrupted) one;
+    /// `None` where there is neither, or no folder.
     ///
     /// # Errors
-    /// Those of the system, but for a folder that does not exist.
-    pub fn latest(folder: impl AsRef<Path>) -> std::io::Result<Option<PathBuf>> {
-        let found = checkpoints(folder.as_ref())?;
-        Ok(found.into_iter().max().map(|(_, path)| path))
+    /// [`TrainError::Checkpoint`]: a folder that cannot be read, and an interrupted checkpoint that is none.
+    ///
+    /// ```no_run
+    /// # fn example(mut trainer: kiln_train::Trainer, data: kiln_train::data::Dataset) -> Result<(), kiln_train::TrainError> {
+    /// use kiln_train::{Fit, callbacks::Checkpoint};
+    ///
+    /// if let Some(path) = Checkpoint::latest("runs/a")? {
+    ///     trainer.load(path)?;
+    /// }
+    /// let saves = Checkpoint::every_epoch("runs/a").keep(2);
+    /// let fit = Fit::until(20).callback(saves).save_on_ctrl_c(Checkpoint::interrupted("runs/a"));
+    /// trainer.fit(&data, fit)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn latest(folder: impl AsRef<Path>) -> Result<Option<PathBuf>, TrainError> {
+        let folder = folder.as_ref();
+        let found = checkpoints(folder).map_err(|source| {
+            let path = folder.to_owned();
+            CheckpointError::File(FileError::Io { path, source })
+        })?;
+        let last = found.into_iter().max();
+        let interrupted = Self::interrupted(folder);
+        if !interrupted.exists() {
+            return Ok(last.map(|(_, path)| path));
+        }
+        let reached = position_of(&interrupted)?;
+        Ok(match last {
+            Some((epoch, path)) if Position { epoch, batch: 0 } > reached => Some(path),
+            Some(_) | None => Some(interrupted),
+        })
     }
 
     fn path(&self, epoch: u64) -> PathBuf {
@@ -109,7 +145,10 @@ impl Callback for Checkpoint {
         }
         can_write(&self.path(moment.trainer.position().epoch + 1))?;
         let found = checkpoints(&self.folder).map_err(TrainError::write(&self.folder))?;
-        for (_, path) in found {
+        let interrupted = Self::interrupted(&self.folder);
+        let interrupted = interrupted.exists().then_some(interrupted);
+        let found = found.into_iter().map(|(_, path)| path).chain(interrupted);
+        for path in found {
             if let Some(why) = moment.trainer.is_foreign(&path) {
                 return Err(TrainError::Stale { path, why });
             }

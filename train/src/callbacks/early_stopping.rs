@@ -2,7 +2,7 @@
 
 use super::watch::Watch;
 use super::{Callback, Flow, Moment};
-use crate::trainer::{Snapshot, TrainError};
+use crate::trainer::{Epoch, TrainError};
 
 /// Ends the training where a value has not improved for some epochs.
 ///
@@ -12,6 +12,8 @@ pub struct EarlyStopping {
     watch: Watch,
     patience: usize,
     restores: bool,
+    /// What the trainer remembers the best epoch by, while it does.
+    copy: Option<String>,
 }
 
 impl EarlyStopping {
@@ -30,6 +32,7 @@ impl EarlyStopping {
             watch,
             patience: 0,
             restores: false,
+            copy: None,
         }
     }
 
@@ -52,59 +55,57 @@ impl EarlyStopping {
         self
     }
 
-    /// For how many epochs there was no improvement.
-    fn since(&self, moment: &Moment<'_>) -> usize {
-        let (mut best, mut since) = (None, 0);
-        for cost in self.watch.costs(moment.epochs()) {
+    /// What the best epoch is remembered by, if there is one, and how many epochs there were since. Whoever watches in another way has other
+    /// best epochs, so all that decides which one it is stands in the name.
+    fn best(&self, epochs: &[Epoch]) -> (Option<String>, usize) {
+        let (mut best, mut number, mut since) = (None, None, 0);
+        for (epoch, cost) in epochs.iter().zip(self.watch.costs(epochs)) {
             if self.watch.improves(best, cost) {
-                (best, since) = (Some(cost), 0);
+                (best, number, since) = (Some(cost), Some(epoch.number), 0);
             } else {
                 since += 1;
             }
         }
-        since
-    }
-
-    /// What the trainer remembers the best epoch by.
-    fn key(&self) -> String {
-        format!("best {}", self.watch.name())
+        let name = number.map(|number| format!("epoch {number}, {}", self.watch));
+        (name, since)
     }
 }
 
 impl Callback for EarlyStopping {
     fn train_begin(&mut self, moment: &mut Moment<'_>) -> Result<Flow, TrainError> {
         self.watch.check(moment)?;
-        let key = self.key();
-        if moment.epochs().is_empty() {
-            moment.trainer.remembered.remove(&key);
-            return Ok(Flow::Go);
-        }
-        let any = self
-            .watch
-            .costs(moment.epochs())
-            .iter()
-            .any(|cost| !cost.is_nan());
-        match moment.trainer.remembered.get(&key) {
-            Some(best) if best.is_empty() => {
-                let best = moment.trainer.snapshot()?;
-                moment.trainer.remembered.insert(key, best);
+        let (best, _) = self.best(moment.epochs());
+        self.copy = best.filter(|_| self.restores);
+        if let Some(name) = &self.copy {
+            match moment.trainer.remembered.get(name) {
+                Some(best) if best.is_empty() => {
+                    let best = moment.trainer.snapshot()?;
+                    moment.trainer.remembered.insert(name.clone(), best);
+                }
+                Some(_) => {}
+                None => {
+                    return Err(TrainError::Missing {
+                        what: "the best epoch of the run that goes on",
+                        help: "its checkpoint was saved without `restore_best` of this value and `min_delta`, so leave that out here too",
+                    });
+                }
             }
-            None if any && self.restores => {
-                return Err(TrainError::Missing {
-                    what: "the best epoch of the run that goes on",
-                    help: "its checkpoint was saved without `restore_best`, so leave that out here too",
-                });
-            }
-            Some(_) | None => {}
         }
         Ok(Flow::Go)
     }
 
     fn epoch_end(&mut self, moment: &mut Moment<'_>) -> Result<Flow, TrainError> {
-        let since = self.since(moment);
-        if since == 0 && self.restores {
-            let best = moment.trainer.snapshot()?;
-            moment.trainer.remembered.insert(self.key(), best);
+        let (best, since) = self.best(moment.epochs());
+        if since == 0
+            && self.restores
+            && let Some(best) = best
+        {
+            let copy = moment.trainer.snapshot()?;
+            let remembered = &mut moment.trainer.remembered;
+            remembered.insert(best.clone(), copy);
+            if let Some(before) = self.copy.replace(best) {
+                remembered.remove(&before);
+            }
         }
         Ok(if since >= self.patience.max(1) {
             let name = self.watch.name();
@@ -116,14 +117,9 @@ impl Callback for EarlyStopping {
     }
 
     fn train_end(&mut self, moment: &mut Moment<'_>) -> Result<(), TrainError> {
-        let best = moment.trainer.remembered.remove(&self.key());
-        let Some(best) = best.filter(|_| self.restores) else {
-            return Ok(());
-        };
-        moment.trainer.restore(&best)?;
-        // From here on the best epoch is what the trainer holds, and needs no copy.
-        let none = Snapshot::default();
-        moment.trainer.remembered.insert(self.key(), none);
-        Ok(())
+        match self.copy.take() {
+            Some(best) => moment.trainer.come_back_to(&best),
+            None => Ok(()),
+        }
     }
 }

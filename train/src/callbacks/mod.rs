@@ -102,7 +102,7 @@ pub trait Callback {
         Ok(Flow::Go)
     }
 
-    /// After the last epoch, also where an error or another callback ended the training.
+    /// After the last epoch, also where an error or another callback ended the training; not where one refused it at its beginning.
     fn train_end(&mut self, _moment: &mut Moment<'_>) -> Result<(), TrainError> {
         Ok(())
     }

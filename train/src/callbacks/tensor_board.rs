@@ -6,7 +6,7 @@
 //! encoded by hand.
 
 use super::{Callback, Flow, Moment};
-use crate::trainer::TrainError;
+use crate::trainer::{TrainError, can_write};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
@@ -14,7 +14,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Writes losses and metrics after each epoch as scalars, in an event file of its own in a folder. The step of a value is its epoch.
 ///
-/// A run that goes on begins a further file, and TensorBoard shows both as one.
+/// The file is made when the first epoch is over, so that a training that does not begin leaves none. A run that goes on begins a further
+/// file, and TensorBoard shows both as one.
 #[derive(Debug)]
 pub struct TensorBoard {
     folder: PathBuf,
@@ -30,37 +31,36 @@ impl TensorBoard {
         }
     }
 
-    fn open(&mut self) -> Result<(), TrainError> {
-        std::fs::create_dir_all(&self.folder).map_err(TrainError::write(&self.folder))?;
-        let now = now();
+    /// The path of a file that begins now.
+    fn path(&self) -> PathBuf {
         // Runs that begin in one second are told apart by their processes.
-        let name = format!(
-            "events.out.tfevents.{:010}.kiln.{}",
-            now as u64,
-            std::process::id()
-        );
-        let path = self.folder.join(name);
+        let (now, process) = (now() as u64, std::process::id());
+        let name = format!("events.out.tfevents.{now:010}.kiln.{process}");
+        self.folder.join(name)
+    }
+
+    fn open(path: PathBuf) -> Result<(PathBuf, BufWriter<File>), TrainError> {
         let file = File::options().append(true).create(true).open(&path);
         let mut file = BufWriter::new(file.map_err(TrainError::write(&path))?);
-        write_record(
-            &mut file,
-            &event(now, 0, &Content::Version("brain.Event:2")),
-        )
-        .map_err(TrainError::write(&path))?;
-        self.file = Some((path, file));
-        Ok(())
+        let version = event(now(), 0, &Content::Version("brain.Event:2"));
+        write_record(&mut file, &version).map_err(TrainError::write(&path))?;
+        Ok((path, file))
     }
 }
 
 impl Callback for TensorBoard {
     fn train_begin(&mut self, _moment: &mut Moment<'_>) -> Result<Flow, TrainError> {
-        self.open()?;
+        can_write(&self.path())?;
         Ok(Flow::Go)
     }
 
     fn epoch_end(&mut self, moment: &mut Moment<'_>) -> Result<Flow, TrainError> {
-        let Some((path, file)) = &mut self.file else {
-            return Ok(Flow::Go);
+        let (path, file) = match &mut self.file {
+            Some(open) => open,
+            None => {
+                let path = self.path();
+                self.file.insert(Self::open(path)?)
+            }
         };
         let step = moment.trainer.position().epoch;
         let now = now();

@@ -2,6 +2,7 @@
 
 use super::Moment;
 use crate::trainer::{Epoch, TrainError};
+use std::fmt;
 
 /// A value of each epoch, and which direction is better.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,5 +67,17 @@ impl Watch {
             Some(best) => cost < best - self.min_delta,
             None => !cost.is_nan(),
         }
+    }
+}
+
+impl fmt::Display for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            name,
+            rises,
+            min_delta,
+        } = self;
+        let direction = if *rises { "highest" } else { "lowest" };
+        write!(f, "{direction} `{name}` by {min_delta}")
     }
 }

@@ -1,7 +1,8 @@
 //! What the user keeps with a model: statistics of a preprocessing, names of classes.
 //!
-//! A value is stored in the form of `postcard`, which holds no names: some bytes make a value of many types. So its type is stored beside it,
-//! and a value is read as the type that it was kept as and no other.
+//! A value is stored as CBOR (RFC 8949), with the names of its fields and the name of its type beside it, and is read as a type of that name
+//! with these fields and no other. The modules of the type are not compared: they may move between two versions of a program, and the program
+//! that predicts may be another one than the one that trained. Two types of one name with the same fields are one for a file.
 
 use super::CheckpointError;
 use crate::trainer::{TrainError, Trainer};
@@ -21,7 +22,8 @@ impl Trainer {
     /// # Errors
     /// [`TrainError::Checkpoint`] for a value that has no fixed form.
     pub fn keep<T: Serialize>(&mut self, name: &str, value: &T) -> Result<(), TrainError> {
-        let bytes = postcard::to_stdvec(value).map_err(|error| CheckpointError::Keep {
+        let mut bytes = Vec::new();
+        ciborium::into_writer(value, &mut bytes).map_err(|error| CheckpointError::Keep {
             name: name.to_owned(),
             what: error.to_string(),
         })?;
@@ -33,7 +35,7 @@ impl Trainer {
     /// The value that was kept under `name`; `None` where there is none. A `&str` is read as a `String`.
     ///
     /// # Errors
-    /// [`TrainError::Checkpoint`] for a value that was kept as another type, or whose type has changed since.
+    /// [`TrainError::Checkpoint`] for a value that was kept as a type of another name, or with other fields.
     ///
     /// ```
     /// # use kiln_nn::{MeanSquaredError, Sequential, Sgd};
@@ -58,12 +60,14 @@ impl Trainer {
         if *of != asked {
             return Err(wrong(format!("it is `{of}`, and `{asked}` was asked for")).into());
         }
-        match postcard::take_from_bytes(bytes) {
-            Ok((value, [])) => Ok(Some(value)),
-            Ok(_) | Err(_) => {
-                Err(wrong(format!("`{of}` was another type when it was kept")).into())
-            }
-        }
+        let mut rest = bytes.as_slice();
+        let another = match ciborium::from_reader(&mut rest) {
+            Ok(value) if rest.is_empty() => return Ok(Some(value)),
+            Ok(_) => "it is longer".to_owned(),
+            Err(ciborium::de::Error::Semantic(_, what)) => what,
+            Err(error) => error.to_string(),
+        };
+        Err(wrong(format!("it was another `{of}` when it was kept: {another}")).into())
     }
 }
 
@@ -96,5 +100,48 @@ mod tests {
         );
         assert_eq!(type_name::<crate::data::Standardise>(), "Standardise");
         assert_eq!(type_name::<[u8; 4]>(), "[u8; 4]");
+    }
+
+    mod before {
+        #[derive(serde::Serialize)]
+        pub(super) struct Scale {
+            pub(super) means: Vec<f64>,
+        }
+    }
+
+    mod after {
+        #[derive(Debug, PartialEq, serde::Deserialize)]
+        pub(super) struct Scale {
+            pub(super) means: Vec<f64>,
+        }
+    }
+
+    mod elsewhere {
+        #[derive(Debug, serde::Deserialize)]
+        pub(super) struct Scale {
+            #[expect(dead_code, reason = "it cannot be read")]
+            lows: Vec<f64>,
+        }
+    }
+
+    #[test]
+    fn a_type_that_has_moved_is_read_and_one_of_its_name_with_other_fields_is_not() {
+        let model = kiln_nn::Sequential::new([1]).dense(1);
+        let trainer = Trainer::new(model).loss(kiln_nn::MeanSquaredError);
+        let mut trainer = trainer.optimizer(kiln_nn::Sgd::new(0.1)).compile().unwrap();
+        let means = vec![0.1, f64::INFINITY, 1e-320];
+        let kept = before::Scale {
+            means: means.clone(),
+        };
+        trainer.keep("scale", &kept).unwrap();
+        let moved = trainer.kept("scale").unwrap();
+        assert_eq!(moved, Some(after::Scale { means }));
+        let error = trainer.kept::<elsewhere::Scale>("scale").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`scale` is kept with the model: it was another `Scale` when it was kept: missing field `lows`"
+        );
+        let error = trainer.kept::<Vec<f64>>("scale").unwrap_err().to_string();
+        assert!(error.contains("it is `Scale`, and `Vec<f64>` was asked for"));
     }
 }

@@ -24,7 +24,7 @@ const TRAINING: &str = ".kiln/training";
 /// What the names of copies begin with; the place of the copy in [`Training::remembered`] and the name of the state follow.
 const COPIES: &str = ".kiln/copies";
 /// The form of these bytes.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 /// Why a checkpoint could not be saved or loaded. A file to be replaced is then as it was, and so is a trainer.
 #[derive(Debug, thiserror::Error)]
@@ -215,8 +215,12 @@ impl Trainer {
     /// Why the checkpoint at `path` is none that this run has left behind; `None` where it is.
     pub(crate) fn is_foreign(&self, path: &Path) -> Option<String> {
         let training = safetensors::open(path).map_err(CheckpointError::File);
-        let theirs = match training.and_then(|tensors| read_training(&tensors)) {
-            Ok(training) => training.history,
+        let Training {
+            history: theirs,
+            position,
+            ..
+        } = match training.and_then(|tensors| read_training(&tensors)) {
+            Ok(training) => training,
             Err(error) => return Some(format!("is no checkpoint that can be read ({error})")),
         };
         // No two epochs take the same time to the nanosecond.
@@ -225,7 +229,8 @@ impl Trainer {
             epochs.map(|e| (e.number, e.seconds.to_bits())).collect()
         };
         let (ours, theirs) = (epochs(self.history()), epochs(&theirs));
-        if ours.starts_with(&theirs) {
+        let is_ahead = position > self.position;
+        if ours.starts_with(&theirs) && !is_ahead {
             None
         } else if theirs.starts_with(&ours) && !ours.is_empty() {
             Some("is ahead of this run".to_owned())
@@ -280,6 +285,11 @@ impl Trainer {
         self.grown_old();
         Ok(())
     }
+}
+
+/// How far the training was when the checkpoint at `path` was saved.
+pub(crate) fn position_of(path: &Path) -> Result<Position, CheckpointError> {
+    Ok(read_training(&safetensors::open(path)?)?.position)
 }
 
 /// The name of a state of a copy.

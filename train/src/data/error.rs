@@ -80,6 +80,16 @@ pub enum DataError {
     #[error("a batch size of 0 would never reach the end of the data; use at least 1")]
     ZeroBatch,
 
+    /// A cache behind a transform whose result is another one in each epoch.
+    #[error(
+        "transform {transform} of the pipeline draws random numbers, anew in each epoch, and a cache would keep the first: \
+         put `cache` before it"
+    )]
+    Cached {
+        /// The transform, from 1.
+        transform: usize,
+    },
+
     /// Windows of no tokens.
     #[error("windows of 0 tokens hold nothing to learn from; use at least 1")]
     ZeroLength,

@@ -30,6 +30,7 @@ mod split;
 pub mod synthetic;
 mod table;
 pub mod text;
+mod transform;
 
 pub use augment::{Augment, CutMix, MixUp};
 pub use batches::{Batch, Batches};
@@ -40,6 +41,7 @@ pub use error::DataError;
 pub use fashion::{FASHION_MNIST_DIR, fashion_mnist};
 pub use images::{Channels, image_folder, image_folder_as};
 pub use loader::Loader;
-pub use pipeline::{Examples, Pipeline, Transform};
+pub use pipeline::Pipeline;
 pub use prepare::{Impute, MinMax, Missing, OneHot, Standardise};
 pub use table::Table;
+pub use transform::{Examples, Transform};

@@ -1,91 +1,15 @@
 //! Batches that are changed on their way, on a thread of their own if wanted.
 //!
-//! What a transform does to an example is a function of the seed, the epoch and the example's number alone: not of the batch, of what was drawn
-//! before, or of threads. So a run that goes on sees the pictures that one that did not stop sees, however they are prefetched.
+//! What becomes of an example is a function of the seed, the epoch and the example's number alone. So a run that goes on sees the pictures that
+//! one that did not stop sees, however they are prefetched or cached.
 
 use super::order::{Purpose, shuffle};
+use super::transform::{Map, Transform, Transforms};
 use super::{Batch, Batches, Column, DataError, Dataset, dataset};
-use kiln_ir::philox::Stream;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
-
-/// Changes the examples of a batch in place.
-pub trait Transform: Send + Sync {
-    /// Whether batches of `data` can be changed so.
-    ///
-    /// # Errors
-    /// What is wrong with its columns.
-    fn check(&self, data: &Dataset) -> Result<(), DataError>;
-
-    /// Changes the examples of a batch. Columns keep their types and shapes.
-    fn apply(&self, examples: &mut Examples<'_>);
-}
-
-/// A batch that is being changed.
-pub struct Examples<'e> {
-    data: &'e Dataset,
-    rows: &'e [usize],
-    columns: &'e mut [Column],
-    /// The transforms before this one.
-    before: &'e [Arc<dyn Transform>],
-    seed: u64,
-    epoch: u64,
-    step: u64,
-}
-
-impl<'e> Examples<'e> {
-    /// How many there are.
-    #[expect(clippy::len_without_is_empty, reason = "a batch is never empty")]
-    pub fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// The data set that the examples were taken from, unchanged.
-    pub fn data(&self) -> &'e Dataset {
-        self.data
-    }
-
-    /// The elements of all examples of an f32 column, and those of one example; `None` where the batch does not have it.
-    pub fn f32(&mut self, column: &str) -> Option<(&mut [f32], usize)> {
-        let examples = self.rows.len();
-        let column = self.columns.iter_mut().find(|c| c.name() == column)?;
-        let values = column.f32_mut()?;
-        let width = values.len() / examples.max(1);
-        Some((values, width))
-    }
-
-    /// Other examples of the data set, all columns, as the transforms before this one leave them.
-    pub(super) fn others(&self, rows: &[usize]) -> Vec<Column> {
-        let sources = self.data.columns().iter();
-        let gathered = sources.map(|source| {
-            let mut buffer = source.buffer(rows.len());
-            buffer.gather(source, rows);
-            buffer
-        });
-        let mut columns: Vec<Column> = gathered.collect();
-        for (step, transform) in self.before.iter().enumerate() {
-            transform.apply(&mut Examples {
-                data: self.data,
-                rows,
-                columns: &mut columns,
-                before: &self.before[..step],
-                seed: self.seed,
-                epoch: self.epoch,
-                step: step as u64,
-            });
-        }
-        columns
-    }
-
-    /// The random numbers of the example at `position` in the batch, for this transform in this epoch.
-    pub fn stream(&self, position: usize) -> Stream {
-        let row = self.rows[position] as u64;
-        let stream = Stream::new(self.seed, "data/transform", self.epoch);
-        stream.at(row as u32, (row >> 32) as u32 ^ (self.step as u32) << 16)
-    }
-}
 
 /// Batches of a data set, shuffled and changed.
 ///
@@ -122,8 +46,7 @@ struct Plan {
     data: Arc<Dataset>,
     batch: usize,
     keeps_short: bool,
-    seed: u64,
-    steps: Vec<Arc<dyn Transform>>,
+    transforms: Transforms,
     /// The columns that are given, in order; all of them are gathered where there are transforms.
     picked: Vec<usize>,
 }
@@ -160,8 +83,7 @@ impl Pipeline {
                 data,
                 batch,
                 keeps_short: true,
-                seed: 0,
-                steps: Vec::new(),
+                transforms: Transforms::default(),
                 picked,
             }),
             depth: 0,
@@ -177,7 +99,7 @@ impl Pipeline {
     /// Shuffles each epoch, by `seed` and the epoch's number alone; transforms draw by this seed too.
     pub fn shuffled(mut self, seed: u64) -> Self {
         self.seeded = Some(seed);
-        self.change(|plan| plan.seed = seed);
+        self.change(|plan| plan.transforms.seed = seed);
         self.start_epoch(0);
         self
     }
@@ -201,7 +123,7 @@ impl Pipeline {
     /// Where the data set has not the columns for it.
     pub fn with(mut self, transform: impl Transform + 'static) -> Result<Self, DataError> {
         transform.check(&self.plan.data)?;
-        self.change(|plan| plan.steps.push(Arc::new(transform)));
+        self.change(|plan| plan.transforms.push(transform));
         Ok(self)
     }
 
@@ -218,6 +140,47 @@ impl Pipeline {
             column: column.to_owned(),
             function,
         })
+    }
+
+    /// Computes once and for all what the transforms so far make of each example, and keeps it in memory in the place of the data: from then on
+    /// only transforms that are added behind it run, and the data as it was goes, unless somebody else has it too. Batches are the same with
+    /// it as without, shuffled and augmented anew in each epoch.
+    ///
+    /// # Errors
+    /// [`DataError::Cached`] where a transform before it draws random numbers: it would draw once instead of once in each epoch.
+    ///
+    /// ```
+    /// use kiln_train::data::{Augment, Column, DataError, Dataset, Pipeline};
+    ///
+    /// let data = Dataset::new([Column::new("x", [6, 8, 8], vec![128f32; 384])?])?;
+    /// let pipeline = Pipeline::new(data, 4)?
+    ///     .shuffled(42)
+    ///     .map("x", |pixels| pixels.iter_mut().for_each(|pixel| *pixel = (*pixel / 255.0).sqrt()))?
+    ///     .cache()? // the roots are taken once
+    ///     .with(Augment::images("x").flip())?; // and mirrored in each epoch
+    /// assert!(matches!(pipeline.cache(), Err(DataError::Cached { transform: 2 })));
+    /// # Ok::<(), DataError>(())
+    /// ```
+    pub fn cache(mut self) -> Result<Self, DataError> {
+        let Plan {
+            data, transforms, ..
+        } = &*self.plan;
+        if transforms.is_empty() {
+            return Ok(self);
+        }
+        let rows: Vec<usize> = (0..data.len()).collect();
+        let mut columns = data.columns().to_vec();
+        // The epoch does not matter to what does not draw.
+        if let Some(transform) = transforms.apply(data, 0, &rows, &mut columns) {
+            return Err(DataError::Cached { transform });
+        }
+        let cached = Dataset::new(columns)?;
+        self.current = Gathered::default();
+        self.change(|plan| {
+            plan.data = Arc::new(cached);
+            plan.transforms.cached();
+        });
+        Ok(self)
     }
 
     /// Prepares up to `batches` batches ahead, on a thread of its own; 0 prepares each when it is asked for.
@@ -253,7 +216,7 @@ impl Plan {
         } = gathered;
         rows.clear();
         rows.extend_from_slice(&order[start..end]);
-        let count = if self.steps.is_empty() {
+        let count = if self.transforms.is_empty() {
             self.picked.len()
         } else {
             self.data.columns().len()
@@ -268,19 +231,9 @@ impl Plan {
         for (at, buffer) in columns.iter_mut().enumerate() {
             buffer.gather(self.source(at), rows);
         }
-        for (step, transform) in (0..).zip(&self.steps) {
-            transform.apply(&mut Examples {
-                data: &self.data,
-                rows,
-                columns,
-                before: &self.steps[..step as usize],
-                seed: self.seed,
-                epoch,
-                step,
-            });
-        }
+        self.transforms.apply(&self.data, epoch, rows, columns);
         given.clear();
-        if !self.steps.is_empty() {
+        if !self.transforms.is_empty() {
             // Moved, not copied: the buffers come back with the next batch.
             for index in &self.picked {
                 let empty = self.data.columns()[*index].buffer(0);
@@ -292,7 +245,7 @@ impl Plan {
     /// The column that the buffer at a position is gathered from: all are, where a transform may need what is not given, such as the labels of
     /// a mixture.
     fn source(&self, at: usize) -> &Column {
-        let index = if self.steps.is_empty() {
+        let index = if self.transforms.is_empty() {
             self.picked[at]
         } else {
             at
@@ -365,7 +318,7 @@ impl Batches for Pipeline {
             self.worker = Some(worker);
         }
         self.done += 1;
-        let given = if self.plan.steps.is_empty() {
+        let given = if self.plan.transforms.is_empty() {
             &self.current.columns
         } else {
             &self.current.given
@@ -425,29 +378,115 @@ impl Drop for Worker {
 
 impl fmt::Debug for Pipeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Plan { batch, steps, .. } = &*self.plan;
+        let Plan {
+            batch, transforms, ..
+        } = &*self.plan;
         let examples = self.plan.data.len();
         write!(
             f,
             "Pipeline({examples} examples, batches of {batch}, {} transforms)",
-            steps.len()
+            transforms.len()
         )
     }
 }
 
-struct Map<F> {
-    column: String,
-    function: F,
-}
+#[cfg(test)]
+mod tests {
+    use super::super::{Augment, MixUp};
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
-impl<F: Fn(&mut [f32]) + Send + Sync> Transform for Map<F> {
-    fn check(&self, data: &Dataset) -> Result<(), DataError> {
-        data.column(&self.column)?.values::<f32>().map(|_| ())
+    fn data() -> Dataset {
+        let pixels: Vec<f32> = (0..7 * 48).map(|i| (i % 97) as f32).collect();
+        let labels: Vec<f32> = (0..14).map(|i| (i % 2) as f32).collect();
+        Dataset::new([
+            Column::new("x", [7, 4, 4, 3], pixels).unwrap(),
+            Column::new("y", [7, 2], labels).unwrap(),
+        ])
+        .unwrap()
     }
 
-    fn apply(&self, examples: &mut Examples<'_>) {
-        if let Some((values, width)) = examples.f32(&self.column) {
-            values.chunks_mut(width.max(1)).for_each(&self.function);
+    /// Pictures of tens, of which `calls` counts how often one was made.
+    fn tens(calls: &Arc<AtomicUsize>) -> Pipeline {
+        let calls = Arc::clone(calls);
+        let tenfold = move |picture: &mut [f32]| {
+            calls.fetch_add(1, Ordering::Relaxed);
+            picture.iter_mut().for_each(|pixel| *pixel *= 10.0);
+        };
+        let pipeline = Pipeline::new(data(), 3).unwrap().shuffled(5);
+        pipeline.map("x", tenfold).unwrap()
+    }
+
+    fn augmented(pipeline: Pipeline) -> Pipeline {
+        let augment = Augment::images("x").flip().shift(1).brightness(0.5);
+        let pipeline = pipeline.with(augment).unwrap();
+        pipeline.with(MixUp::new("x", "y", 0.4)).unwrap()
+    }
+
+    fn epochs(pipeline: &mut Pipeline) -> Vec<(Vec<usize>, Vec<Column>)> {
+        let mut found = Vec::new();
+        for epoch in 0..3 {
+            pipeline.start_epoch(epoch);
+            while let Some(batch) = pipeline.next_batch() {
+                found.push((batch.rows().to_vec(), batch.columns().to_vec()));
+            }
         }
+        found
+    }
+
+    #[test]
+    fn a_cache_computes_once_what_comes_before_it_and_changes_no_batch() {
+        let (every_time, once) = <(Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
+        let wanted = epochs(&mut augmented(tens(&every_time)));
+        let mut cached = augmented(tens(&once).cache().unwrap());
+        assert_eq!(epochs(&mut cached), wanted);
+        assert_eq!(epochs(&mut cached.prefetch(2)), wanted);
+        assert_eq!(once.load(Ordering::Relaxed), 7, "each example once");
+        // Those of the batches, and those that they were mixed with.
+        assert_eq!(every_time.load(Ordering::Relaxed), 3 * 2 * 7);
+        assert_ne!(wanted[0].1, wanted[3].1, "epochs differ");
+    }
+
+    #[test]
+    fn a_cache_takes_the_place_of_the_data_and_of_an_earlier_cache() {
+        let calls = Arc::default();
+        let mut twice = tens(&calls).cache().unwrap();
+        let mut plain = tens(&calls);
+        // What was chosen and begun before stays so.
+        for pipeline in [&mut twice, &mut plain] {
+            pipeline.pick(&["y", "x"]).unwrap();
+            pipeline.start_epoch(1);
+            pipeline.next_batch().unwrap();
+        }
+        let mut twice = twice.map("x", |x| x.fill(1.0)).unwrap().cache().unwrap();
+        let mut plain = plain.map("x", |x| x.fill(1.0)).unwrap();
+        let next = |pipeline: &mut Pipeline| pipeline.next_batch().unwrap().columns().to_vec();
+        let batch = next(&mut twice);
+        assert_eq!(batch, next(&mut plain));
+        assert_eq!(batch[0].name(), "y");
+        assert!(batch[1].values::<f32>().unwrap().iter().all(|x| *x == 1.0));
+        // With nothing before it a cache is the data itself.
+        let data = Arc::new(data());
+        let same = Pipeline::new(Arc::clone(&data), 3)
+            .unwrap()
+            .cache()
+            .unwrap();
+        assert!(Arc::ptr_eq(&same.plan.data, &data));
+    }
+
+    #[test]
+    fn a_cache_of_what_differs_from_epoch_to_epoch_is_refused() {
+        let calls = Arc::default();
+        let wrong = augmented(tens(&calls).cache().unwrap());
+        let error = wrong.cache().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "transform 2 of the pipeline draws random numbers, anew in each epoch, and a cache would keep the first: put `cache` before it"
+        );
+        let wrong = tens(&calls).with(MixUp::new("x", "y", 0.4)).unwrap();
+        assert!(matches!(
+            wrong.cache(),
+            Err(DataError::Cached { transform: 2 })
+        ));
     }
 }

@@ -6,7 +6,7 @@ use plotters::backend::SVGBackend;
 use plotters::drawing::IntoDrawingArea;
 use plotters::prelude::{Color, IntoFont, Rectangle, Text};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{BLACK, WHITE};
+use plotters::style::{BLACK, FontTransform, WHITE};
 use std::path::Path;
 
 const CELL: i32 = 56;
@@ -66,6 +66,10 @@ impl Confusion {
             };
             let middle = LEFT + side / 2;
             let title = Text::new("taken for", (middle, 20), style(15, HPos::Center));
+            root.draw(&title).map_err(refused)?;
+            let font = (FONT, 15).into_font().transform(FontTransform::Rotate270);
+            let font = font.color(&INK).pos(Pos::new(HPos::Center, VPos::Center));
+            let title = Text::new("examples of", (20, TOP + side / 2), font);
             root.draw(&title).map_err(refused)?;
             for (i, (name, row)) in self.names.iter().zip(&self.rows).enumerate() {
                 let at = i as i32 * CELL + CELL / 2;

@@ -1,6 +1,7 @@
 //! Pictures as files: an SVG as it is, or drawn as a PNG.
 
 use super::PlotError;
+use std::fs::File;
 use std::path::Path;
 
 /// Writes the text of an SVG to a file, drawn as a PNG where its name ends so.
@@ -13,10 +14,30 @@ pub(super) fn save(svg: &str, path: &Path) -> Result<(), PlotError> {
     } else {
         svg.as_bytes().to_vec()
     };
-    std::fs::write(path, bytes).map_err(|source| PlotError::Write {
+    std::fs::write(path, bytes).map_err(unwritten(path))
+}
+
+/// Whether a picture can be written at `path`, found out by opening the file: for those who train for hours before they draw. The file is as
+/// it was afterwards.
+///
+/// # Errors
+/// [`PlotError::Write`].
+pub fn can_write(path: impl AsRef<Path>) -> Result<(), PlotError> {
+    let path = path.as_ref();
+    let is_new = !path.exists();
+    let opened = File::options().append(true).create(true).open(path);
+    opened.map_err(unwritten(path))?;
+    if is_new {
+        std::fs::remove_file(path).map_err(unwritten(path))?;
+    }
+    Ok(())
+}
+
+fn unwritten(path: &Path) -> impl FnOnce(std::io::Error) -> PlotError {
+    move |source| PlotError::Write {
         path: path.to_owned(),
         source,
-    })
+    }
 }
 
 /// How many pixels of a PNG are one of an SVG: as screens of today have them.
@@ -87,5 +108,19 @@ mod tests {
         assert_eq!(titled("one") != titled("two"), !fonts.is_empty());
         assert_eq!(titled("one")[1..4], *b"PNG");
         assert!(matches!(png("no picture"), Err(PlotError::Draw { .. })));
+    }
+
+    #[test]
+    fn whether_a_picture_can_be_written_is_found_out_without_a_trace() {
+        let path = std::env::temp_dir().join(format!("kiln-can-write-{}", std::process::id()));
+        can_write(&path).unwrap();
+        assert!(!path.exists());
+        std::fs::write(&path, "before").unwrap();
+        can_write(&path).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"before");
+        let below = can_write(path.join("below.svg")).unwrap_err();
+        assert!(below.to_string().starts_with("cannot write "), "{below}");
+        assert!(can_write(std::env::temp_dir()).is_err());
+        std::fs::remove_file(path).unwrap();
     }
 }

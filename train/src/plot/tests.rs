@@ -77,6 +77,14 @@ fn extreme_ranges_are_drawn() {
         let svg = Figure::new([panel]).svg().unwrap();
         assert!(svg.ends_with("</svg>\n"), "{values:?}");
     }
+    for values in [
+        vec![1e-323, 2e-323],
+        vec![f64::MAX, f64::MAX / 1.5],
+        vec![1e-320, 1e300],
+    ] {
+        let panel = Panel::new("p").log_y().curve("c", values.clone());
+        assert!(Figure::new([panel]).svg().is_ok(), "{values:?}");
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// How far a training is: where a run that was stopped goes on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Position {
     /// Whole epochs that were done.
     pub epoch: u64,
@@ -144,17 +144,21 @@ impl Trainer {
             self.learn_types_of(validation)?;
         }
         let names = self.log_names(validation.is_some())?;
-        if let Some(path) = &fit.interrupt {
-            can_write(path)?;
-            interrupt::listen()?;
-        }
-        let listens = fit.interrupt.is_some();
+        let listening = match &fit.interrupt {
+            Some(path) => {
+                can_write(path)?;
+                Some(interrupt::listen()?)
+            }
+            None => None,
+        };
         let end = match fit.epochs {
             End::After(epochs) => self.position.epoch.saturating_add(epochs),
             End::At(epochs) => epochs,
         };
-        if !std::mem::take(&mut self.is_resumed) {
+        let is_resumed = std::mem::take(&mut self.is_resumed);
+        if !is_resumed {
             self.run_start = self.history.epochs().len();
+            self.remembered.clear();
         }
         // What is saved after an epoch holds what the others made of it.
         let mut callbacks = fit.callbacks;
@@ -168,13 +172,19 @@ impl Trainer {
             logs: Logs::new(),
             names,
         };
-        run.trainer.history.set_stopped(None);
-        let stopped = run.all(&mut *batches, validation.as_deref_mut());
+        let begun = run.tell(|callback, moment| callback.train_begin(moment));
+        let stopped = match begun {
+            Ok(None) => run.all(&mut *batches, validation.as_deref_mut()),
+            Ok(why) => Ok(why),
+            Err(error) => {
+                // What goes on has not gone on yet, and may once the mistake is mended.
+                self.is_resumed = is_resumed;
+                return Err(error);
+            }
+        };
         // Files are closed whatever happened.
         let ended = run.tell(|callback, moment| callback.train_end(moment).map(|()| Flow::Go));
-        if listens {
-            interrupt::stop_listening();
-        }
+        drop(listening);
         let stopped = stopped?;
         ended?;
         self.history.set_stopped(stopped);
@@ -231,9 +241,9 @@ impl<'v> Run<'_, '_> {
         batches: &mut dyn Batches,
         mut validation: Option<&mut (dyn Batches + 'v)>,
     ) -> Result<Option<String>, TrainError> {
-        if let Some(why) = self.tell(|callback, moment| callback.train_begin(moment))? {
-            return Ok(Some(why));
-        }
+        self.trainer.history.set_stopped(None);
+        // Copies that are what the trainer holds are so until the first step; whoever goes on with one has made it.
+        self.trainer.remembered.retain(|_, copy| !copy.is_empty());
         while self.trainer.position.epoch < self.end {
             let start = Instant::now();
             let before = self.tell(|callback, moment| callback.epoch_begin(moment))?;

@@ -54,6 +54,25 @@ impl Trainer {
         }
         Ok(())
     }
+
+    /// Puts back what a callback remembers by `name`. From then on it is what the trainer holds, and needs no copy.
+    pub(crate) fn come_back_to(&mut self, name: &str) -> Result<(), TrainError> {
+        let Some(copy) = self.remembered.remove(name) else {
+            return Ok(());
+        };
+        if !copy.is_empty() {
+            // What needed no copy so far does from here on.
+            let others = self.remembered.iter().filter(|(_, copy)| copy.is_empty());
+            let others: Vec<String> = others.map(|(name, _)| name.clone()).collect();
+            for other in others {
+                let held = self.snapshot()?;
+                self.remembered.insert(other, held);
+            }
+            self.restore(&copy)?;
+        }
+        self.remembered.insert(name.to_owned(), Snapshot::default());
+        Ok(())
+    }
 }
 
 impl Snapshot {

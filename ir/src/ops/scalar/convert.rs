@@ -33,7 +33,7 @@ impl Convert {
 }
 
 /// Float to int as the design defines it: toward zero, saturating, NaN to 0.
-fn saturate(dtype: DType, x: f64) -> i64 {
+pub(crate) fn saturate(dtype: DType, x: f64) -> i64 {
     match dtype {
         DType::I8 => i64::from(x as i8),
         DType::I16 => i64::from(x as i16),

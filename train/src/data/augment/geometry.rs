@@ -18,6 +18,16 @@ pub(super) fn flip(picture: &mut [f32], size: Size) {
     }
 }
 
+/// Mirrors top to bottom.
+pub(super) fn flip_rows(picture: &mut [f32], size: Size) {
+    let width = size.width * size.channels;
+    for top in 0..size.height / 2 {
+        let bottom = size.height - 1 - top;
+        let (above, below) = picture.split_at_mut(bottom * width);
+        above[top * width..][..width].swap_with_slice(&mut below[..width]);
+    }
+}
+
 /// Moves by whole pixels, right and down; zeros come in.
 pub(super) fn shift(picture: &mut [f32], size: Size, dx: isize, dy: isize, copy: &mut Vec<f32>) {
     let Size {

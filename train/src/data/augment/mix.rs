@@ -1,6 +1,6 @@
 //! Examples that are mixed with others, and their labels with them.
 
-use super::super::pipeline::{Examples, Transform};
+use super::super::transform::{Examples, Transform};
 use super::super::{DataError, Dataset};
 use super::{Size, geometry, unit};
 use kiln_ir::philox::Stream;

@@ -1,11 +1,12 @@
 //! Pictures that are a little different each time.
 
+mod colours;
 mod geometry;
 mod mix;
 
 pub use mix::{CutMix, MixUp};
 
-use super::pipeline::{Examples, Transform};
+use super::transform::{Examples, Transform};
 use super::{DataError, Dataset};
 use geometry::{Warp, warp};
 use kiln_ir::philox::Stream;
@@ -18,12 +19,14 @@ use kiln_ir::philox::Stream;
 pub struct Augment {
     column: String,
     flips: bool,
+    flips_rows: bool,
     degrees: f32,
     zoom: f32,
     shift: usize,
     brightness: f32,
     contrast: f32,
     saturation: f32,
+    hue: f32,
     cutout: usize,
 }
 
@@ -33,12 +36,14 @@ impl Augment {
         Self {
             column: column.to_owned(),
             flips: false,
+            flips_rows: false,
             degrees: 0.0,
             zoom: 0.0,
             shift: 0,
             brightness: 0.0,
             contrast: 0.0,
             saturation: 0.0,
+            hue: 0.0,
             cutout: 0,
         }
     }
@@ -46,6 +51,12 @@ impl Augment {
     /// Mirrors every other picture, left to right.
     pub fn flip(mut self) -> Self {
         self.flips = true;
+        self
+    }
+
+    /// Mirrors every other picture, top to bottom.
+    pub fn flip_upside_down(mut self) -> Self {
+        self.flips_rows = true;
         self
     }
 
@@ -85,6 +96,13 @@ impl Augment {
         self
     }
 
+    /// Turns the colours of pictures with three channels around grey, by up to `degrees` in either direction; 120 makes red green, green blue
+    /// and blue red. The mean of a pixel's channels stays, and so does the distance from it.
+    pub fn hue(mut self, degrees: f32) -> Self {
+        self.hue = degrees;
+        self
+    }
+
     /// Blackens a square of `pixels` a side, of which parts may lie outside: DeVries and Taylor, "Improved Regularization of Convolutional
     /// Neural Networks with Cutout" (2017).
     pub fn cutout(mut self, pixels: usize) -> Self {
@@ -100,9 +118,18 @@ impl Augment {
         let saturation = even(self.saturation);
         let (x, y) = (unit(stream), unit(stream));
         let flips = self.flips && unit(stream) < 0.5;
+        let flips_rows = self.flips_rows && unit(stream) < 0.5;
+        let hue = if self.hue == 0.0 {
+            0.0
+        } else {
+            self.hue * (2.0 * unit(stream) - 1.0)
+        };
 
         if flips {
             geometry::flip(picture, size);
+        }
+        if flips_rows {
+            geometry::flip_rows(picture, size);
         }
         if self.degrees != 0.0 || self.zoom != 0.0 {
             let by = Warp {
@@ -133,6 +160,9 @@ impl Augment {
                     *channel = mean + (*channel - mean) * (1.0 + saturation);
                 }
             }
+        }
+        if self.hue != 0.0 && size.channels == 3 {
+            colours::turn(picture, hue.to_radians());
         }
         if self.brightness != 0.0 {
             picture.iter_mut().for_each(|pixel| *pixel += light);
@@ -183,6 +213,12 @@ impl Transform for Augment {
                 self.saturation,
                 shares.contains(&self.saturation),
                 "from 0 to 1",
+            ),
+            (
+                "the hue of a picture",
+                self.hue,
+                self.hue.is_finite(),
+                "among the finite numbers",
             ),
         ] {
             if !fits {
@@ -269,6 +305,8 @@ mod tests {
             .brightness(0.1)
             .contrast(0.2)
             .saturation(0.2)
+            .hue(30.0)
+            .flip_upside_down()
             .cutout(2)
     }
 
@@ -373,6 +411,11 @@ mod tests {
         let flipped = [3.0, 2.0, 1.0, 6.0, 5.0, 4.0, 9.0, 8.0, 7.0];
         let both: Vec<Vec<f32>> = (0..20).map(|i| changed(plain().flip(), i)).collect();
         assert!(both.contains(&picture) && both.contains(&flipped.to_vec()));
+        let upside_down = [7.0, 8.0, 9.0, 4.0, 5.0, 6.0, 1.0, 2.0, 3.0];
+        let both: Vec<Vec<f32>> = (0..20)
+            .map(|i| changed(plain().flip_upside_down(), i))
+            .collect();
+        assert!(both.contains(&picture) && both.contains(&upside_down.to_vec()));
         for i in 0..20 {
             let shifted = changed(plain().shift(1), i);
             // What is left lies at one distance from where it was.
