@@ -401,7 +401,7 @@ fn each_op(
         .for_each(|s| shown.push_slot(s.clone()));
     let mut position_of = vec![usize::MAX; graph.len()];
     for (id, node) in graph.nodes() {
-        if node.op.as_control().is_none() {
+        if node.op.as_compound().is_none() {
             position_of[id.index()] = shown.outputs().len();
             shown.push_output(Output {
                 name: id.to_string(),
@@ -426,7 +426,7 @@ fn each_op(
             return Err(format!("refused without all nodes as outputs: {error}"));
         }
         for (id, node) in graph.nodes() {
-            let whole = node.op.as_control().is_some();
+            let whole = node.op.as_compound().is_some();
             if whole || matches!(node.op, Op::Source(_) | Op::Part(_)) {
                 continue;
             }
