@@ -143,9 +143,10 @@ impl Assembler<'_> {
         let Some(node) = self.graph.node(shape.node) else {
             return;
         };
-        match &node.op {
-            Op::CustomCall(call) => self.custom_call(shape, node, call),
-            _ => self.control(shape, &node.op),
+        if let Op::CustomCall(call) = &node.op {
+            self.custom_call(shape, node, call);
+        } else {
+            self.control(shape, &node.op);
         }
     }
 

@@ -274,7 +274,8 @@ impl Rules for CustomCall {
         }
         let refuse = |refusal: Refusal| {
             builder.report(refusal, Vec::new());
-            vec![None; cx.operands.len()]
+            // Said once: what is not there would be missed again where the gradient is asked for.
+            vec![Some(builder.poison()); cx.operands.len()]
         };
         let op = match find(&self.target) {
             Ok(op) => op,

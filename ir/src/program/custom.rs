@@ -60,7 +60,7 @@ impl fmt::Display for Custom {
         }
         for (buffer, ty, access) in self.tensors() {
             let word = if access.writes() { "writes" } else { "reads" };
-            write!(f, "\n  {word} {buffer}: {ty}")?;
+            write!(f, "\n     {word} {buffer}: {ty}")?;
         }
         writeln!(f)
     }

@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// An op that a user writes in Rust: it is registered under its name with [`register`] and used through
 /// [`Builder::custom_call`](crate::Builder::custom_call).
 ///
-/// Its code runs as a step of its own on the thread that called [`step`](https://docs.rs/kiln-runtime), never twice at the same time in one
+/// Its code runs as a step of its own on the thread that runs the session, never twice at the same time in one
 /// session, and on whole tensors: nothing is fused into it. It must be pure, since equal calls are made once and calls that nobody reads are
 /// not made; it should not keep the results of a computation from one call to the next.
 ///
@@ -70,7 +70,7 @@ pub trait CustomOp: Send + Sync + 'static {
     /// The name that graphs call it by, unique in the program: best with the crate's in it.
     fn name(&self) -> &str;
 
-    /// The types of the results, at least one. Extents of operands may be symbolic, and those of results are made of them: `&x.shape[0] * 2`.
+    /// The types of the results, at least one. Extents of operands may be symbolic, and those of results are made of them: `x.shape[0].clone() * 2`.
     /// It is also asked about the same operands once all extents are numbers, and must then give the same results.
     ///
     /// # Errors
