@@ -197,7 +197,7 @@ fn bodies_of_loops_and_branches_call_too_one_after_the_other() {
         |_| vec![w],
     );
     g.output("chosen", chosen[0]);
-    g.update(w, w - grad(chosen[0].sum(), &[w])[0] * 0.5);
+    g.update(w, w - grad(chosen[0].sum(), &[w])[0] * 0.25);
     check(&g.finish().expect("a graph"), &[1, 6]);
 }
 
@@ -242,7 +242,7 @@ fn a_call_that_fails_fails_the_step_and_nothing_else() {
         let x = g.input("x", DType::F32, (g.dim("b"),));
         let w = g.param("w", (), Init::Constant(1.0));
         let count = g.state("count", DType::I32, (), Init::zeros());
-        let _scope = g.scope("encoder");
+        let scope = g.scope("encoder");
         let line = line!() + 1;
         let [kept] = g.custom_call("tests/careful", &[("limit", "2.5"), ("how", how)], &[x]);
         let looped = g.scan(&ScanOptions::default(), &[w], &[kept], |it| {
@@ -258,6 +258,7 @@ fn a_call_that_fails_fails_the_step_and_nothing_else() {
         // Neither waits for the calls by what it computes.
         g.update(w, w + x.sum());
         g.update(count, count + 1.0);
+        drop(scope);
         let graph = g.finish().expect("a graph");
         for variant in VARIANTS {
             let executable = executable(&graph, variant).expect("it compiles");
@@ -276,13 +277,17 @@ fn a_call_that_fails_fails_the_step_and_nothing_else() {
             assert_eq!(states(&session), before, "{variant:?}");
             // In the body of a loop, at its second iteration.
             let bad = [2.0_f32, -500.0, 2.0];
-            session.set_state("w", 999.5_f32).expect("it is there");
+            session
+                .set_state("w", Feed::scalar(&999.5_f32))
+                .expect("it is there");
             let before = states(&session);
             let error = session.step(&[Feed::new(&bad, &[3])]).unwrap_err();
             let text = error.to_string();
             assert!(text.contains("element 0 is above 1000"), "{text}");
             assert_eq!(states(&session), before, "{variant:?}");
-            session.set_state("w", 1.0_f32).expect("it is there");
+            session
+                .set_state("w", Feed::scalar(&1.0_f32))
+                .expect("it is there");
             let again = session.step(&[Feed::new(&good, &[2])]).expect("it goes on");
             assert_eq!(again.scalar("total"), Ok(4.0));
         }
