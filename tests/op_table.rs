@@ -192,11 +192,12 @@ fn row(op: &Op) -> String {
     let preferred = [DType::F32, DType::I64, DType::U32, DType::Bool];
     let names = preferred.iter().find_map(|dtype| operators(of(*dtype)));
     let names = match (names, op) {
+        (_, Op::Source(_)) => "an input or initializer".into(),
+        (_, Op::Constant(_)) => "an initializer".into(),
         (Some(names), _) if !names.is_empty() => {
             let quoted: Vec<String> = names.iter().map(|n| format!("`{n}`")).collect();
             quoted.join(", ")
         }
-        (_, Op::Source(_)) => "an input or initializer".into(),
         (Some(_), _) => "nothing".into(),
         (None, _) => "refused".into(),
     };
