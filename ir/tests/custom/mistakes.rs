@@ -160,9 +160,9 @@ fn a_gradient_that_does_not_exist_is_a_mistake_where_it_is_needed() {
             .split("mistakes.rs:")
             .nth(1)
             .and_then(|t| t.split(':').next());
-        let source = include_str!("mistakes.rs").lines();
+        let mut source = include_str!("mistakes.rs").lines();
         let line: usize = line.and_then(|l| l.parse().ok()).expect("a line");
-        let at = source.skip(line - 1).next().expect("the line");
+        let at = source.nth(line - 1).expect("the line");
         assert!(at.contains("g.custom_call(\"custom/wrong\""), "{at}");
     }
     assert!(wrong("nothing", 0).is_ok());
