@@ -1,13 +1,14 @@
-//! Everything of one's own: a layer, a loss, an optimizer, a metric and a callback, none of which Kiln knows, on a spiral of three arms.
+//! Everything of one's own: an op, a layer, a loss, an optimizer, a metric and a callback, none of which Kiln knows, on a spiral of three arms.
 //!
-//! Each is a few lines on the public builder, is differentiated, fused and compiled as what is built in, and has the same standing.
+//! Each but the op is a few lines on the public builder, is differentiated, fused and compiled as what is built in, and has the same standing.
+//! The op is Rust code that the compiled step calls; its gradient is written in the builder.
 //!
 //! ```text
 //! cargo run --release --example custom
 //! ```
 
 use clap::Parser;
-use kiln::ir::ReduceKind;
+use kiln::ir::{Call, CallAttributes, CallVjp, CustomOp, ReduceKind, register};
 use kiln::nn::losses::SparseCrossEntropy;
 use kiln::nn::metrics::MeanMetric;
 use kiln::train::TrainError;
@@ -15,7 +16,7 @@ use kiln::train::callbacks::{Callback, Flow, Moment};
 use kiln::train::data::synthetic::spirals;
 use kiln::{
     Accuracy, Builder, Context, DType, Fit, Init, Layer, Loss, Optimizer, Options, Sequential,
-    Tensor, Trainer,
+    Tensor, TensorType, Trainer,
 };
 use std::error::Error;
 use std::io::Write as _;
@@ -46,6 +47,58 @@ impl Layer for Sine {
         let Some(ty) = x.ty() else { return x };
         let scale = cx.param("scale", ty.dtype, &ty.shape[1..], &Init::Constant(3.0));
         (x * scale).sin()
+    }
+}
+
+/// `x + sin(x f)^2 / f` with a frequency `f`, in Rust: "snake" of Ziyin et al., "Neural Networks Fail to Learn Periodic Functions and How to
+/// Fix It" (2020), equation 3. Its slope is `1 + sin(2 x f)`.
+struct Snake;
+
+impl CustomOp for Snake {
+    fn name(&self) -> &str {
+        "example/snake"
+    }
+
+    fn infer(
+        &self,
+        attributes: &CallAttributes,
+        operands: &[&TensorType],
+    ) -> Result<Vec<TensorType>, String> {
+        attributes.parse::<f32>("frequency")?;
+        match operands {
+            [x] if x.dtype == DType::F32 => Ok(vec![(*x).clone()]),
+            _ => Err("it takes one f32 tensor".into()),
+        }
+    }
+
+    fn evaluate(&self, call: &mut Call<'_>) -> Result<(), String> {
+        let frequency: f32 = call.attributes().parse("frequency")?;
+        let x = call.input::<f32>(0)?;
+        for (y, x) in call.output::<f32>(0)?.iter_mut().zip(x) {
+            *y = x + (x * frequency).sin().powi(2) / frequency;
+        }
+        Ok(())
+    }
+
+    fn vjp<'g>(&self, cx: &CallVjp<'g>) -> Option<Vec<Option<Tensor<'g>>>> {
+        let frequency: f64 = cx.attributes.parse("frequency").ok()?;
+        let slope = (cx.operands[0] * (2.0 * frequency)).sin() + 1.0;
+        Some(vec![Some(cx.cotangent(0) * slope)])
+    }
+}
+
+/// The layer that calls it.
+struct Snaking(f32);
+
+impl Layer for Snaking {
+    fn kind(&self) -> &str {
+        "snake"
+    }
+
+    fn apply<'g>(&self, cx: &Context<'g>, x: Tensor<'g>) -> Tensor<'g> {
+        let attributes = [("frequency", &*self.0.to_string())];
+        let [y] = cx.builder().custom_call("example/snake", &attributes, &[x]);
+        y
     }
 }
 
@@ -124,13 +177,14 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     // Unlike `println!`, this does not panic where nobody reads to the end.
     let mut out = std::io::stdout();
+    register(Snake)?;
     let train = spirals(900, 3, 0.02, arguments.seed)?;
     let test = spirals(300, 3, 0.02, arguments.seed.wrapping_add(1))?;
     let model = Sequential::new([2])
         .dense(32)
         .layer(Sine)
         .dense(32)
-        .relu()
+        .layer(Snaking(1.0))
         .dense(3);
     let mut trainer = Trainer::new(model)
         .loss(Modest(1e-4))

@@ -4,7 +4,10 @@
 use kiln_compiler::{Options, compile};
 use kiln_ir::ops::CumulativeKind;
 use kiln_ir::program::Step;
-use kiln_ir::{Builder, DType, Init, OutOfRange, ReduceKind, ScatterKind, grad};
+use kiln_ir::{
+    Builder, Call, CallAttributes, CallVjp, CustomOp, DType, Init, OutOfRange, ReduceKind,
+    ScatterKind, Tensor, TensorType, grad, register,
+};
 use kiln_runtime::{Executable, Feed, Session, SessionOptions};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::num::NonZeroUsize;
@@ -31,7 +34,40 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// An embedding with a softmax, dropout and a guard, trained with momentum: every kind of kernel, some in one launch, and no product.
+/// Half of its operand.
+struct Half;
+
+impl CustomOp for Half {
+    fn name(&self) -> &str {
+        "allocations/half"
+    }
+
+    fn infer(
+        &self,
+        _: &CallAttributes,
+        operands: &[&TensorType],
+    ) -> Result<Vec<TensorType>, String> {
+        Ok(operands.iter().map(|ty| (*ty).clone()).collect())
+    }
+
+    fn evaluate(&self, call: &mut Call<'_>) -> Result<(), String> {
+        let x = call.input::<f32>(0)?;
+        for (to, x) in call.output::<f32>(0)?.iter_mut().zip(x) {
+            *to = 0.5 * x;
+        }
+        Ok(())
+    }
+
+    fn vjp<'g>(&self, cx: &CallVjp<'g>) -> Option<Vec<Option<Tensor<'g>>>> {
+        let cotangent = [cx.cotangent(0)];
+        let [half] = cx
+            .builder()
+            .custom_call("allocations/half", &[], &cotangent);
+        Some(vec![Some(half)])
+    }
+}
+
+/// An embedding with a softmax, dropout, a custom op and a guard, trained with momentum: every kind of kernel, some in one launch, and no product.
 fn executable() -> Executable {
     let g = Builder::new("embedding");
     let b = g.dim("b");
@@ -42,6 +78,8 @@ fn executable() -> Executable {
     let key = g.constant([2], &[1u32, 2]);
     let kept = g.rng_bits(key, step, (b, 16, 64)).unit_f32().lt(0.9);
     let rows = rows.where_(kept, 0.0);
+    register(Half).expect("its own name");
+    let [rows] = g.custom_call("allocations/half", &[], &[rows]);
     let loss = rows.exp().reduce(ReduceKind::Sum, &[2]).log().mean();
     let loss = loss.require(loss.is_finite(), "the loss is not finite");
     let gradient = grad(loss, &[table])[0];
@@ -72,6 +110,8 @@ fn executable() -> Executable {
     let compiled = compile(&graph, &Options::default()).expect("it compiles");
     let joined = |step: &Step| matches!(step, Step::Kernel(parts) if parts.len() > 1);
     assert!(compiled.program.steps.iter().any(joined));
+    let custom = |step: &&Step| matches!(step, Step::Custom(_));
+    assert_eq!(compiled.program.steps.iter().filter(custom).count(), 2);
     // SAFETY: program and code come from one compilation.
     unsafe { Executable::new(compiled.program, Box::new(compiled.code)) }.expect("it loads")
 }

@@ -11,10 +11,11 @@ mod common;
 
 use common::Numbers;
 use common::compare::{bits_differ, op_differs};
+use common::custom::register_all;
 use common::data::{Fed, Kind, random};
 use common::generate::{DTYPES, SIZES, graph};
 use common::jit::{Results, VARIANTS, executable, inputs, residents, session_at, states, step};
-use common::ops::CONTROL;
+use common::ops::COMPOUND;
 use kiln_ir::ops::Op;
 use kiln_ir::{
     Array, Bindings, Dim, EvalError, Graph, Node, NodeId, Output, Slot, TensorType, eval,
@@ -64,7 +65,7 @@ fn the_generator_makes_every_op_and_every_type() {
     let ops = Op::representatives();
     let ops = ops.iter().map(|op| op.rules().name());
     for name in ops.chain(DTYPES.iter().map(|dtype| dtype.name())) {
-        let made = made.contains(name) || CONTROL.contains(&name);
+        let made = made.contains(name) || COMPOUND.contains(&name);
         assert!(made, "no graph has {name}");
     }
 }
@@ -129,6 +130,7 @@ fn check(seed: u64, steps: usize) -> Result<(), String> {
 
 #[test]
 fn every_filetest_that_compiles_is_computed_alike() {
+    register_all();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/filetests");
     let folders = [
         "parse",
@@ -401,7 +403,7 @@ fn each_op(
         .for_each(|s| shown.push_slot(s.clone()));
     let mut position_of = vec![usize::MAX; graph.len()];
     for (id, node) in graph.nodes() {
-        if node.op.as_control().is_none() {
+        if node.op.as_compound().is_none() {
             position_of[id.index()] = shown.outputs().len();
             shown.push_output(Output {
                 name: id.to_string(),
@@ -426,7 +428,7 @@ fn each_op(
             return Err(format!("refused without all nodes as outputs: {error}"));
         }
         for (id, node) in graph.nodes() {
-            let whole = node.op.as_control().is_some();
+            let whole = node.op.as_compound().is_some();
             if whole || matches!(node.op, Op::Source(_) | Op::Part(_)) {
                 continue;
             }

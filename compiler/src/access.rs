@@ -137,7 +137,8 @@ pub(crate) fn through(
         | Op::DynamicSlice(_)
         | Op::DynamicUpdateSlice(_)
         | Op::Sort(_)
-        | Op::Argsort(_) => return None,
+        | Op::Argsort(_)
+        | Op::CustomCall(_) => return None,
     };
     Some((operand, moved))
 }

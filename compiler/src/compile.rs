@@ -130,7 +130,8 @@ fn without_code(program: &Program, kernels: &[Kernel]) -> Option<DType> {
         | Step::Loop(_)
         | Step::While(_)
         | Step::Branch(_)
-        | Step::Copy(_) => None,
+        | Step::Copy(_)
+        | Step::Custom(_) => None,
     });
     values
         .chain(products)
@@ -140,7 +141,7 @@ fn without_code(program: &Program, kernels: &[Kernel]) -> Option<DType> {
 /// The refusal of an element type, at the first node that computes with it.
 fn located(graph: &Graph, dtype: DType) -> CompileError {
     let live = live_part(graph);
-    let regions = live.nodes().filter_map(|(_, n)| n.op.as_control());
+    let regions = live.nodes().filter_map(|(_, n)| n.op.as_compound());
     for region in regions.flat_map(|control| control.regions()) {
         if region.nodes().any(|(_, n)| n.ty.dtype == dtype) {
             return located(region, dtype);
@@ -153,7 +154,7 @@ fn located(graph: &Graph, dtype: DType) -> CompileError {
     let nodes = || live.nodes().map(|(_, node)| node).filter(touches);
     let computes = nodes().find(|n| !matches!(n.op, Op::Source(_) | Op::Constant(_)));
     let (op, provenance) = match computes.or_else(|| nodes().next()) {
-        Some(node) => (node.op.rules().name(), place(node)),
+        Some(node) => (node.op.rules().name(), node.provenance.place()),
         None => ("a node", "an unknown place".into()),
     };
     CompileError::ElementType {
@@ -163,19 +164,10 @@ fn located(graph: &Graph, dtype: DType) -> CompileError {
     }
 }
 
-/// The user's line and scope of a node.
-fn place(node: &Node) -> String {
-    let at = &node.provenance.location;
-    match &*node.provenance.scope {
-        "" => at.to_string(),
-        scope => format!("{at} in \"{scope}\""),
-    }
-}
-
 /// Refuses what has no code, by name and line: windows that are too large to be unrolled.
 fn with_code(graph: &Graph) -> Result<(), CompileError> {
     for (_, node) in graph.nodes() {
-        for region in node.op.as_control().iter().flat_map(|c| c.regions()) {
+        for region in node.op.as_compound().iter().flat_map(|c| c.regions()) {
             with_code(region)?;
         }
         let windows = match &node.op {
@@ -191,7 +183,7 @@ fn with_code(graph: &Graph) -> Result<(), CompileError> {
                 op: node.op.rules().name(),
                 elements,
                 most: MOST_ELEMENTS,
-                provenance: place(node),
+                provenance: node.provenance.place(),
             });
         }
     }
@@ -267,7 +259,7 @@ fn bodies(graph: &Graph, options: &Options) -> Result<Bodies, CompileError> {
 
 /// The regions of an op as they are planned; none of an op that is no control op.
 fn planned_regions(op: &Op) -> Vec<Graph> {
-    match (op, op.as_control()) {
+    match (op, op.as_compound()) {
         (Op::Scan(scan), _) => vec![without_kept(scan)],
         (_, Some(control)) => {
             let regions = control.regions().into_iter();

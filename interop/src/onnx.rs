@@ -216,6 +216,20 @@ impl Model {
             .collect()
     }
 
+    /// The operators of all nodes, those of bodies and functions too: each once, in order of name.
+    pub fn operators(&self) -> Vec<&str> {
+        let mut found = BTreeSet::new();
+        let main = self.proto.graph.iter().flat_map(|graph| &graph.node);
+        let functions = self.proto.functions.iter().flat_map(|f| &f.node);
+        let mut open: Vec<&proto::NodeProto> = main.chain(functions).collect();
+        while let Some(node) = open.pop() {
+            found.insert(node.op_type.as_str());
+            let bodies = node.attribute.iter().filter_map(|a| a.g.as_ref());
+            open.extend(bodies.flat_map(|body| &body.node));
+        }
+        found.into_iter().collect()
+    }
+
     /// The type that the model declares for an input or output.
     fn ty(&self, name: &str) -> Option<&proto::TypeProto> {
         let graph = self.proto.graph.as_ref()?;

@@ -52,6 +52,14 @@ pub enum EvalError {
         /// The extent of the axis.
         extent: usize,
     },
+    /// A custom op that failed.
+    #[error("custom op `{name}`: {message}")]
+    Call {
+        /// The op.
+        name: String,
+        /// Its own words.
+        message: String,
+    },
     /// More elements than memory has room for.
     #[error("no room for a {dtype} array of shape {shape:?}")]
     TooLarge {
@@ -85,6 +93,7 @@ impl EvalError {
             | EvalError::Bind(_)
             | EvalError::Required { .. }
             | EvalError::Index { .. }
+            | EvalError::Call { .. }
             | EvalError::TooLarge { .. } => self,
         }
     }

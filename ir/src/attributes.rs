@@ -5,6 +5,7 @@
 use crate::dim::Dim;
 use crate::ops::{Dense, Region};
 use crate::text::Quoted;
+use crate::types::TensorType;
 use std::fmt;
 
 /// The value of one attribute.
@@ -18,6 +19,8 @@ pub enum Value {
     Axes(Vec<usize>, Vec<usize>),
     /// Free text, quoted: a message, a file.
     Text(String),
+    /// Types of tensors: `(f32[b, 3], i64[b])`.
+    Types(Vec<TensorType>),
     /// Bytes of a dense constant. The text writes the name of an entry in its resource table: `@r0`.
     Data(Dense),
     /// The graph of a control op. The text writes what it takes and, line by line, what it computes.
@@ -42,6 +45,10 @@ impl fmt::Display for Value {
                 list(f, r)
             }
             Value::Text(t) => write!(f, "{}", Quoted(t)),
+            Value::Types(types) => {
+                let words: Vec<String> = types.iter().map(ToString::to_string).collect();
+                write!(f, "({})", words.join(", "))
+            }
             Value::Data(data) => write!(f, "<{} bytes>", data.bytes().len()),
             Value::Region(region) => write!(f, "<{} nodes>", region.len()),
         }
@@ -126,6 +133,7 @@ impl Attributes {
             Value::Dims(_)
             | Value::Axes(..)
             | Value::Text(_)
+            | Value::Types(_)
             | Value::Data(_)
             | Value::Region(_) => Err(AttributeError {
                 name: name.into(),
@@ -162,6 +170,7 @@ impl Attributes {
             Value::Word(_)
             | Value::Axes(..)
             | Value::Text(_)
+            | Value::Types(_)
             | Value::Data(_)
             | Value::Region(_) => Err(AttributeError {
                 name: name.into(),
@@ -210,6 +219,7 @@ impl Attributes {
             Value::Word(_)
             | Value::Dims(_)
             | Value::Text(_)
+            | Value::Types(_)
             | Value::Data(_)
             | Value::Region(_) => Err(AttributeError {
                 name: name.into(),
@@ -225,10 +235,35 @@ impl Attributes {
             Value::Word(_)
             | Value::Dims(_)
             | Value::Axes(..)
+            | Value::Types(_)
             | Value::Data(_)
             | Value::Region(_) => Err(AttributeError {
                 name: name.into(),
                 expected: "a quoted text".into(),
+            }),
+        }
+    }
+
+    /// Takes out all that are left, which are quoted texts: those of an op that has others than its own.
+    pub fn texts(&mut self) -> Result<Vec<(String, String)>, AttributeError> {
+        let names: Vec<String> = self.iter().map(|(name, _)| name.to_owned()).collect();
+        let text = |name: String| self.text(&name).map(|text| (name, text));
+        names.into_iter().map(text).collect()
+    }
+
+    /// Takes out a list of types.
+    pub fn types(&mut self, name: &str) -> Result<Vec<TensorType>, AttributeError> {
+        let expected = "a list of types such as (f32[b, 3], i64[b])";
+        match self.take(name, expected)? {
+            Value::Types(types) => Ok(types),
+            Value::Word(_)
+            | Value::Dims(_)
+            | Value::Axes(..)
+            | Value::Text(_)
+            | Value::Data(_)
+            | Value::Region(_) => Err(AttributeError {
+                name: name.into(),
+                expected: expected.into(),
             }),
         }
     }
@@ -241,6 +276,7 @@ impl Attributes {
             | Value::Dims(_)
             | Value::Axes(..)
             | Value::Text(_)
+            | Value::Types(_)
             | Value::Region(_) => Err(AttributeError {
                 name: name.into(),
                 expected: "a resource such as @r0".into(),
@@ -253,12 +289,15 @@ impl Attributes {
         let expected = "a region such as ^(%x: f32[2]) { ... }";
         match self.take(name, expected)? {
             Value::Region(region) => Ok(region),
-            Value::Word(_) | Value::Dims(_) | Value::Axes(..) | Value::Text(_) | Value::Data(_) => {
-                Err(AttributeError {
-                    name: name.into(),
-                    expected: expected.into(),
-                })
-            }
+            Value::Word(_)
+            | Value::Dims(_)
+            | Value::Axes(..)
+            | Value::Text(_)
+            | Value::Types(_)
+            | Value::Data(_) => Err(AttributeError {
+                name: name.into(),
+                expected: expected.into(),
+            }),
         }
     }
 }

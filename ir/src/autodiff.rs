@@ -88,7 +88,7 @@ fn backward<'g>(
     mut cotangents: BTreeMap<NodeId, Tensor<'g>>,
     needed: &[bool],
 ) -> BTreeMap<NodeId, Tensor<'g>> {
-    // Of the results of control ops, by the node of the op: all parts come behind it, so they are complete when the walk reaches it.
+    // Of the results of compound ops, by the node of the op: all parts come behind it, so they are complete when the walk reaches it.
     let mut results: BTreeMap<NodeId, Vec<Option<Tensor<'g>>>> = BTreeMap::new();
     for i in (0..=last.index()).rev() {
         let id = NodeId::new(i);

@@ -20,6 +20,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 mod control;
+mod custom;
 mod indexing;
 mod nested;
 mod operators;

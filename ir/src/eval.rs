@@ -104,7 +104,7 @@ fn compute(
     values: &mut [Option<Array>],
     bindings: &Bindings,
 ) -> Result<(), EvalError> {
-    // Of control ops, all results.
+    // Of compound ops, all results.
     let mut results: BTreeMap<NodeId, Vec<Array>> = BTreeMap::new();
     for (id, node) in graph.nodes() {
         if values[id.index()].is_some() {
@@ -124,11 +124,11 @@ fn compute(
         let operands: Option<Vec<(&TensorType, &Array)>> =
             node.operands.iter().map(operand).collect();
         let value = match operands {
-            Some(operands) => match node.op.as_control() {
+            Some(operands) => match node.op.as_compound() {
                 None => node.op.eval(&operands, &node.ty, bindings),
-                Some(control) => node.op.fits(&operands, &node.ty, bindings).and_then(|_| {
+                Some(compound) => node.op.fits(&operands, &node.ty, bindings).and_then(|_| {
                     let arrays: Vec<&Array> = operands.iter().map(|(_, array)| *array).collect();
-                    let all = control.eval_all(&arrays, bindings)?;
+                    let all = compound.eval_all(&arrays, bindings)?;
                     let none = || EvalError::Invalid("there is no result".into());
                     let first = all.first().ok_or_else(none)?.clone();
                     results.insert(id, all);

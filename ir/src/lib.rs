@@ -57,7 +57,10 @@ pub use eval::{Step, eval};
 pub use graph::{Graph, Node, Output, Role, Slot, Update};
 pub use ids::{Axis, BufferId, KernelId, NodeId};
 pub use init::{Init, UnknownInit};
-pub use ops::{CumulativeKind, Op, OutOfRange, ReduceKind, ScatterKind, WindowKind};
+pub use ops::{
+    Call, CallAttributes, CallVjp, CumulativeKind, CustomOp, Op, OutOfRange, ReduceKind,
+    ScatterKind, WindowKind, register,
+};
 pub use provenance::{Location, Origin, Provenance};
 pub use sampler::Sampler;
 pub use serial::SerialError;

@@ -13,9 +13,11 @@ use crate::types::{Shape, TensorType};
 use serde::{Deserialize, Serialize};
 
 mod accumulate;
+mod compound;
 mod constant;
 mod contraction;
 mod control;
+mod custom;
 mod indexing;
 mod movement;
 mod random;
@@ -27,12 +29,19 @@ mod window;
 pub use accumulate::accumulator;
 pub(crate) use accumulate::field as accumulate_field;
 
+pub(crate) use compound::first as first_result;
+pub use compound::{Compound, Part};
 pub use constant::{Constant, ConstantValue, Dense, DimSize, Element, Iota, Literal};
 pub use contraction::{
     Conv, ConvAxes, ConvGroups, DataAxes, DataRole, Dot, KernelAxes, KernelRole, LabelError,
 };
-pub use control::{Cond, Control, Part, Pruned, Region, Save, Scan, While};
-pub(crate) use control::{DEEPEST as DEEPEST_REGION, first as first_result};
+pub(crate) use control::DEEPEST as DEEPEST_REGION;
+pub use control::{Cond, Pruned, Region, Save, Scan, While};
+pub(crate) use custom::find as custom_op;
+pub use custom::{
+    Call, CallAttributes, CallError, CallTensor, CallVjp, CustomCall, CustomOp, RegisterError,
+    register,
+};
 pub use indexing::{
     Argsort, DynamicSlice, DynamicUpdateSlice, Gather, OutOfRange, Scatter, ScatterKind, Sort,
 };
@@ -65,7 +74,7 @@ pub struct Vjp<'g> {
     pub result: Tensor<'g>,
     /// The cotangent of the result, of the result's type.
     pub cotangent: Tensor<'g>,
-    /// Of a control op, the cotangent of each result, `None` or missing where none flows; `cotangent` is the first of them and means nothing.
+    /// Of an op of several results, the cotangent of each result, `None` or missing where none flows; `cotangent` is the first of them and means nothing.
     pub cotangents: Vec<Option<Tensor<'g>>>,
     /// Which operands' cotangents are asked for; those of the others may be left out.
     pub wanted: Vec<bool>,
@@ -187,6 +196,7 @@ op_list!(
     DynamicUpdateSlice,
     Sort,
     Argsort,
+    CustomCall,
 );
 
 impl Op {

@@ -14,12 +14,14 @@ use std::sync::Arc;
 
 mod control;
 mod convolution;
+mod custom;
 mod place;
 mod text;
 mod verify;
 
 pub use control::{Bodies, Branch, Copy, Loop, Part, Slice, While, root_of, slices_of};
 pub use convolution::{Convolution, Summation, View, WindowAxis};
+pub use custom::{Argument, Custom};
 pub use place::{ALIGNMENT, Placement, place};
 pub use verify::{ProgramError, ProgramErrors, Rule};
 
@@ -148,6 +150,8 @@ pub enum Step {
     Branch(Branch),
     /// Copies elements as they are.
     Copy(Copy),
+    /// Calls a custom op.
+    Custom(Custom),
 }
 
 /// A call of a kernel.
@@ -340,6 +344,7 @@ impl Step {
             Step::While(w) => vec![w.condition],
             Step::Branch(branch) => vec![branch.condition],
             Step::Copy(copy) => vec![copy.from.buffer, copy.to.buffer],
+            Step::Custom(custom) => custom.tensors().map(|(buffer, ..)| buffer).collect(),
         }
     }
 
@@ -349,9 +354,12 @@ impl Step {
             Step::Kernel(parts) => parts,
             Step::Product(product) => product.epilogue.as_slice(),
             Step::Convolution(convolution) => convolution.epilogue.as_slice(),
-            Step::Guard(_) | Step::Loop(_) | Step::While(_) | Step::Branch(_) | Step::Copy(_) => {
-                &[]
-            }
+            Step::Guard(_)
+            | Step::Loop(_)
+            | Step::While(_)
+            | Step::Branch(_)
+            | Step::Copy(_)
+            | Step::Custom(_) => &[],
         }
     }
 
@@ -361,9 +369,12 @@ impl Step {
             Step::Kernel(parts) => parts,
             Step::Product(product) => product.epilogue.as_mut_slice(),
             Step::Convolution(convolution) => convolution.epilogue.as_mut_slice(),
-            Step::Guard(_) | Step::Loop(_) | Step::While(_) | Step::Branch(_) | Step::Copy(_) => {
-                &mut []
-            }
+            Step::Guard(_)
+            | Step::Loop(_)
+            | Step::While(_)
+            | Step::Branch(_)
+            | Step::Copy(_)
+            | Step::Custom(_) => &mut [],
         }
     }
 
@@ -398,6 +409,14 @@ impl Step {
                 (copy.from.buffer, Access::Read),
                 (copy.to.buffer, Access::Write),
             ]],
+            Step::Custom(custom) => {
+                let tensors = custom.tensors();
+                vec![
+                    tensors
+                        .map(|(buffer, _, access)| (buffer, access))
+                        .collect(),
+                ]
+            }
         }
     }
 }

@@ -56,3 +56,13 @@ pub struct Provenance {
     /// What appended the node.
     pub origin: Origin,
 }
+
+impl Provenance {
+    /// The user's line and scope, for people: `model.rs:12:15 in "encoder/fc1"`.
+    pub fn place(&self) -> String {
+        match &*self.scope {
+            "" => self.location.to_string(),
+            scope => format!("{} in \"{scope}\"", self.location),
+        }
+    }
+}

@@ -9,7 +9,7 @@
 //!   attributes, prints to text that reads back (bounded nesting, degree and number of terms; symbols are identifiers).
 //! - **Rule**: the type of a node is the one that its op's shape rule gives for the types of its operands. The rule also checks the number
 //!   of operands and the attributes, that a literal is a number of its type, and that dense data fills its shape.
-//! - **Parts**: a `part` is of a control op and has the type of that result; nothing else uses a control op, which has several results.
+//! - **Parts**: a `part` is of an op of several results and has the type of that result; nothing else uses such an op.
 //!   The rule of a control op verifies its regions, whose symbols count as its own; regions are at most 16 deep.
 //! - **Sources**: the node of a slot is a source, and every source is the node of exactly one slot.
 //! - **Names**: no two slots have one name, and no two outputs.
@@ -169,7 +169,7 @@ fn describe(graph: &Graph, labels: &Labels, place: Place) -> (String, Option<Loc
 
 struct Check<'g> {
     graph: &'g Graph,
-    /// The types of the results of each control op that fits its operands. To find them verifies its regions, so it is done once: the
+    /// The types of the results of each compound op that fits its operands. To find them verifies its regions, so it is done once: the
     /// work would grow with the depth as a power otherwise.
     results: BTreeMap<NodeId, Vec<TensorType>>,
     found: Vec<(Place, Invariant, String)>,
@@ -207,23 +207,24 @@ impl Check<'_> {
 
     fn parts(&mut self) {
         let graph = self.graph;
-        let control = |id: &NodeId| graph.node(*id).filter(|n| n.op.as_control().is_some());
+        let compound = |id: &NodeId| graph.node(*id).filter(|n| n.op.as_compound().is_some());
         for (id, node) in graph.nodes() {
             let place = Place::Node(id);
             let Op::Part(part) = &node.op else {
-                if node.operands.iter().any(|o| control(o).is_some()) {
-                    let message = "it uses a control op as a whole; a `part` of it is one value";
+                if node.operands.iter().any(|o| compound(o).is_some()) {
+                    let message =
+                        "it uses an op of several results as a whole; a `part` of it is one value";
                     self.report(place, Invariant::Parts, message);
                 }
                 continue;
             };
             let of = node.operands.first().copied();
-            let Some(of) = of.filter(|of| control(of).is_some()) else {
-                let message = "its operand is no control op";
+            let Some(of) = of.filter(|of| compound(of).is_some()) else {
+                let message = "its operand is no op of several results";
                 self.report(place, Invariant::Parts, message);
                 continue;
             };
-            // A control op that does not fit its operands has its own message.
+            // An op that does not fit its operands has its own message.
             let Some(results) = self.results.get(&of) else {
                 continue;
             };
@@ -235,14 +236,14 @@ impl Check<'_> {
             self.report(place, Invariant::Parts, message);
         }
         for (i, output) in graph.outputs().iter().enumerate() {
-            if control(&output.node).is_some() {
-                let message = "a control op has several results; a `part` of it is one value";
+            if compound(&output.node).is_some() {
+                let message = "the op has several results; a `part` of it is one value";
                 self.report(Place::Output(i), Invariant::Parts, message);
             }
         }
         for (i, update) in graph.updates().iter().enumerate() {
-            if control(&update.value).is_some() {
-                let message = "a control op has several results; a `part` of it is one value";
+            if compound(&update.value).is_some() {
+                let message = "the op has several results; a `part` of it is one value";
                 self.report(Place::Update(i), Invariant::Parts, message);
             }
         }
@@ -337,10 +338,10 @@ impl Check<'_> {
 
     fn rule(&mut self, id: NodeId, node: &Node, types: &[&TensorType]) {
         let rules = node.op.rules();
-        let inferred = match node.op.as_control() {
+        let inferred = match node.op.as_compound() {
             None => rules.infer(types),
             // What its `infer` would give, and the others beside it.
-            Some(control) => control.results(types).and_then(|results| {
+            Some(compound) => compound.results(types).and_then(|results| {
                 let first = ops::first_result(results.clone());
                 self.results.insert(id, results);
                 first
@@ -438,6 +439,10 @@ fn attribute_dims(node: &Node) -> Vec<Dim> {
             });
             inside.collect()
         }
+        Value::Types(types) => types
+            .iter()
+            .flat_map(|ty| ty.shape.iter().cloned())
+            .collect(),
         Value::Word(_) | Value::Axes(..) | Value::Text(_) | Value::Data(_) => Vec::new(),
     });
     dims.collect()
@@ -446,8 +451,8 @@ fn attribute_dims(node: &Node) -> Vec<Dim> {
 /// Whether regions lie within regions more than `limit` times.
 fn is_deeper(graph: &Graph, limit: usize) -> bool {
     let regions = |node: &Node| {
-        let control = node.op.as_control();
-        control.map_or(Vec::new(), |c| c.regions().into_iter().cloned().collect())
+        let compound = node.op.as_compound();
+        compound.map_or(Vec::new(), |c| c.regions().into_iter().cloned().collect())
     };
     let mut nodes = graph.nodes();
     nodes.any(|(_, node)| {

@@ -100,6 +100,16 @@ pub enum StepError {
         /// The user's line and scope.
         location: String,
     },
+    /// A custom op failed, or its code panicked.
+    #[error("custom op `{op}`: {message} ({location}); no param or state has changed")]
+    Call {
+        /// The op.
+        op: String,
+        /// Its own words.
+        message: String,
+        /// The user's line and scope.
+        location: String,
+    },
 }
 
 /// Why a param or state could not be set. It is as it was before.

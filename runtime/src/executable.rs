@@ -10,8 +10,9 @@ use crate::pool::default_threads;
 use crate::product::ProductType;
 use crate::report::MemoryReport;
 use crate::session::{Session, SessionOptions};
+use kiln_ir::ops::CallError;
 use kiln_ir::program::{Code, KernelFn, Program, ProgramErrors, Step};
-use kiln_ir::{BindError, Bindings, DType, KernelId};
+use kiln_ir::{BindError, Bindings, CustomOp, DType, KernelId};
 use std::fmt;
 use std::sync::Arc;
 
@@ -65,6 +66,14 @@ pub enum LoadError {
         /// The type of the sums.
         accumulate: DType,
     },
+    /// The code of a custom call is not there, or is not that of the op that the graph was built with.
+    #[error("{source}; it is called at {location}")]
+    Custom {
+        /// What is missing.
+        source: CallError,
+        /// The user's line and scope.
+        location: String,
+    },
     /// No memory for the constants.
     #[error("the constants of the program do not fit: {0}")]
     Memory(#[from] OutOfMemory),
@@ -78,6 +87,8 @@ pub(crate) struct Loaded {
     pub(crate) entries: Vec<KernelFn>,
     /// By step; `None` where the step is neither a product nor a convolution.
     pub(crate) products: Vec<Option<ProductType>>,
+    /// By step; `None` where the step is no custom call.
+    pub(crate) customs: Vec<Option<Arc<dyn CustomOp>>>,
     pub(crate) constants: AlignedBytes,
 }
 
@@ -85,7 +96,7 @@ impl Executable {
     /// Verifies `program` and looks up its kernels in `code`.
     ///
     /// # Errors
-    /// [`LoadError`]: an invalid program, a missing kernel, a product of types that do not exist.
+    /// [`LoadError`]: an invalid program, a missing kernel, a product of types that do not exist, a custom op that is not registered.
     ///
     /// # Safety
     /// `code` was made for this very program: it keeps the promise of [`Code`] for the buffers, sizes and accesses that `program` states.
@@ -132,9 +143,12 @@ impl Executable {
                 | Step::Loop(_)
                 | Step::While(_)
                 | Step::Branch(_)
-                | Step::Copy(_) => Ok(None),
+                | Step::Copy(_)
+                | Step::Custom(_) => Ok(None),
             })
             .collect::<Result<_, _>>()?;
+        let customs = program.steps.iter().map(load_custom);
+        let customs = customs.collect::<Result<_, _>>()?;
         let constants = load_constants(&program)?;
         Ok(Executable {
             loaded: Arc::new(Loaded {
@@ -142,6 +156,7 @@ impl Executable {
                 code,
                 entries,
                 products,
+                customs,
                 constants,
             }),
         })
@@ -202,6 +217,27 @@ impl Executable {
 impl fmt::Debug for Executable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Executable({})", self.loaded.program.name)
+    }
+}
+
+/// The code of a custom call.
+fn load_custom(step: &Step) -> Result<Option<Arc<dyn CustomOp>>, LoadError> {
+    match step {
+        Step::Custom(custom) => {
+            let found = custom.call.resolve(&custom.operands());
+            found.map(Some).map_err(|source| LoadError::Custom {
+                source,
+                location: custom.location.clone(),
+            })
+        }
+        Step::Kernel(_)
+        | Step::Product(_)
+        | Step::Convolution(_)
+        | Step::Guard(_)
+        | Step::Loop(_)
+        | Step::While(_)
+        | Step::Branch(_)
+        | Step::Copy(_) => Ok(None),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The walk over a plan: kernels, products, convolutions, copies and guards, on one thread or shared out over the pool, and the loops and
+//! The walk over a plan: kernels, products, convolutions, copies, guards and custom calls, on one thread or shared out over the pool, and the loops and
 //! branches that run them.
 //!
 //! Which thread computes what is a function of the plan and the number of threads alone. The walk allocates, hashes and locks nothing,
@@ -17,9 +17,16 @@ use kiln_ir::program::Code;
 use std::cell::Cell;
 use std::ops::Range;
 
-/// The position in the program of a guard that did not hold.
+mod custom;
+
+/// What refused a step, by its position in the program.
 #[derive(Debug)]
-pub(crate) struct Refused(pub(crate) usize);
+pub(crate) enum Refused {
+    /// A guard that did not hold.
+    Guard(usize),
+    /// A custom call that failed, with the op's words.
+    Call(Box<(usize, String)>),
+}
 
 /// What every call of a step shares.
 #[derive(Clone, Copy)]
@@ -60,7 +67,8 @@ impl Threads<'_> {
     }
 }
 
-/// Runs all steps. A guard that does not hold ends the run before any resident is written, because guards come first.
+/// Runs all steps. A guard that does not hold ends the run, and so does a custom call that fails, before any resident is
+/// written, because these come first.
 ///
 /// # Safety
 /// - The plan was made from a verified program under sizes that the addresses have: each address of `plan` begins a buffer of the
@@ -146,7 +154,8 @@ impl Run<'_> {
                 | Resolved::Product(_)
                 | Resolved::Convolution(_)
                 | Resolved::Guard { .. }
-                | Resolved::Copy(_) => {
+                | Resolved::Copy(_)
+                | Resolved::Custom(_) => {
                     let begun = watch.begin();
                     // SAFETY: as above.
                     unsafe { self.step(step, threads)? }
@@ -174,7 +183,7 @@ impl Run<'_> {
             Resolved::Guard { condition, step } => {
                 // SAFETY: as above; what writes the condition is done.
                 if !unsafe { self.holds(*condition) } {
-                    return Err(Refused(*step));
+                    return Err(Refused::Guard(*step));
                 }
             }
             Resolved::Copy(copy) => {
@@ -185,6 +194,8 @@ impl Run<'_> {
                 // is written now.
                 unsafe { std::ptr::copy(at(copy.from), at(copy.to), copy.bytes) }
             }
+            // SAFETY: as above.
+            Resolved::Custom(custom) => unsafe { self.custom(custom)? },
             // These have bodies, and `steps` runs them.
             Resolved::Loop(_) | Resolved::While { .. } | Resolved::Branch { .. } => {}
         }
@@ -252,7 +263,7 @@ impl Run<'_> {
             loop {
                 // SAFETY: the caller's promise is passed on. The addresses of this share are this thread's own and those of the iteration;
                 // no other iteration writes what this one touches, and scratch is the thread's, which is what a verified program says. A
-                // verified parallel loop has no guard, so nothing is refused.
+                // verified parallel loop has neither guard nor custom call, so nothing is refused.
                 let _ = unsafe { own.steps(body.clone(), &mut threads, &mut Unwatched) };
                 if iterations.next().is_none() {
                     break;

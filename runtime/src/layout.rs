@@ -179,7 +179,8 @@ fn methods(
         | Step::Loop(_)
         | Step::While(_)
         | Step::Branch(_)
-        | Step::Copy(_) => Ok(None),
+        | Step::Copy(_)
+        | Step::Custom(_) => Ok(None),
     };
     program.steps.iter().zip(threads).map(method).collect()
 }
@@ -204,7 +205,8 @@ fn convolutions(
         | Step::Loop(_)
         | Step::While(_)
         | Step::Branch(_)
-        | Step::Copy(_) => Ok(None),
+        | Step::Copy(_)
+        | Step::Custom(_) => Ok(None),
     };
     program.steps.iter().zip(threads).map(method).collect()
 }

@@ -5,12 +5,14 @@
 
 mod control;
 mod convolution;
+mod custom;
 mod error;
 mod product;
 
 pub(crate) use control::{CopyCall, LoopCall, Move, Parallel};
 pub use convolution::ConvolutionProblem;
 pub(crate) use convolution::{ConvolutionCall, Start};
+pub(crate) use custom::CustomStep;
 pub use error::PlanError;
 pub(crate) use product::{ProductCall, Strided};
 
@@ -79,6 +81,7 @@ pub(crate) enum Resolved {
         step: usize,
     },
     Copy(CopyCall),
+    Custom(Box<CustomStep>),
     Loop(Box<LoopCall>),
     /// The steps up to `test` run and, while they set the condition, those up to `end` and the test again.
     While {
@@ -266,6 +269,7 @@ impl Context<'_> {
                 step: position,
             }),
             Step::Copy(copy) => self.copy(plan, copy, position)?,
+            Step::Custom(custom) => self.custom(plan, custom, position)?,
             Step::Loop(l) => return self.repeat(plan, l, bodies.first, position),
             Step::While(w) => return self.repeat_while(plan, w, bodies, position),
             Step::Branch(branch) => return self.branch(plan, branch, bodies, position),

@@ -127,6 +127,7 @@ fn label(program: &Program, step: &Step) -> String {
         Step::While(w) => format!("while {}", w.name),
         Step::Branch(branch) => format!("branch {}", branch.name),
         Step::Copy(copy) => format!("copy {}", copy.name),
+        Step::Custom(custom) => format!("{} {}", custom.name, custom.call.target),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A step whose feeds have the sizes of the step before compares them, puts their addresses into the plan's table and walks it. Other
 //! sizes are looked for among the plans of earlier steps, and only new ones are solved, laid out and checked. A step that is refused,
-//! by a feed, a limit or a guard, has changed nothing, and the session goes on. Nothing here reads a clock or the environment.
+//! by a feed, a limit, a guard or a custom op, has changed nothing, and the session goes on. Nothing here reads a clock or the environment.
 
 use crate::binding::{FeedMismatch, Mismatch, check, check_names, list_inputs, solve_inputs};
 use crate::errors::{OverLimit, SessionError, SetError, StepError};
@@ -249,8 +249,8 @@ impl Session {
                 Some(recorder) => execute(plan, &mut self.pool, &*self.loaded.code, recorder),
             }
         };
-        if let Err(Refused(step)) = done {
-            return Err(refused(&self.loaded.program, step));
+        if let Err(cause) = done {
+            return Err(refused(&self.loaded.program, cause));
         }
         let plan = &self.plans[index];
         Ok(Outputs::new(
@@ -346,11 +346,20 @@ fn check_symbols(program: &Program, fixed: &Bindings) -> Result<(), SessionError
     }
 }
 
-fn refused(program: &Program, step: usize) -> StepError {
-    match program.steps.get(step) {
+fn refused(program: &Program, cause: Refused) -> StepError {
+    let (position, message) = match cause {
+        Refused::Guard(position) => (position, "a guard did not hold".to_owned()),
+        Refused::Call(failed) => *failed,
+    };
+    match program.steps.get(position) {
         Some(Step::Guard(guard)) => StepError::Guard {
             message: guard.message.clone(),
             location: guard.location.clone(),
+        },
+        Some(Step::Custom(custom)) => StepError::Call {
+            op: custom.call.target.clone(),
+            message,
+            location: custom.location.clone(),
         },
         Some(
             Step::Kernel(_)
@@ -362,8 +371,8 @@ fn refused(program: &Program, step: usize) -> StepError {
             | Step::Copy(_),
         )
         | None => StepError::Guard {
-            message: "a guard did not hold".into(),
-            location: format!("step {step}"),
+            message,
+            location: format!("step {position}"),
         },
     }
 }

@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod compare;
+pub mod custom;
 pub mod data;
 pub mod generate;
 pub mod jit;

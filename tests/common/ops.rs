@@ -13,8 +13,8 @@ use windows::{convolutions, indices, windows};
 
 mod windows;
 
-/// Ops with regions, and their results: `tests/control.rs` runs them.
-pub const CONTROL: &[&str] = &["scan", "while", "cond", "part"];
+/// Ops of several results, and these: `tests/control.rs` and `tests/custom.rs` run them.
+pub const COMPOUND: &[&str] = &["scan", "while", "cond", "custom_call", "part"];
 
 /// An op with the types of its operands.
 #[derive(Clone, Debug)]
@@ -333,7 +333,7 @@ pub fn cases(op: &Op, dtype: DType) -> Vec<Case> {
             }
             all
         }
-        Op::Scan(_) | Op::While(_) | Op::Cond(_) | Op::Part(_) => Vec::new(),
+        Op::Scan(_) | Op::While(_) | Op::Cond(_) | Op::CustomCall(_) | Op::Part(_) => Vec::new(),
         Op::DynamicSlice(_) => {
             let window = |sizes: &[&str], starts: [DType; 2]| {
                 let sizes = dims(sizes).into();

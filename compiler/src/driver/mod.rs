@@ -111,7 +111,7 @@ fn run_deep(pass: &dyn Pass, graph: &Graph, cx: &PassCx<'_>) -> Result<Graph, Pa
     let after = pass.run(graph, cx)?;
     if after
         .nodes()
-        .all(|(_, node)| node.op.as_control().is_none())
+        .all(|(_, node)| node.op.as_compound().is_none())
     {
         return Ok(after);
     }

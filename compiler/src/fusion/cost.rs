@@ -97,6 +97,7 @@ pub(super) fn is_cheap(op: &Op) -> bool {
         | Op::Part(_)
         | Op::DynamicUpdateSlice(_)
         | Op::Sort(_)
-        | Op::Argsort(_) => false,
+        | Op::Argsort(_)
+        | Op::CustomCall(_) => false,
     }
 }

@@ -132,12 +132,12 @@ impl<'g> Former<'g> {
             return self.begin(id, Level::Point, Space::map(&node.ty.shape), None);
         }
         if matches!(node.op, Op::Part(_)) {
-            // It belongs to the group of its control op, which the walk has not reached yet.
+            // It belongs to the group of its compound op, which the walk has not reached yet.
             self.stored[id.index()] = true;
             return;
         }
-        if node.op.as_control().is_some() {
-            return self.assign_control(id);
+        if node.op.as_compound().is_some() {
+            return self.assign_compound(id);
         }
         let candidates = self.consumer_groups(id);
         if self.fuse && self.scalars[id.index()] && !candidates.is_empty() {
@@ -190,8 +190,8 @@ impl<'g> Former<'g> {
         self.begin(id, level, space, None);
     }
 
-    /// A control op is a group of its own, whose roots are those of its results that are read.
-    fn assign_control(&mut self, id: NodeId) {
+    /// A compound op is a group of its own, whose roots are those of its results that are read.
+    fn assign_compound(&mut self, id: NodeId) {
         let users = self.users[id.index()].iter();
         let mut parts: Vec<NodeId> = users.map(|user| user.consumer).collect();
         parts.sort_unstable();

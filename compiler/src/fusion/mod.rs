@@ -169,9 +169,11 @@ impl Group {
             .iter()
             .filter_map(|(n, _)| op(*n))
             .find(|op| has_own_loops(op));
-        let control = |n: &NodeId| op(*n).is_some_and(|op| op.as_control().is_some());
-        if self.members.iter().any(|(n, _)| control(n)) {
-            return "control";
+        let mut ops = self.members.iter().filter_map(|(n, _)| op(*n));
+        match ops.find(|op| op.as_compound().is_some()) {
+            Some(Op::CustomCall(_)) => return "custom",
+            Some(_) => return "control",
+            None => {}
         }
         let folds = self
             .members

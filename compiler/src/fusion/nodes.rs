@@ -59,7 +59,8 @@ pub(super) fn is_free(node: &Node) -> bool {
         | Op::DynamicSlice(_)
         | Op::DynamicUpdateSlice(_)
         | Op::Sort(_)
-        | Op::Argsort(_) => false,
+        | Op::Argsort(_)
+        | Op::CustomCall(_) => false,
     }
 }
 
@@ -120,7 +121,8 @@ pub(super) fn scalars(graph: &Graph) -> Vec<bool> {
             | Op::DynamicSlice(_)
             | Op::DynamicUpdateSlice(_)
             | Op::Sort(_)
-            | Op::Argsort(_) => None,
+            | Op::Argsort(_)
+            | Op::CustomCall(_) => None,
         };
         let below: Option<usize> = node
             .operands

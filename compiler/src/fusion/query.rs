@@ -63,7 +63,7 @@ impl Former<'_> {
         let members = self.groups[group.index()].members.iter();
         members
             .filter_map(|(n, _)| self.graph.node(*n))
-            .any(|n| has_own_loops(&n.op) || n.op.as_control().is_some())
+            .any(|n| has_own_loops(&n.op) || n.op.as_compound().is_some())
     }
 
     pub(super) fn is_fold(&self, id: NodeId) -> bool {

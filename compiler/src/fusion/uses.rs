@@ -14,11 +14,11 @@ use kiln_ir::{Dim, Graph, Node, NodeId};
 const LARGE_BASE: i64 = 1 << 16;
 
 impl<'g> Former<'g> {
-    /// What a product cannot read as a strided matrix, or a convolution as a strided view, is written out first, and so is what a control
-    /// op takes.
+    /// What a product cannot read as a strided matrix, or a convolution as a strided view, is written out first, and so is what a
+    /// compound op takes.
     pub(super) fn anchor_product_operands(&mut self) {
         for (id, node) in self.graph.nodes() {
-            if node.op.as_control().is_some() {
+            if node.op.as_compound().is_some() {
                 self.stored[id.index()] = true;
                 for operand in &node.operands {
                     let base = row_major(self.graph, *operand);
@@ -159,7 +159,7 @@ impl<'g> Former<'g> {
             | Op::Sort(_)
             | Op::Argsort(_)
             | Op::Part(_) => memory(read(counters(from.len()), from)),
-            Op::Scan(_) | Op::While(_) | Op::Cond(_) => {
+            Op::Scan(_) | Op::While(_) | Op::Cond(_) | Op::CustomCall(_) => {
                 Some((row_major(self.graph, operand), Relation::Memory))
             }
             // A view that is stored as such: its operand is what the movement reaches.

@@ -71,13 +71,13 @@ pub(crate) struct LoweredGroup {
     pub(crate) product: Option<Contraction>,
     /// The kernel, or the product's epilogue.
     pub(crate) kernel: Option<LoweredKernel>,
-    /// The control op, which is all that its group computes.
-    pub(crate) control: Option<ControlShape>,
+    /// The compound op, which is all that its group computes.
+    pub(crate) compound: Option<CompoundShape>,
 }
 
-/// A control op over memory, but for the buffers and for what its regions become.
+/// A compound op over memory, but for the buffers and for what its regions become.
 #[derive(Clone, Debug)]
-pub(crate) struct ControlShape {
+pub(crate) struct CompoundShape {
     /// Its node.
     pub(crate) node: NodeId,
     /// The tensors in memory that its operands are.
@@ -86,19 +86,19 @@ pub(crate) struct ControlShape {
     pub(crate) parts: Vec<(usize, NodeId)>,
 }
 
-/// The control op of a group, if it computes one.
-fn control(graph: &Graph, group: &Group) -> Option<ControlShape> {
+/// The compound op of a group, if it computes one.
+fn compound(graph: &Graph, group: &Group) -> Option<CompoundShape> {
     let mut members = group.members.iter().map(|(id, _)| *id);
     let node = members.find(|id| {
         let node = graph.node(*id);
-        node.is_some_and(|n| n.op.as_control().is_some())
+        node.is_some_and(|n| n.op.as_compound().is_some())
     })?;
     let operands = graph.node(node)?.operands.iter();
     let part = |id: &NodeId| match graph.node(*id).map(|n| &n.op) {
         Some(Op::Part(part)) => Some((part.index, *id)),
         Some(_) | None => None,
     };
-    Some(ControlShape {
+    Some(CompoundShape {
         node,
         operands: operands.map(|o| row_major(graph, *o)).collect(),
         parts: group.roots.iter().filter_map(part).collect(),
@@ -142,11 +142,11 @@ pub(crate) fn lower(
 }
 
 fn lower_group(graph: &Graph, stored: &[bool], group: &Group) -> Result<LoweredGroup, LowerError> {
-    if let Some(control) = control(graph, group) {
+    if let Some(compound) = compound(graph, group) {
         return Ok(LoweredGroup {
             product: None,
             kernel: None,
-            control: Some(control),
+            compound: Some(compound),
         });
     }
     let product = match group.product {
@@ -180,7 +180,7 @@ fn lower_group(graph: &Graph, stored: &[bool], group: &Group) -> Result<LoweredG
     Ok(LoweredGroup {
         product,
         kernel,
-        control: None,
+        compound: None,
     })
 }
 

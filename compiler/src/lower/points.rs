@@ -335,7 +335,8 @@ impl<'g> Evaluator<'g> {
             | Op::Part(_)
             | Op::DynamicUpdateSlice(_)
             | Op::Sort(_)
-            | Op::Argsort(_) => {
+            | Op::Argsort(_)
+            | Op::CustomCall(_) => {
                 return Err(self.missing(id, "it has no memory and is no expression"));
             }
         };

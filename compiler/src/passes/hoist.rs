@@ -125,7 +125,7 @@ fn is_work(node: &Node) -> bool {
         | Op::Slice(_)
         | Op::Reverse(_)
         | Op::StopGradient(_) => false,
-        _ => node.op.as_control().is_none() && node.op.rules().effect() == Effect::Pure,
+        _ => node.op.as_compound().is_none() && node.op.rules().effect() == Effect::Pure,
     }
 }
 
@@ -241,6 +241,8 @@ fn seen_outside(scan: &Scan, on: &dyn Fn(NodeId) -> Depends, id: NodeId) -> bool
     scan.body.nodes().any(|(user, node)| {
         node.operands.contains(&id)
             && (on(user) != Depends::Nothing
-                || !is_work(node) && node.op.as_control().is_none() && seen_outside(scan, on, user))
+                || !is_work(node)
+                    && node.op.as_compound().is_none()
+                    && seen_outside(scan, on, user))
     })
 }

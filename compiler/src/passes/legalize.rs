@@ -90,7 +90,11 @@ fn is_empty(ty: &TensorType) -> bool {
 fn no_elements(rw: &mut Rewriter<'_>, node: &Node) -> Option<NodeId> {
     let replaced = match &node.op {
         Op::Source(_) | Op::Constant(_) => false,
-        op => op.rules().effect() == Effect::Pure && is_empty(&node.ty),
+        // Of an op of several results, the type is that of the first.
+        op => {
+            let single = op.as_compound().is_none();
+            single && op.rules().effect() == Effect::Pure && is_empty(&node.ty)
+        }
     };
     let zero = Literal::of(node.ty.dtype, 0.0);
     replaced.then(|| rw.constant(node.ty.clone(), zero))?

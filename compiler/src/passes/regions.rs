@@ -12,7 +12,7 @@ pub(crate) fn map_regions(
     let mut new = Graph::empty(&graph.name);
     for (_, node) in graph.nodes() {
         let mut node: Node = node.clone();
-        if let Some(control) = node.op.as_control() {
+        if let Some(control) = node.op.as_compound() {
             let regions = control.regions().into_iter();
             let regions = regions.map(|region| Ok(Region::new(change(region)?)));
             node.op = control.with_regions(regions.collect::<Result<_, PassError>>()?);

@@ -9,8 +9,10 @@ use crate::kernel::{
     Access, Expr, Index, Kernel, Loop, LoopId, LoopKind, Param, ParamId, Stmt, ValueId,
 };
 use crate::lower::{
-    Contraction, ConvolutionShape, LoweredGroup, LoweredKernel, ParamSource, ProductShape,
+    CompoundShape, Contraction, ConvolutionShape, LoweredGroup, LoweredKernel, ParamSource,
+    ProductShape,
 };
+use kiln_ir::ops::Op;
 use kiln_ir::program::{
     Convolution, Home, Launch, LiveRange, Matrix, Port, Product, Program, Requirement, Resident,
     Step, View,
@@ -104,8 +106,8 @@ impl Assembler<'_> {
                 let mut parts = Vec::new();
                 for group in together {
                     let group = &groups[*group];
-                    if let Some(control) = &group.control {
-                        self.control(control);
+                    if let Some(shape) = &group.compound {
+                        self.compound(shape);
                     }
                     let launch = group.kernel.as_ref().map(|k| self.launch(k));
                     match &group.product {
@@ -133,6 +135,18 @@ impl Assembler<'_> {
                 let parts = updates.iter().filter_map(|u| self.write(u)).collect();
                 self.steps.push(Step::Kernel(parts));
             }
+        }
+    }
+
+    /// Appends the steps of a compound op.
+    fn compound(&mut self, shape: &CompoundShape) {
+        let Some(node) = self.graph.node(shape.node) else {
+            return;
+        };
+        if let Op::CustomCall(call) = &node.op {
+            self.custom_call(shape, node, call);
+        } else {
+            self.control(shape, &node.op);
         }
     }
 

@@ -208,7 +208,7 @@ fn place_group(
             None => Some(fresh(graph, product.node(), homes)),
         };
     }
-    for (_, part) in group.control.iter().flat_map(|control| &control.parts) {
+    for (_, part) in group.compound.iter().flat_map(|compound| &compound.parts) {
         if homes.of[part.index()].is_none() {
             homes.of[part.index()] = Some(fresh(graph, *part, homes));
         }

@@ -7,7 +7,7 @@
 
 use super::Planned;
 use super::assemble::Assembler;
-use crate::lower::ControlShape;
+use crate::lower::CompoundShape;
 use kiln_ir::ops::{Cond, Op, Scan, While};
 use kiln_ir::program::{Branch, Buffer, Copy, Home, Launch, LiveRange, Loop, Part, Slice, Step};
 use kiln_ir::{BufferId, DType, Dim, Graph, KernelId, NodeId, TensorType};
@@ -48,38 +48,26 @@ fn type_of(graph: &Graph, node: Option<NodeId>) -> TensorType {
 }
 
 /// The home of a buffer whose live range is set when all steps are there.
-fn arena() -> Home {
+pub(super) fn arena() -> Home {
     Home::Arena(LiveRange { first: 0, last: 0 })
 }
 
 impl Assembler<'_> {
     /// Appends the steps of a control op.
-    pub(super) fn control(&mut self, shape: &ControlShape) {
+    pub(super) fn control(&mut self, shape: &CompoundShape, op: &Op) {
         let Some(bodies) = self.bodies.get(&shape.node) else {
             return;
         };
-        match self.graph.node(shape.node).map(|n| &n.op) {
-            Some(Op::Scan(scan)) => {
-                if let [body] = bodies.as_slice() {
-                    self.scan(shape, scan, body);
-                }
-            }
-            Some(Op::While(repeat)) => {
-                if let [test, body] = bodies.as_slice() {
-                    self.while_loop(shape, repeat, test, body);
-                }
-            }
-            Some(Op::Cond(cond)) => {
-                if let [then, otherwise] = bodies.as_slice() {
-                    self.cond(shape, cond, then, otherwise);
-                }
-            }
-            Some(_) | None => {}
+        match (op, bodies.as_slice()) {
+            (Op::Scan(scan), [body]) => self.scan(shape, scan, body),
+            (Op::While(repeat), [test, body]) => self.while_loop(shape, repeat, test, body),
+            (Op::Cond(cond), [then, otherwise]) => self.cond(shape, cond, then, otherwise),
+            (_, _) => {}
         }
     }
 
     /// The buffer of a result, if it is read.
-    fn result(&self, shape: &ControlShape, position: usize) -> Option<BufferId> {
+    pub(super) fn result(&self, shape: &CompoundShape, position: usize) -> Option<BufferId> {
         let part = shape.parts.iter().find(|(index, _)| *index == position);
         part.map(|(_, node)| self.at(*node))
     }
@@ -96,7 +84,7 @@ impl Assembler<'_> {
             .add(name.to_owned(), dtype, elements, Home::Slice(slice))
     }
 
-    fn scan(&mut self, shape: &ControlShape, scan: &Scan, body: &Planned) {
+    fn scan(&mut self, shape: &CompoundShape, scan: &Scan, body: &Planned) {
         let name = self.name(shape.node, "scan");
         let one = Dim::from(1);
         // The carries: where they lie, and how many entries that has.
@@ -246,7 +234,13 @@ impl Assembler<'_> {
         }));
     }
 
-    fn while_loop(&mut self, shape: &ControlShape, repeat: &While, test: &Planned, body: &Planned) {
+    fn while_loop(
+        &mut self,
+        shape: &CompoundShape,
+        repeat: &While,
+        test: &Planned,
+        body: &Planned,
+    ) {
         let name = self.name(shape.node, "while");
         let zero = || Dim::from(0);
         let mut carries = Vec::new();
@@ -293,7 +287,7 @@ impl Assembler<'_> {
         }
     }
 
-    fn cond(&mut self, shape: &ControlShape, cond: &Cond, then: &Planned, otherwise: &Planned) {
+    fn cond(&mut self, shape: &CompoundShape, cond: &Cond, then: &Planned, otherwise: &Planned) {
         let name = self.name(shape.node, "cond");
         let (condition, taken) = match shape.operands.split_first() {
             Some((condition, taken)) => (self.at(*condition), taken),
@@ -386,7 +380,7 @@ impl Assembler<'_> {
 }
 
 /// Whether a step may stand in an iteration that one thread has for itself, with buffers of its own. A condition is read by whoever runs
-/// the steps, and a refusal is theirs too.
+/// the steps, and a refusal is theirs too; and a custom op is never called twice at the same time.
 fn runs_on_one_thread(step: &Step) -> bool {
     match step {
         Step::Kernel(_)
@@ -394,7 +388,7 @@ fn runs_on_one_thread(step: &Step) -> bool {
         | Step::Convolution(_)
         | Step::Copy(_)
         | Step::Loop(_) => true,
-        Step::Guard(_) | Step::While(_) | Step::Branch(_) => false,
+        Step::Guard(_) | Step::While(_) | Step::Branch(_) | Step::Custom(_) => false,
     }
 }
 
@@ -430,6 +424,12 @@ fn rename(step: &mut Step, moved: &dyn Fn(BufferId) -> BufferId) {
         Step::Copy(copy) => {
             copy.from.buffer = moved(copy.from.buffer);
             copy.to.buffer = moved(copy.to.buffer);
+        }
+        Step::Custom(custom) => {
+            let inputs = custom.inputs.iter_mut().map(|input| &mut input.buffer);
+            for buffer in inputs.chain(&mut custom.outputs) {
+                *buffer = moved(*buffer);
+            }
         }
     }
 }

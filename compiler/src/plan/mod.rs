@@ -16,6 +16,7 @@ mod alias;
 mod assemble;
 mod buffers;
 mod control;
+mod custom;
 mod extents;
 mod live;
 mod needs;

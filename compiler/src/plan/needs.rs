@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 pub(super) struct Traffic {
     /// Read by the kernel.
     pub(super) loads: Vec<NodeId>,
-    /// Read by the product, or taken by the control op.
+    /// Read by the product, or taken by the compound op.
     pub(super) operands: Vec<NodeId>,
     /// Written, the product's result included.
     pub(super) writes: Vec<NodeId>,
@@ -87,13 +87,13 @@ fn traffic(group: &LoweredGroup) -> Traffic {
         traffic.operands.dedup();
         traffic.writes.push(product.node());
     }
-    if let Some(control) = &group.control {
-        traffic.operands.clone_from(&control.operands);
+    if let Some(compound) = &group.compound {
+        traffic.operands.clone_from(&compound.operands);
         traffic.operands.sort_unstable();
         traffic.operands.dedup();
         traffic
             .writes
-            .extend(control.parts.iter().map(|(_, id)| *id));
+            .extend(compound.parts.iter().map(|(_, id)| *id));
     }
     if let Some(lowered) = &group.kernel {
         for (param, source) in lowered.kernel.params.iter().zip(&lowered.params) {

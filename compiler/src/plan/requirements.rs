@@ -18,7 +18,7 @@ pub(crate) fn requirements(graph: &Graph) -> Vec<Requirement> {
 /// Those of the graph's own nodes, and of the regions within.
 fn collect(graph: &Graph, found: &mut Vec<Requirement>) {
     for (_, node) in graph.nodes() {
-        let regions = node.op.as_control().map(|control| control.regions());
+        let regions = node.op.as_compound().map(|control| control.regions());
         for region in regions.into_iter().flatten() {
             collect(region, found);
         }

@@ -1,7 +1,7 @@
 //! What a step runs, in order, and which updates are written in place.
 //!
-//! An update is written over the old value where every other reader of the old value can run before it, and no guard waits for what it
-//! computes. The other values of updates are copied when all else is done. The order of the groups is that of `order.rs`; a guard follows
+//! An update is written over the old value where every other reader of the old value can run before it, and no guard and no
+//! custom call waits for what it computes. The other values of updates are copied when all else is done. The order of the groups is that of `order.rs`; a guard follows
 //! its condition.
 
 use super::alias::may_alias;
@@ -11,7 +11,7 @@ use crate::kernel::ParamId;
 use crate::likely::likely;
 use crate::lower::{LoweredGroup, ParamSource};
 use crate::options::{Options, Order};
-use kiln_ir::ops::{Effect, Op};
+use kiln_ir::ops::{Effect, Op, Region};
 use kiln_ir::program::Guard;
 use kiln_ir::{Graph, NodeId, Update};
 
@@ -52,10 +52,14 @@ pub(super) fn schedule(
         edges.add(*rows, *rest);
     }
     let guards = guards(graph);
-    let guarding: Vec<usize> = guards
-        .iter()
-        .filter_map(|(condition, _)| needs.writer[condition.index()])
-        .collect();
+    let conditions = guards.iter().map(|(condition, _)| condition);
+    let conditions = conditions.filter_map(|condition| needs.writer[condition.index()]);
+    let calls = groups.iter().enumerate().filter(|(_, group)| {
+        let node = group.compound.as_ref().and_then(|c| graph.node(c.node));
+        node.is_some_and(|node| may_call(&node.op))
+    });
+    // What may refuse the step: no resident is written before all of it has run.
+    let guarding: Vec<usize> = conditions.chain(calls.map(|(group, _)| group)).collect();
     let mut in_place: Vec<Option<NodeId>> = vec![None; graph.len()];
     for update in graph.updates() {
         if let Some(writer) = needs.writer[update.value.index()]
@@ -118,20 +122,21 @@ fn guards(graph: &Graph) -> Vec<(NodeId, Guard)> {
                 return None;
             };
             let (message, condition) = (require.message.clone(), *node.operands.get(1)?);
-            let at = &node.provenance;
-            let location = if at.scope.is_empty() {
-                at.location.to_string()
-            } else {
-                format!("{} in \"{}\"", at.location, at.scope)
-            };
             let guard = Guard {
                 condition: kiln_ir::BufferId::new(0),
                 message,
-                location,
+                location: node.provenance.place(),
             };
             Some((condition, guard))
         })
         .collect()
+}
+
+/// Whether an op calls a custom op, or one of its regions does.
+fn may_call(op: &Op) -> bool {
+    let regions = op.as_compound().map_or(Vec::new(), |c| c.regions());
+    let inside = |region: &Region| region.nodes().any(|(_, node)| may_call(&node.op));
+    matches!(op, Op::CustomCall(_)) || regions.into_iter().any(inside)
 }
 
 /// Whether the group that computes a value can write it over the old value of the target.

@@ -135,7 +135,7 @@ fn work(graph: &Graph) -> Option<usize> {
             | Op::ArgWindow(_)
             | Op::GatherWindow(_)
             | Op::ScatterWindow(_) => return None,
-            op if op.as_control().is_some() => return None,
+            op if op.as_compound().is_some() => return None,
             // m k, k n and m n elements are m n k products.
             Op::Dot(_) => {
                 let operands = node.operands.iter().map(|o| Some(count(o)? as f64));

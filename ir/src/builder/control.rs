@@ -142,7 +142,7 @@ impl Builder {
         let mut operands = self.import_all(&[carries, scanned].concat());
         operands.extend(number);
         operands.extend(captured);
-        let parts = self.push_control(scan, &operands);
+        let parts = self.push_compound(scan, &operands);
         if parts.len() != carries.len() + stacked {
             return self.poisoned_scan(carries.len(), stacked);
         }
@@ -211,7 +211,7 @@ impl Builder {
             body,
             carries: carries.len(),
         };
-        let parts = self.push_control(repeat, &operands);
+        let parts = self.push_compound(repeat, &operands);
         if parts.len() == carries.len() {
             parts
         } else {
@@ -249,7 +249,7 @@ impl Builder {
         };
         let operands = std::iter::once(condition).chain(taken).chain(taken_else);
         let operands: Vec<Tensor<'g>> = operands.collect();
-        let parts = self.push_control(Cond { then, otherwise }, &operands);
+        let parts = self.push_compound(Cond { then, otherwise }, &operands);
         if parts.len() == count {
             parts
         } else {
@@ -316,7 +316,7 @@ impl Builder {
 
     /// Appends a control op; its results in order, poisoned where it does not fit.
     #[track_caller]
-    pub(crate) fn push_control<'g>(
+    pub(crate) fn push_compound<'g>(
         &'g self,
         op: impl Into<Op>,
         operands: &[Tensor<'g>],
@@ -324,7 +324,7 @@ impl Builder {
         let op = op.into();
         let node = self.push(op.clone(), operands);
         let types: Option<Vec<TensorType>> = operands.iter().map(|t| t.ty()).collect();
-        let results = op.as_control().zip(types).and_then(|(control, types)| {
+        let results = op.as_compound().zip(types).and_then(|(control, types)| {
             let types: Vec<&TensorType> = types.iter().collect();
             control.results(&types).ok()
         });

@@ -1,13 +1,10 @@
 //! Control ops: ops whose attributes are graphs. `scan` repeats, `while` repeats as long as a test holds, `cond` chooses.
 //!
 //! The graph of a [`Region`] is a function: all of its slots are inputs, and its outputs are what it yields. It sees nothing else, so what it
-//! uses from around it is an operand of the control op. A control op has several results; its node stands for all of them, and a
-//! [`Part`] node for each one that is used. So every other node still has one result, one type and one value.
+//! uses from around it is an operand of the control op, which is a [`Compound`](super::Compound) op.
 
-use super::{Effect, Op};
-use crate::array::{Array, EvalError};
+use super::Effect;
 use crate::diagnostic::{Kind, Refusal};
-use crate::dim::Bindings;
 use crate::graph::{Graph, Role};
 use crate::ids::NodeId;
 use crate::types::TensorType;
@@ -20,7 +17,6 @@ use std::sync::Arc;
 
 mod adjoint;
 mod cond;
-mod part;
 mod prune;
 mod scan;
 mod sink;
@@ -28,7 +24,6 @@ mod stack;
 mod until;
 
 pub use cond::Cond;
-pub use part::Part;
 pub use prune::Pruned;
 pub use scan::{Save, Scan};
 pub use until::While;
@@ -39,30 +34,6 @@ pub(crate) const DEEPEST: usize = 16;
 /// The graph of a control op. Cloning shares it.
 #[derive(Clone)]
 pub struct Region(Arc<Graph>);
-
-/// What a control op gives besides the rules of every op.
-pub trait Control {
-    /// The types of all results, or why the operands do not fit.
-    fn results(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, Refusal>;
-    /// All results on concrete operands that fit.
-    fn eval_all(&self, operands: &[&Array], bindings: &Bindings) -> Result<Vec<Array>, EvalError>;
-    /// The regions, in the order of the text.
-    fn regions(&self) -> Vec<&Region>;
-    /// The same op around other regions, as many and in the same order.
-    fn with_regions(&self, regions: Vec<Region>) -> Op;
-}
-
-impl Op {
-    /// The further rules of an op that has regions.
-    pub fn as_control(&self) -> Option<&dyn Control> {
-        match self {
-            Op::Scan(scan) => Some(scan),
-            Op::While(repeat) => Some(repeat),
-            Op::Cond(cond) => Some(cond),
-            _ => None,
-        }
-    }
-}
 
 impl Region {
     /// A region around a graph.
@@ -176,16 +147,4 @@ impl<'de> Deserialize<'de> for Region {
         }
         Graph::deserialize(deserializer).map(Region::new)
     }
-}
-
-/// The type of the first of all results.
-pub(crate) fn first(results: Vec<TensorType>) -> Result<TensorType, Refusal> {
-    let none = || Refusal::new(Kind::Signature, "a control op without results");
-    results.into_iter().next().ok_or_else(none)
-}
-
-/// The first of all results.
-fn first_value(results: Vec<Array>) -> Result<Array, EvalError> {
-    let none = || EvalError::Invalid("a control op without results".into());
-    results.into_iter().next().ok_or_else(none)
 }

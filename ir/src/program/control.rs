@@ -118,7 +118,8 @@ impl Step {
             | Step::Product(_)
             | Step::Convolution(_)
             | Step::Guard(_)
-            | Step::Copy(_) => (0, 0),
+            | Step::Copy(_)
+            | Step::Custom(_) => (0, 0),
         };
         let start = position.saturating_add(1);
         let middle = start.saturating_add(first);

@@ -67,6 +67,7 @@ impl Program {
                         .into_iter()
                         .for_each(&mut *visit);
                 }
+                Step::Custom(custom) => custom.visit_dims(visit),
                 Step::Guard(_) | Step::While(_) | Step::Branch(_) => {}
             }
         }
@@ -183,6 +184,7 @@ impl fmt::Display for Shown<'_> {
                 "copy {:?} {} to {}, {} elements",
                 copy.name, copy.from, copy.to, copy.elements
             ),
+            Step::Custom(custom) => write!(f, "{custom}"),
         }
     }
 }

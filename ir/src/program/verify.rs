@@ -15,11 +15,13 @@ use std::fmt;
 
 mod control;
 mod convolution;
+mod custom;
 mod order;
 mod product;
 
 use control::{copy, live_through_loops, nested, parallel_loops, slices};
 use convolution::convolution;
+use custom::custom;
 use order::{guards_first, uses};
 use product::product;
 
@@ -48,7 +50,7 @@ pub enum Rule {
     Written,
     /// Scratch is touched by kernels only, and no kernel merely reads it, since its content does not outlive a launch.
     Scratch,
-    /// A guard's condition is one `bool`, and no resident is written before the last guard.
+    /// A guard's condition is one `bool`, and no resident is written before the last guard and the last custom call.
     Guard,
     /// A launch says for each argument what the kernel does with it, and cuts its range at multiples of at least one iteration.
     Launch,
@@ -72,8 +74,10 @@ pub enum Rule {
     Slice,
     /// Both parts of a copy have one element type.
     Copy,
+    /// The buffers of a custom call have the types and sizes of its tensors, and each result one of its own, which is no resident's.
+    Custom,
     /// A parallel loop writes nothing but scratch, what is local to a thread and lives in its body alone, and slices of its own, which are
-    /// another entry in each iteration and of whose buffer the body touches nothing else; and there is no guard in it.
+    /// another entry in each iteration and of whose buffer the body touches nothing else; and there is neither a guard nor a custom call in it.
     Parallel,
 }
 
@@ -100,6 +104,7 @@ impl fmt::Display for Rule {
             Rule::Condition => "condition",
             Rule::Slice => "slice",
             Rule::Copy => "copy",
+            Rule::Custom => "custom",
             Rule::Parallel => "parallel",
         })
     }
@@ -162,6 +167,7 @@ impl Program {
                     condition(self, b.condition, Rule::Condition, &place, &mut errors);
                 }
                 Step::Copy(c) => copy(self, c, &place, &mut errors),
+                Step::Custom(c) => custom(self, c, &place, &mut errors),
                 Step::Loop(_) => {}
             }
             scratch(self, step, &place, &mut errors);
@@ -425,7 +431,9 @@ fn scratch(program: &Program, step: &Step, place: &str, errors: &mut Errors) {
         Step::Kernel(_) | Step::Loop(_) => Vec::new(),
         Step::Product(p) => vec![p.lhs.buffer, p.rhs.buffer, p.dst.buffer],
         Step::Convolution(c) => vec![c.lhs.buffer, c.rhs.buffer, c.dst.buffer],
-        Step::Guard(_) | Step::While(_) | Step::Branch(_) | Step::Copy(_) => step.buffers(),
+        Step::Guard(_) | Step::While(_) | Step::Branch(_) | Step::Copy(_) | Step::Custom(_) => {
+            step.buffers()
+        }
     };
     for id in outside_kernels.into_iter().filter(is_scratch) {
         let message = format!(

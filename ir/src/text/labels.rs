@@ -155,7 +155,7 @@ impl Graph {
         let mut graph = Graph::empty(&self.name);
         for node in order.iter().filter_map(|id| self.node(*id)) {
             let mut node = node.clone();
-            if let Some(control) = node.op.as_control() {
+            if let Some(control) = node.op.as_compound() {
                 let regions = control.regions().into_iter();
                 let regions = regions.map(|region| canonical_region(region));
                 node.op = control.with_regions(regions.collect());

@@ -149,7 +149,11 @@ impl Printer<'_> {
             match value {
                 Value::Data(data) => write!(self.out, "@r{}", self.resources.number(data.clone()))?,
                 Value::Region(region) => self.region(region, depth)?,
-                Value::Word(_) | Value::Dims(_) | Value::Axes(..) | Value::Text(_) => {
+                Value::Word(_)
+                | Value::Dims(_)
+                | Value::Axes(..)
+                | Value::Text(_)
+                | Value::Types(_) => {
                     write!(self.out, "{value}")?;
                 }
             }

@@ -34,9 +34,10 @@ pub(in crate::text) fn value(
             };
             Ok(Value::Axes(left, right))
         }
+        Some('(') => types(cursor, symbols).map(Value::Types),
         Some(_) | None => match cursor.attribute_word() {
             "" => Err(cursor
-                .expected("a value: a word, a list in brackets, a text in quotes or a resource")),
+                .expected("a value: a word, a list in brackets, a text in quotes, types in parentheses or a resource")),
             word => Ok(Value::Word(word.to_owned())),
         },
     }
@@ -102,6 +103,27 @@ fn dim(cursor: &mut Cursor<'_>, symbols: &Symbols) -> Result<Dim, Trouble> {
         Err(error) => {
             cursor.advance(error.offset);
             Err(cursor.expected(error.expected))
+        }
+    }
+}
+
+/// A list of types in parentheses.
+fn types(cursor: &mut Cursor<'_>, symbols: &Symbols) -> Result<Vec<TensorType>, Trouble> {
+    cursor.expect("(")?;
+    let mut list = Vec::new();
+    if cursor.eat(")") {
+        return Ok(list);
+    }
+    loop {
+        list.push(ty(cursor, symbols)?);
+        if cursor.eat(")") {
+            return Ok(list);
+        }
+        if !cursor.eat(",") {
+            return Err(cursor.expected("`,` or `)`"));
+        }
+        if list.len() >= LONGEST_LIST {
+            return Err(cursor.expected(&format!("a list of at most {LONGEST_LIST} types")));
         }
     }
 }

@@ -265,7 +265,7 @@ pub fn without_provenance(graph: &Graph) -> Graph {
     };
     with_nodes(graph, |_, node| {
         let mut node = node.clone();
-        if let Some(control) = node.op.as_control() {
+        if let Some(control) = node.op.as_compound() {
             let regions = control.regions().into_iter();
             let regions = regions.map(|region| Region::new(without_provenance(region)));
             node.op = control.with_regions(regions.collect());

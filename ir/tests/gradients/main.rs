@@ -4,6 +4,7 @@
 
 mod check;
 mod control;
+mod custom;
 mod indexing;
 mod movement;
 mod reduction;
@@ -65,6 +66,11 @@ fn control_ops() {
 }
 
 #[test]
+fn custom_calls() {
+    check_all(custom::cases());
+}
+
+#[test]
 fn scalar_ops() {
     check_all(scalar::cases());
 }
@@ -98,6 +104,7 @@ fn windows() {
 fn every_op_is_checked_or_listed() {
     let families = [
         control::cases(),
+        custom::cases(),
         scalar::cases(),
         movement::cases(),
         reduction::cases(),

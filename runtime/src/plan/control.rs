@@ -148,7 +148,8 @@ impl Resolved {
             | Resolved::Product(_)
             | Resolved::Convolution(_)
             | Resolved::Guard { .. }
-            | Resolved::Copy(_) => at + 1,
+            | Resolved::Copy(_)
+            | Resolved::Custom(_) => at + 1,
         }
     }
 }
@@ -191,6 +192,7 @@ impl Context<'_> {
             | Resolved::Convolution(_)
             | Resolved::Guard { .. }
             | Resolved::Copy(_)
+            | Resolved::Custom(_)
             | Resolved::Loop(_)
             | Resolved::While { .. }
             | Resolved::Branch { .. } => false,
@@ -354,7 +356,7 @@ impl Context<'_> {
     pub(super) fn check_apart(&self, step: &Step, position: usize) -> Result<(), PlanError> {
         let buffers = &self.loaded.program.buffers;
         let touched: Vec<(BufferId, Access)> = match step {
-            Step::Kernel(_) | Step::Product(_) | Step::Convolution(_) => {
+            Step::Kernel(_) | Step::Product(_) | Step::Convolution(_) | Step::Custom(_) => {
                 step.phases().into_iter().flatten().collect()
             }
             Step::Guard(_) | Step::Loop(_) | Step::While(_) | Step::Branch(_) | Step::Copy(_) => {

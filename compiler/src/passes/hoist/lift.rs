@@ -67,7 +67,7 @@ impl<'s> Lift<'s> {
             .map(|o| self.node(rewriter, *o))
             .collect::<Option<_>>()?;
         if operands.iter().all(|o| !o.varies) {
-            if node.op.as_control().is_some() || matches!(node.op, Op::Part(_)) {
+            if node.op.as_compound().is_some() || matches!(node.op, Op::Part(_)) {
                 return None;
             }
             let ids: Vec<NodeId> = operands.iter().map(|o| o.id).collect();

@@ -245,6 +245,12 @@ impl Table<'_> {
             | Op::DynamicUpdateSlice(_)
             | Op::Sort(_)
             | Op::Argsort(_) => return self.moving(body, node),
+            Op::CustomCall(call) => {
+                return Err(format!(
+                    "custom op `{}` is code of this program",
+                    call.target
+                ));
+            }
         };
         let made = match (&node.op, compact.as_slice()) {
             (Op::Constant(op), _) => constant(body, op)?,

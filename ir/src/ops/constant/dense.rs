@@ -171,11 +171,16 @@ impl<'de> Deserialize<'de> for Dense {
 }
 
 mod sealed {
-    pub trait Sealed {}
+    /// What makes [`Element`](super::Element) closed, and how its elements are seen through native-endian bytes, which hold as many of them
+    /// as fit without a rest and begin where one may begin.
+    pub trait Plain: Sized {
+        fn view(bytes: &[u8]) -> Option<&[Self]>;
+        fn view_mut(bytes: &mut [u8]) -> Option<&mut [Self]>;
+    }
 }
 
 /// A Rust type that is an element type. Sealed: the element types are [`DType`]'s.
-pub trait Element: Copy + sealed::Sealed {
+pub trait Element: Copy + sealed::Plain {
     /// The element type.
     const DTYPE: DType;
 
@@ -183,9 +188,30 @@ pub trait Element: Copy + sealed::Sealed {
     fn write(self, bytes: &mut Vec<u8>);
 }
 
+macro_rules! plain {
+    ($rust:ty) => {
+        impl sealed::Plain for $rust {
+            fn view(bytes: &[u8]) -> Option<&[Self]> {
+                // An empty slice may begin anywhere.
+                if bytes.is_empty() {
+                    return Some(&[]);
+                }
+                bytemuck::checked::try_cast_slice(bytes).ok()
+            }
+
+            fn view_mut(bytes: &mut [u8]) -> Option<&mut [Self]> {
+                if bytes.is_empty() {
+                    return Some(&mut []);
+                }
+                bytemuck::checked::try_cast_slice_mut(bytes).ok()
+            }
+        }
+    };
+}
+
 macro_rules! elements {
     ($($rust:ty => $dtype:ident),+ $(,)?) => {$(
-        impl sealed::Sealed for $rust {}
+        plain!($rust);
 
         impl Element for $rust {
             const DTYPE: DType = DType::$dtype;
@@ -202,7 +228,7 @@ elements! {
     u8 => U8, u16 => U16, u32 => U32, u64 => U64,
 }
 
-impl sealed::Sealed for bool {}
+plain!(bool);
 
 impl Element for bool {
     const DTYPE: DType = DType::Bool;

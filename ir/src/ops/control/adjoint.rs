@@ -12,12 +12,12 @@ pub(super) use branch::cond;
 
 use super::prune::{extract, reached};
 use super::sink::Sum;
-use super::{Part, Region, Save, Scan};
+use super::{Region, Save, Scan};
 use crate::autodiff::pullback;
 use crate::builder::{Builder, Tensor};
 use crate::graph::{Graph, Output};
 use crate::ids::NodeId;
-use crate::ops::{Op, Source, Vjp};
+use crate::ops::{Op, Part, Source, Vjp};
 use crate::provenance::Origin;
 use crate::types::TensorType;
 use std::collections::{BTreeMap, BTreeSet};
@@ -434,5 +434,5 @@ fn build<'g>(
     let entries = frame.entries.iter().map(|(_, whole)| *whole);
     let captured = frame.captured.iter().map(|(_, value)| *value);
     let operands: Vec<Tensor<'g>> = first.chain(entries).chain(captured).collect();
-    Some(builder.push_control(scan, &operands))
+    Some(builder.push_compound(scan, &operands))
 }

@@ -1,6 +1,6 @@
 //! `cond`: one of two regions, chosen when the step runs.
 
-use super::{Control, Region, adjoint, prune};
+use super::{Region, adjoint, prune};
 use crate::array::{Array, EvalError};
 use crate::attributes::{AttributeError, Attributes, Value};
 use crate::builder::Tensor;
@@ -9,6 +9,7 @@ use crate::dim::Bindings;
 use crate::dtype::DType;
 use crate::eval;
 use crate::graph::{Graph, Output};
+use crate::ops::compound::{Compound, first, first_value};
 use crate::ops::{Effect, EvalCx, Op, Rules, Vjp};
 use crate::types::TensorType;
 use serde::{Deserialize, Serialize};
@@ -62,7 +63,7 @@ impl Cond {
     }
 }
 
-impl Control for Cond {
+impl Compound for Cond {
     fn results(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, Refusal> {
         let Some((condition, rest)) = operands.split_first() else {
             return Err(Refusal::new(
@@ -140,7 +141,7 @@ impl Rules for Cond {
 
     /// The type of the first result.
     fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, Refusal> {
-        super::first(self.results(operands)?)
+        first(self.results(operands)?)
     }
 
     fn vjp<'g>(&self, cx: &Vjp<'g>) -> Vec<Option<Tensor<'g>>> {
@@ -148,7 +149,7 @@ impl Rules for Cond {
     }
 
     fn eval(&self, operands: &[&Array], cx: &EvalCx<'_>) -> Result<Array, EvalError> {
-        super::first_value(self.eval_all(operands, cx.bindings)?)
+        first_value(self.eval_all(operands, cx.bindings)?)
     }
 
     fn attributes(&self) -> Attributes {

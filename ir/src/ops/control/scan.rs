@@ -1,7 +1,7 @@
 //! `scan`: a body repeated over the entries of stacked tensors, with values carried from one iteration to the next.
 
 use super::stack::{entry, stack};
-use super::{Control, Region, adjoint};
+use super::{Region, adjoint};
 use crate::array::{Array, EvalError};
 use crate::attributes::{AttributeError, Attributes, Value};
 use crate::builder::Tensor;
@@ -10,6 +10,7 @@ use crate::dim::{Bindings, Dim};
 use crate::eval;
 use crate::graph::{Graph, Output, Role, Slot};
 use crate::ids::NodeId;
+use crate::ops::compound::{Compound, first, first_value};
 use crate::ops::{Effect, EvalCx, Op, Rules, Vjp};
 use crate::types::{Shape, TensorType};
 use serde::{Deserialize, Serialize};
@@ -156,7 +157,7 @@ fn split(ty: &TensorType) -> Option<(&Dim, TensorType)> {
     Some((trip, TensorType::new(ty.dtype, rest)))
 }
 
-impl Control for Scan {
+impl Compound for Scan {
     fn results(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, Refusal> {
         let refuse = |kind, message: String| Err(Refusal::new(kind, message));
         if self.trip.constant().is_some_and(|c| c < 0) {
@@ -289,7 +290,7 @@ impl Rules for Scan {
 
     /// The type of the first result.
     fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, Refusal> {
-        super::first(self.results(operands)?)
+        first(self.results(operands)?)
     }
 
     fn vjp<'g>(&self, cx: &Vjp<'g>) -> Vec<Option<Tensor<'g>>> {
@@ -297,7 +298,7 @@ impl Rules for Scan {
     }
 
     fn eval(&self, operands: &[&Array], cx: &EvalCx<'_>) -> Result<Array, EvalError> {
-        super::first_value(self.eval_all(operands, cx.bindings)?)
+        first_value(self.eval_all(operands, cx.bindings)?)
     }
 
     fn attributes(&self) -> Attributes {

@@ -1,6 +1,6 @@
 //! `while`: a body repeated as long as a test of the carried values holds.
 
-use super::{Control, Region, prune};
+use super::{Region, prune};
 use crate::array::{Array, EvalError};
 use crate::attributes::{AttributeError, Attributes, Value};
 use crate::builder::Tensor;
@@ -9,6 +9,7 @@ use crate::dim::Bindings;
 use crate::dtype::DType;
 use crate::eval;
 use crate::graph::{Graph, Node, Output};
+use crate::ops::compound::{Compound, first, first_value};
 use crate::ops::{Compare, Constant, Effect, EvalCx, Op, Rules, Unary, Vjp};
 use crate::types::TensorType;
 use serde::{Deserialize, Serialize};
@@ -90,7 +91,7 @@ impl While {
     }
 }
 
-impl Control for While {
+impl Compound for While {
     fn results(&self, operands: &[&TensorType]) -> Result<Vec<TensorType>, Refusal> {
         let refuse = |kind, message: String| Err(Refusal::new(kind, message));
         let Some([test, body]) = self.taken(operands) else {
@@ -172,7 +173,7 @@ impl Rules for While {
 
     /// The type of the first result.
     fn infer(&self, operands: &[&TensorType]) -> Result<TensorType, Refusal> {
-        super::first(self.results(operands)?)
+        first(self.results(operands)?)
     }
 
     fn vjp<'g>(&self, cx: &Vjp<'g>) -> Vec<Option<Tensor<'g>>> {
@@ -186,7 +187,7 @@ impl Rules for While {
     }
 
     fn eval(&self, operands: &[&Array], cx: &EvalCx<'_>) -> Result<Array, EvalError> {
-        super::first_value(self.eval_all(operands, cx.bindings)?)
+        first_value(self.eval_all(operands, cx.bindings)?)
     }
 
     fn attributes(&self) -> Attributes {

@@ -78,7 +78,8 @@ fn nest(
             | Step::Product(_)
             | Step::Convolution(_)
             | Step::Guard(_)
-            | Step::Copy(_) => false,
+            | Step::Copy(_)
+            | Step::Custom(_) => false,
         };
         if is_empty {
             errors.add(Rule::Body, &place, "a body of it has no step");
@@ -251,7 +252,8 @@ pub(super) fn parallel_loops(program: &Program, nested: &Nested, errors: &mut Er
             | Step::Guard(_)
             | Step::While(_)
             | Step::Branch(_)
-            | Step::Copy(_) => {}
+            | Step::Copy(_)
+            | Step::Custom(_) => {}
         }
     }
 }
@@ -264,8 +266,19 @@ fn parallel(program: &Program, at: usize, l: &Loop, nested: &Nested, errors: &mu
     let body = nested.bodies[at].all();
     for position in body.clone() {
         let place = format!("step {position}");
-        if matches!(program.steps[position], Step::Guard(_)) {
-            let message = format!("a guard in the parallel loop at step {at}");
+        let refusing = match &program.steps[position] {
+            Step::Guard(_) => Some("guard"),
+            Step::Custom(_) => Some("custom call"),
+            Step::Kernel(_)
+            | Step::Product(_)
+            | Step::Convolution(_)
+            | Step::Loop(_)
+            | Step::While(_)
+            | Step::Branch(_)
+            | Step::Copy(_) => None,
+        };
+        if let Some(what) = refusing {
+            let message = format!("a {what} in the parallel loop at step {at}");
             errors.add(Rule::Parallel, &place, message);
         }
         for (id, _) in touched(position).filter(|(_, access)| access.writes()) {

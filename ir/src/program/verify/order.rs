@@ -99,7 +99,8 @@ impl Walk<'_> {
                 | Step::Product(_)
                 | Step::Convolution(_)
                 | Step::Guard(_)
-                | Step::Copy(_) => {}
+                | Step::Copy(_)
+                | Step::Custom(_) => {}
             }
             position = bodies.all().end;
         }
@@ -198,7 +199,7 @@ impl Walk<'_> {
     }
 }
 
-/// The part of [`Rule::Guard`] about order.
+/// The part of [`Rule::Guard`] about order, which holds of custom calls too: whatever may refuse a step comes before all that a step leaves.
 pub(super) fn guards_first(program: &Program, errors: &mut Errors) {
     let resident = |id: &BufferId| {
         program
@@ -217,6 +218,15 @@ pub(super) fn guards_first(program: &Program, errors: &mut Errors) {
                     program.describe(id)
                 ),
             ),
+            (Step::Custom(custom), Some((before, id))) => errors.add(
+                Rule::Guard,
+                &format!("step {position}"),
+                format!(
+                    "the custom call {:?} comes after step {before}, which writes {}",
+                    custom.name,
+                    program.describe(id)
+                ),
+            ),
             (Step::Kernel(_) | Step::Product(_) | Step::Convolution(_) | Step::Copy(_), None) => {
                 let accesses = step.phases().into_iter().flatten();
                 first_write = accesses
@@ -225,7 +235,10 @@ pub(super) fn guards_first(program: &Program, errors: &mut Errors) {
                     .next();
             }
             // What their bodies write comes behind them.
-            (Step::Guard(_) | Step::Loop(_) | Step::While(_) | Step::Branch(_), None)
+            (
+                Step::Guard(_) | Step::Loop(_) | Step::While(_) | Step::Branch(_) | Step::Custom(_),
+                None,
+            )
             | (
                 Step::Kernel(_)
                 | Step::Product(_)

@@ -71,7 +71,7 @@ pub(in crate::ops::control) fn cond<'g>(op: &Cond, cx: &Vjp<'g>) -> Vec<Option<T
         // Two regions go in, so two come out.
         [op.then.clone(), op.otherwise.clone()]
     });
-    let parts = builder.push_control(Cond { then, otherwise }, &operands);
+    let parts = builder.push_compound(Cond { then, otherwise }, &operands);
     let mut flows = none;
     for (position, part) in wanted.iter().zip(parts) {
         flows[position + 1] = Some(part);

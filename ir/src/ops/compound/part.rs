@@ -1,4 +1,4 @@
-//! `part`: one result of a control op.
+//! `part`: one result of an op of several.
 
 use crate::array::{Array, EvalError};
 use crate::attributes::{AttributeError, Attributes};
@@ -9,7 +9,7 @@ use crate::ops::{Effect, EvalCx, Rules, Vjp};
 use crate::types::TensorType;
 use serde::{Deserialize, Serialize};
 
-/// The result number `index` of the control op that is the operand. The graph's verifier checks that the operand is one and that the type
+/// The result number `index` of the compound op that is the operand. The graph's verifier checks that the operand is one and that the type
 /// is that of the result; a rule sees only the operand's own type, which is that of its first result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Part {
@@ -59,23 +59,23 @@ impl Rules for Part {
             [_] => Ok(self.ty.clone()),
             [] | [_, _, ..] => Err(Refusal::new(
                 Kind::Signature,
-                "`part` takes one operand, a control op",
+                "`part` takes one operand, an op of several results",
             )),
         }
     }
 
-    /// Nothing: differentiation hands the cotangents of all parts to their control op at once.
+    /// Nothing: differentiation hands the cotangents of all parts to their op at once.
     fn vjp<'g>(&self, _: &Vjp<'g>) -> Vec<Option<Tensor<'g>>> {
         vec![None]
     }
 
-    /// The first result is the value of the control op by itself; the interpreter keeps the others.
+    /// The first result is the value of the op by itself; the interpreter keeps the others.
     fn eval(&self, operands: &[&Array], _: &EvalCx<'_>) -> Result<Array, EvalError> {
         let whole = one_array(operands)?;
         if self.index == 0 {
             return Ok(whole.clone());
         }
-        let message = "only a graph has the further results of a control op";
+        let message = "only a graph has the further results of an op";
         Err(EvalError::Invalid(message.into()))
     }
 
