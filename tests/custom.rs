@@ -352,7 +352,7 @@ fn equal_calls_are_made_once_and_unread_ones_not_at_all() {
     g.output("sum", first + second + other);
     let graph = g.finish().expect("a graph");
     let mut session = kiln::compile(&graph, &Options::default())
-        .and_then(|executable| Ok(executable.session(0).expect("a session")))
+        .map(|executable| executable.session(0).expect("a session"))
         .expect("it compiles");
     let outputs = session.step(&[vec![1.0_f32, 2.0]]).expect("a step");
     assert_eq!(outputs.as_slice::<f32>("sum"), Ok(&[3.0_f32, 6.0][..]));

@@ -148,7 +148,12 @@ fn every_filetest_that_compiles_is_computed_alike() {
             let Ok(graph) = Graph::parse(&text) else {
                 continue;
             };
-            let computable = |(_, node): (NodeId, &Node)| DTYPES.contains(&node.ty.dtype);
+            // Custom ops that nobody has written cannot be called.
+            let computable = |(_, node): (NodeId, &Node)| {
+                let known =
+                    !matches!(&node.op, Op::CustomCall(call) if !call.target.starts_with("tests/"));
+                known && DTYPES.contains(&node.ty.dtype)
+            };
             if text.contains("; error:") || !graph.nodes().all(computable) {
                 continue;
             }

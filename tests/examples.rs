@@ -335,7 +335,11 @@ fn bad_input_is_named_without_a_panic() {
             &["--rate", "1e9"],
             "--rate 1000000000 is too large",
         ),
-        ("tabular", &["--rate", "1e30"], "the loss is not finite"),
+        (
+            "tabular",
+            &["--rate", "1e30"],
+            "has a loss that is not finite",
+        ),
         (
             "tabular",
             &["--plot", "/nowhere/x.svg"],

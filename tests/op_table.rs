@@ -123,22 +123,29 @@ fn uses(op: &Op, dtype: DType) -> Vec<Use> {
     all.map(Use::Case).collect()
 }
 
+/// The name of the family of an element type.
+fn family(dtype: DType) -> &'static str {
+    if dtype.is_float() {
+        "floats"
+    } else if dtype == DType::Bool {
+        "bool"
+    } else {
+        "integers"
+    }
+}
+
 /// Element types in few words.
 fn words(types: &[DType]) -> String {
-    let families: [(&str, fn(DType) -> bool); 3] = [
-        ("floats", DType::is_float),
-        ("integers", |d| !d.is_float() && d != DType::Bool),
-        ("bool", |d| d == DType::Bool),
-    ];
     if types.len() == DType::ALL.len() {
         return "all".into();
     }
     let mut found = Vec::new();
-    for (word, belongs) in families {
-        let all: Vec<DType> = DType::ALL.into_iter().filter(|d| belongs(*d)).collect();
-        let some: Vec<DType> = types.iter().copied().filter(|d| belongs(*d)).collect();
+    for name in ["floats", "integers", "bool"] {
+        let belongs = |dtype: &DType| family(*dtype) == name;
+        let all: Vec<DType> = DType::ALL.into_iter().filter(belongs).collect();
+        let some: Vec<DType> = types.iter().copied().filter(belongs).collect();
         if some == all {
-            found.push(word.to_owned());
+            found.push(name.to_owned());
         } else {
             found.extend(some.iter().map(DType::to_string));
         }

@@ -124,7 +124,7 @@ impl std::error::Error for Diagnostics {}
 /// use kiln_ir::{Builder, DType, error_text};
 ///
 /// let g = Builder::new("wrong");
-/// let (x, y) = (g.input("x", DType::F32, 3), g.input("y", DType::F32, 4));
+/// let (x, y) = (g.input("x", DType::F32, [3]), g.input("y", DType::F32, [4]));
 /// g.output("sum", x + y);
 /// let mistakes = g.finish().unwrap_err();
 /// assert!(error_text(&mistakes).starts_with("error[shape]: "));

@@ -8,6 +8,7 @@
 
 use crate::graph::{Graph, Node, Role};
 use crate::ids::NodeId;
+use crate::ops::Op;
 use crate::text::Labels;
 use petgraph::dot::{Config, Dot};
 use petgraph::visit::{
@@ -228,10 +229,15 @@ impl Graph {
                 Some(Role::State(_)) => ("state", "box"),
                 None => (node.op.rules().name(), "ellipse"),
             };
+            let called = if let Op::CustomCall(call) = &node.op {
+                format!(" {}", escaped(&call.target))
+            } else {
+                String::new()
+            };
             let name = escaped(&labels.get(id).to_string());
             let result = results.get(&id).map_or("", String::as_str);
             format!(
-                "label = \"{name} {what}\\n{}{result}\" shape = {shape}",
+                "label = \"{name} {what}{called}\\n{}{result}\" shape = {shape}",
                 node.ty
             )
         };

@@ -86,11 +86,15 @@ fn the_sound_one_verifies() {
 }
 
 #[test]
-fn a_control_op_is_no_value() {
+fn an_op_of_several_results_is_no_value() {
     let graph = sound();
     let scan = NodeId::new(position(&graph, "scan"));
     let user = changed("add", |node| node.operands[0] = scan);
-    refused(&user, Invariant::Parts, "uses a control op as a whole");
+    refused(
+        &user,
+        Invariant::Parts,
+        "uses an op of several results as a whole",
+    );
     let mut output = sound();
     output.push_output(Output {
         name: "whole".into(),
@@ -112,9 +116,9 @@ fn a_control_op_is_no_value() {
 }
 
 #[test]
-fn a_part_is_a_result_of_a_control_op() {
+fn a_part_is_a_result_of_such_an_op() {
     let of = |id: usize| changed("part", move |node| node.operands[0] = NodeId::new(id));
-    refused(&of(0), Invariant::Parts, "no control op");
+    refused(&of(0), Invariant::Parts, "no op of several results");
     let many = changed("part", |node| {
         node.op = Part {
             index: 7,
