@@ -5,6 +5,7 @@
 
 use super::{Tokenizer, TokenizerError};
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 /// A tokenizer from a `tokenizer.json`. Needs the cargo feature `tokenizers`.
@@ -23,12 +24,24 @@ impl HuggingFace {
             path: path.to_owned(),
             source,
         })?;
-        let tokenizer =
-            tokenizers::Tokenizer::from_bytes(json).map_err(|error| TokenizerError::Malformed {
-                path: path.to_owned(),
-                what: error.to_string(),
-            })?;
+        let malformed = |what: String| TokenizerError::Malformed {
+            path: path.to_owned(),
+            what,
+        };
+        // The library panics where the text of some of its parts is no JSON.
+        serde_json::from_slice::<serde::de::IgnoredAny>(&json)
+            .map_err(|error| malformed(error.to_string()))?;
+        let tokenizer = guarded(|| tokenizers::Tokenizer::from_bytes(json)).map_err(malformed)?;
         Ok(Self { tokenizer })
+    }
+}
+
+/// What the library gives. It panics on some files that are not as it expects them, which is an error like any other here; nothing that it
+/// left half done is used.
+fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_panic) => Err("the library `tokenizers` gave up on it".into()),
     }
 }
 
@@ -43,8 +56,8 @@ impl Tokenizer for HuggingFace {
     }
 
     fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let encoding = self.tokenizer.encode_fast(text, false);
-        let encoding = encoding.map_err(|error| TokenizerError::Library(error.to_string()))?;
+        let encoding = guarded(|| self.tokenizer.encode_fast(text, false));
+        let encoding = encoding.map_err(TokenizerError::Library)?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -59,8 +72,7 @@ impl Tokenizer for HuggingFace {
                 vocabulary: self.vocabulary(),
             });
         }
-        let text = self.tokenizer.decode(tokens, false);
-        text.map_err(|error| TokenizerError::Library(error.to_string()))
+        guarded(|| self.tokenizer.decode(tokens, false)).map_err(TokenizerError::Library)
     }
 }
 
@@ -113,6 +125,11 @@ mod tests {
             error.contains("bad.json holds no vocabulary of this kind: "),
             "{error}"
         );
+        // Found by fuzzing: the library panics within a decoder that is no JSON.
+        let broken = GPT2_IN_SMALL.replace(r#""decoder": {"type": "#, r#""decoder": {"typ:"#);
+        fs::write(&path, broken).unwrap();
+        let error = HuggingFace::load(&path).unwrap_err().to_string();
+        assert!(error.contains("expected `:` at line 6"), "{error}");
         fs::remove_file(&path).unwrap();
         assert!(matches!(
             HuggingFace::load(&path),
