@@ -106,8 +106,8 @@ impl Model {
         };
         match self {
             Model::Mlp => {
-                let model = Sequential::new([784]);
-                let model = model.dense(512).relu().dense(512).relu().dense(10);
+                let model = Sequential::new([28, 28]);
+                let model = model.flatten().dense(512).relu().dense(512).relu().dense(10);
                 adam(model, 1e-3, 128)
             }
             Model::Cnn => {
