@@ -107,7 +107,13 @@ impl Model {
         match self {
             Model::Mlp => {
                 let model = Sequential::new([28, 28]);
-                let model = model.flatten().dense(512).relu().dense(512).relu().dense(10);
+                let model = model
+                    .flatten()
+                    .dense(512)
+                    .relu()
+                    .dense(512)
+                    .relu()
+                    .dense(10);
                 adam(model, 1e-3, 128)
             }
             Model::Cnn => {

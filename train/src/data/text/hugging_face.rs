@@ -28,8 +28,8 @@ impl HuggingFace {
             path: path.to_owned(),
             what,
         };
-        // The library panics where the text of some of its parts is no JSON.
-        serde_json::from_slice::<serde::de::IgnoredAny>(&json)
+        // The library panics where a value of some of its parts cannot be read.
+        serde_json::from_slice::<serde_json::Value>(&json)
             .map_err(|error| malformed(error.to_string()))?;
         let tokenizer = guarded(|| tokenizers::Tokenizer::from_bytes(json)).map_err(malformed)?;
         Ok(Self { tokenizer })
