@@ -1,5 +1,8 @@
 //! Programs as data: the printed form, the two serde forms, and one violation of each rule of the verifier.
 
+#[path = "common/refused.rs"]
+mod refused;
+
 use kiln_ir::program::{
     Access, Buffer, Guard, Home, Launch, LiveRange, Matrix, Port, Product, ProductSummation,
     Program, Resident, Rule, Step,
@@ -182,17 +185,7 @@ fn as_kernel(program: &mut Program, step: usize) -> &mut Launch {
 
 #[track_caller]
 fn refused(change: impl FnOnce(&mut Program), expected: &[(Rule, &str)]) {
-    let mut program = linear();
-    change(&mut program);
-    let errors = program.verify().unwrap_err();
-    let found: Vec<(Rule, String)> = errors
-        .iter()
-        .map(|e| (e.rule, format!("{}: {}", e.place, e.message)))
-        .collect();
-    let found: Vec<(Rule, &str)> = found.iter().map(|(r, m)| (*r, m.as_str())).collect();
-    assert_eq!(found, expected);
-    // A broken program still prints: the dump is how one finds out.
-    assert!(program.to_string().starts_with("program @linear"));
+    refused::refused(linear(), change, expected);
 }
 
 #[test]

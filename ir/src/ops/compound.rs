@@ -35,7 +35,43 @@ impl Op {
             Op::While(repeat) => Some(repeat),
             Op::Cond(cond) => Some(cond),
             Op::CustomCall(call) => Some(call),
-            _ => None,
+            Op::Source(_)
+            | Op::Constant(_)
+            | Op::Iota(_)
+            | Op::DimSize(_)
+            | Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Compare(_)
+            | Op::Select(_)
+            | Op::Fma(_)
+            | Op::Convert(_)
+            | Op::Bitcast(_)
+            | Op::StopGradient(_)
+            | Op::Require(_)
+            | Op::Broadcast(_)
+            | Op::Reshape(_)
+            | Op::Transpose(_)
+            | Op::Slice(_)
+            | Op::Pad(_)
+            | Op::Concat(_)
+            | Op::Reverse(_)
+            | Op::Reduce(_)
+            | Op::Arg(_)
+            | Op::Dot(_)
+            | Op::Gather(_)
+            | Op::Scatter(_)
+            | Op::RngBits(_)
+            | Op::Conv(_)
+            | Op::ReduceWindow(_)
+            | Op::ArgWindow(_)
+            | Op::GatherWindow(_)
+            | Op::ScatterWindow(_)
+            | Op::Cumulative(_)
+            | Op::Part(_)
+            | Op::DynamicSlice(_)
+            | Op::DynamicUpdateSlice(_)
+            | Op::Sort(_)
+            | Op::Argsort(_) => None,
         }
     }
 }

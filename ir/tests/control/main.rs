@@ -1,6 +1,8 @@
 //! Control steps as data: the printed form, the serde forms, and one violation of each rule that is about them.
 
 mod bodies;
+#[path = "../common/refused.rs"]
+mod refused;
 mod writes;
 
 use kiln_ir::program::{
@@ -275,18 +277,9 @@ fn good_programs_verify_and_slices_take_no_room() {
 pub(crate) fn refused(
     program: fn() -> Program,
     change: impl FnOnce(&mut Program),
-    rules: &[(Rule, &str)],
+    expected: &[(Rule, &str)],
 ) {
-    let mut program = program();
-    change(&mut program);
-    let errors = program.verify().unwrap_err();
-    let found: Vec<(Rule, String)> = errors
-        .iter()
-        .map(|e| (e.rule, format!("{}: {}", e.place, e.message)))
-        .collect();
-    let found: Vec<(Rule, &str)> = found.iter().map(|(r, m)| (*r, m.as_str())).collect();
-    assert_eq!(found, rules);
-    assert!(program.to_string().starts_with("program @control"));
+    refused::refused(program(), change, expected);
 }
 
 pub(crate) fn slice_of(program: &mut Program, buffer: usize) -> &mut Slice {

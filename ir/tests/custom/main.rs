@@ -3,6 +3,8 @@
 
 mod mistakes;
 mod program;
+#[path = "../common/refused.rs"]
+mod refused;
 mod written;
 
 use kiln_ir::{

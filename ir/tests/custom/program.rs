@@ -90,15 +90,7 @@ fn custom(program: &mut Program) -> &mut Custom {
 
 #[track_caller]
 fn refused(change: impl FnOnce(&mut Program), expected: &[(Rule, &str)]) {
-    let mut program = split();
-    change(&mut program);
-    let errors = program.verify().unwrap_err();
-    let found: Vec<(Rule, String)> = errors
-        .iter()
-        .map(|e| (e.rule, format!("{}: {}", e.place, e.message)))
-        .collect();
-    let found: Vec<(Rule, &str)> = found.iter().map(|(r, m)| (*r, m.as_str())).collect();
-    assert_eq!(found, expected);
+    crate::refused::refused(split(), change, expected);
 }
 
 #[test]
