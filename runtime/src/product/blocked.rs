@@ -215,24 +215,24 @@ pub(super) unsafe fn multiply<S: Simd>(blocked: &Blocked, work: &Work) {
                     let in_place = lanes_at.wrapping_offset(lane as isize * b.lane);
                     let copy = buffer(room.strip).wrapping_add((lane - first) * depth);
                     let packed_depth = (vectors * S::LANES) as isize;
-                    let (strip, strip_depth) = match b.packing {
-                        Packing::None => (in_place, b.lane_depth),
+                    let (strip, strip_depth, padded) = match b.packing {
+                        Packing::None => (in_place, b.lane_depth, false),
                         Packing::Whole => {
                             let at = whole_offset::<S>(b, &block, lane);
                             let strip = work.whole.cast::<S::Element>().wrapping_add(at);
-                            (strip, packed_depth)
+                            (strip, packed_depth, true)
                         }
-                        Packing::Strip if index > 0 => (copy.cast_const(), packed_depth),
+                        Packing::Strip if index > 0 => (copy.cast_const(), packed_depth, true),
                         Packing::Strip => match S::packing_kernel(range.len(), vectors) {
                             // The first tile reads the lanes where they are and leaves them packed for the others.
                             Some(packing) if flat && (b.lane == 1 || b.lanes == 1) => {
                                 kernel = packing;
-                                (in_place, b.lane_depth)
+                                (in_place, b.lane_depth, false)
                             }
                             Some(_) | None => {
                                 // SAFETY: `width` lanes from this one on are the work's; the room is for all strips of a group.
                                 unsafe { pack_lanes::<S>(b, copy, in_place, depth, width, vectors) }
-                                (copy.cast_const(), packed_depth)
+                                (copy.cast_const(), packed_depth, true)
                             }
                         },
                     };
@@ -254,6 +254,7 @@ pub(super) unsafe fn multiply<S: Simd>(blocked: &Blocked, work: &Work) {
                         lanes: strip,
                         lane_depth: strip_depth,
                         last: width - (vectors - 1) * S::LANES,
+                        padded,
                         copy,
                         out,
                         out_row: b.out_row,

@@ -89,6 +89,8 @@ pub(crate) struct Tile<T> {
     pub(super) lane_depth: isize,
     /// The lanes of the last vector that count.
     pub(super) last: usize,
+    /// Whether the other lanes of the last vector may be read too, as where lanes are packed.
+    pub(super) padded: bool,
     /// Where a packing tile copies its vectors to, with zeros after the last lane; not looked at by others.
     pub(super) copy: *mut T,
     /// The element of row 0 and lane 0.
@@ -127,7 +129,7 @@ pub(super) const PACKING: u8 = 3;
 ///
 /// # Safety
 /// The machine has the instruction set. `ROWS` x `depth` elements of `rows` and `depth` x (`VECTORS - 1` vectors and `last` lanes) of
-/// `lanes` may be read, and as many lanes of `ROWS` rows of `out` written (and read unless they are only stored), by nobody else at the time. A packing tile
+/// `lanes` may be read (whole vectors if `padded`), and as many lanes of `ROWS` rows of `out` written (and read unless they are only stored), by nobody else at the time. A packing tile
 /// may write `depth` x `VECTORS` vectors to `copy`.
 #[inline(always)]
 pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const MODE: u8>(
@@ -150,6 +152,47 @@ pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, cons
                 }
             }
         }
+        let sums = if t.padded || t.last == S::LANES {
+            sums::<S, ROWS, VECTORS, MODE, false>(t, mask)
+        } else {
+            sums::<S, ROWS, VECTORS, MODE, true>(t, mask)
+        };
+        for (row, sums) in sums.into_iter().enumerate() {
+            for (vector, sum) in sums.into_iter().enumerate() {
+                let to = out(row, vector);
+                if vector + 1 == VECTORS {
+                    let sum = if add {
+                        S::add(S::load_masked(to, mask), sum)
+                    } else {
+                        sum
+                    };
+                    S::store_masked(to, sum, mask);
+                } else {
+                    let sum = if add { S::add(S::load(to), sum) } else { sum };
+                    S::store(to, sum);
+                }
+            }
+        }
+    }
+}
+
+/// The sums of a tile. A load under a mask takes a slot of the multiply-adds on Intel, so they are `MASKED` only where they must be.
+///
+/// # Safety
+/// As [`tile`].
+#[inline(always)]
+unsafe fn sums<
+    S: Simd,
+    const ROWS: usize,
+    const VECTORS: usize,
+    const MODE: u8,
+    const MASKED: bool,
+>(
+    t: &Tile<S::Element>,
+    mask: S::Mask,
+) -> [[S::Vector; VECTORS]; ROWS] {
+    // SAFETY: as in `tile`; the last vector is masked unless all of it may be read.
+    unsafe {
         let mut sums = [[S::zero(); VECTORS]; ROWS];
         // Strided rows are a pointer each and one offset. Where the compiler knows that they are evenly spaced it steps one pointer from row
         // to row, which is a chain of additions as long as the multiply-adds take, so that it must not know.
@@ -167,7 +210,7 @@ pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, cons
             let mut right = [S::zero(); VECTORS];
             for (vector, right) in right.iter_mut().enumerate() {
                 let from = lanes.wrapping_add(vector * S::LANES);
-                *right = if vector + 1 == VECTORS {
+                *right = if MASKED && vector + 1 == VECTORS {
                     S::load_masked(from, mask)
                 } else {
                     S::load(from)
@@ -195,22 +238,7 @@ pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, cons
             lanes = lanes.wrapping_offset(t.lane_depth);
             copy = copy.wrapping_add(VECTORS * S::LANES);
         }
-        for (row, sums) in sums.into_iter().enumerate() {
-            for (vector, sum) in sums.into_iter().enumerate() {
-                let to = out(row, vector);
-                if vector + 1 == VECTORS {
-                    let sum = if add {
-                        S::add(S::load_masked(to, mask), sum)
-                    } else {
-                        sum
-                    };
-                    S::store_masked(to, sum, mask);
-                } else {
-                    let sum = if add { S::add(S::load(to), sum) } else { sum };
-                    S::store(to, sum);
-                }
-            }
-        }
+        sums
     }
 }
 
