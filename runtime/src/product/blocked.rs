@@ -9,7 +9,7 @@
 //! the other goes past all of them, the first of which packs each strip as it reads it: results are written in the order in which rows
 //! lie. What lies well already is read in place, and lanes that serve several panels are packed once for all of them.
 
-use super::pack::{cut, pack_lanes, pack_rows, spread};
+use super::pack::{cut, pack_lanes, pack_rows, sliver_stride, spread};
 use super::simd::{Simd, Then, Tile};
 use std::ops::Range;
 
@@ -125,7 +125,7 @@ impl Blocked {
         };
         let whole = if self.pack_rows {
             let slivers = self.most_rows.div_ceil(self.tile_rows);
-            rows.checked_add(round(slivers.checked_mul(S::SLIVER * depth)?)?)?
+            rows.checked_add(round(slivers.checked_mul(sliver_stride::<S>(depth))?)?)?
         } else {
             rows
         };
@@ -237,7 +237,8 @@ pub(super) unsafe fn multiply<S: Simd>(blocked: &Blocked, work: &Work) {
                         },
                     };
                     let (from, row_depth) = if b.pack_rows {
-                        let sliver = buffer(room.rows).wrapping_add(index * S::SLIVER * depth);
+                        let sliver =
+                            buffer(room.rows).wrapping_add(index * sliver_stride::<S>(depth));
                         (sliver.cast_const(), S::SLIVER as isize)
                     } else {
                         let first = range.start as isize * b.row;

@@ -15,6 +15,16 @@ pub(crate) fn cut(rows: usize, tiles: usize, index: usize) -> Range<usize> {
     start..start + each + usize::from(index < longer)
 }
 
+/// How many slivers of rows that lie one element apart are packed at once: depths may lie far apart, and as much as this is read of each
+/// without a stop.
+const SLIVERS_AT_ONCE: usize = 16;
+
+/// From a packed sliver of rows to the next. The elements behind a sliver's last depth put slivers into different sets of a cache, so that
+/// several can be written at once.
+pub(super) const fn sliver_stride<S: Simd>(depth: usize) -> usize {
+    S::SLIVER * (depth + 1)
+}
+
 /// Packs one block of `rows` rows into a sliver for each tile: `S::SLIVER` elements for each depth.
 ///
 /// # Safety
@@ -28,12 +38,40 @@ pub(super) unsafe fn pack_rows<S: Simd>(
     tiles: usize,
     depth: usize,
 ) {
+    let sliver = |index: usize| to.wrapping_add(index * sliver_stride::<S>(depth));
+    if b.row == 1 && b.tile_rows <= S::LANES {
+        for first in (0..tiles).step_by(SLIVERS_AT_ONCE) {
+            let end = tiles.min(first + SLIVERS_AT_ONCE);
+            for d in 0..depth {
+                let from = from.wrapping_offset(d as isize * b.row_depth);
+                for index in first..end {
+                    let range = cut(rows, tiles, index);
+                    // SAFETY: the rows of a tile are no more than a vector's lanes, and a sliver has a vector for each depth.
+                    unsafe {
+                        let mask = S::mask(range.len());
+                        let vector = S::load_masked(from.wrapping_add(range.start), mask);
+                        S::store(sliver(index).wrapping_add(d * S::SLIVER), vector);
+                    }
+                }
+            }
+        }
+        return;
+    }
     for index in 0..tiles {
         let range = cut(rows, tiles, index);
-        let to = to.wrapping_add(index * S::SLIVER * depth);
         let from = from.wrapping_offset(range.start as isize * b.row);
         // SAFETY: a sliver is `depth` times `S::SLIVER` elements, and the rows of a tile are no more than these.
-        unsafe { pack::<S>(to, S::SLIVER, from, range.len(), b.row, depth, b.row_depth) }
+        unsafe {
+            pack::<S>(
+                sliver(index),
+                S::SLIVER,
+                from,
+                range.len(),
+                b.row,
+                depth,
+                b.row_depth,
+            )
+        }
     }
 }
 
