@@ -99,6 +99,11 @@ macro_rules! avx2 {
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
             }
             #[inline(always)]
+            unsafe fn prefetch_to_l2(at: *const $element) {
+                // SAFETY: as above.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+            }
+            #[inline(always)]
             unsafe fn square(from: *const $element, stride: isize, rows: usize, cols: usize) -> Self::Square {
                 // SAFETY: rows below `rows` and columns below `cols` are read, as the trait says.
                 unsafe {

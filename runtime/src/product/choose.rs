@@ -20,7 +20,7 @@ const DEEP_PANEL_BYTES: usize = 2 * PANEL_BYTES;
 const HOT_ROWS: Range<usize> = 128..256;
 
 /// The rows of a panel that is too wide for L2 anyway: the more, the seldomer the lanes are packed again.
-const COLD_ROWS: usize = 512;
+const COLD_ROWS: usize = 768;
 
 /// The most bytes of lanes that are packed whole: they share L2 with the panel.
 const WHOLE_BYTES: usize = 512 * 1024;

@@ -96,6 +96,8 @@ macro_rules! neon {
                 // The hint is not stable in Rust on this architecture; its machines fetch ahead well by themselves.
             }
             #[inline(always)]
+            unsafe fn prefetch_to_l2(_: *const $element) {}
+            #[inline(always)]
             unsafe fn square(from: *const $element, stride: isize, rows: usize, cols: usize) -> Self::Square {
                 // SAFETY: rows below `rows` and columns below `cols` are read, as the trait says.
                 unsafe {

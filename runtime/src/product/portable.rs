@@ -78,6 +78,8 @@ macro_rules! portable {
             #[inline(always)]
             unsafe fn prefetch(_: *const $element) {}
             #[inline(always)]
+            unsafe fn prefetch_to_l2(_: *const $element) {}
+            #[inline(always)]
             unsafe fn square(from: *const $element, stride: isize, rows: usize, cols: usize) -> Self::Square {
                 let mut square = [[0.0; LANES]; LANES];
                 for (col, vector) in square.iter_mut().enumerate() {

@@ -48,8 +48,10 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `a * b + c`, rounded once.
     unsafe fn multiply_add(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
-    /// A hint that the line at the address will be used; any address will do.
+    /// A hint that the line at the address will be used soon; any address will do.
     unsafe fn prefetch(at: *const Self::Element);
+    /// The same, of a line that may wait in L2.
+    unsafe fn prefetch_to_l2(at: *const Self::Element);
     /// Reads `rows` x `cols` elements (each 1 to `LANES`), `stride` from a row to the next and 1 from a column to the next. Vector `c` of
     /// the first `cols` holds column `c`, with zeros in the lanes from `rows` on.
     unsafe fn square(
@@ -113,8 +115,12 @@ pub(super) enum Then {
 /// Below this depth a tile is done before a prefetch of its result would arrive.
 const PREFETCH_DEPTH: usize = 48;
 
-/// How far ahead of its sums a tile asks for packed operands, and a packing tile for the lanes, in depths: a dozen cycles each.
+/// How far ahead of its sums a tile asks for operands, in depths: a dozen cycles each.
 const PREFETCH_AHEAD: isize = 16;
+
+/// The same of the lanes that a packing tile reads, to L1 and to L2. Depths that lie a multiple of a page apart share a set of L1, which
+/// holds no more than a dozen lines, and come from so far away that this would be too late to ask for them the first time.
+const PACKING_AHEAD: [isize; 2] = [8, 32];
 
 /// How a tile reads its operands: whether rows lie one element apart, and whether the lanes are copied as they are read.
 ///
@@ -150,6 +156,8 @@ pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, cons
                 for vector in 0..VECTORS {
                     S::prefetch(out(row, vector));
                 }
+                // Where rows do not begin with a line there is one more.
+                S::prefetch(out(row, VECTORS - 1).wrapping_add(S::LANES - 1));
             }
         }
         let sums = if t.padded || t.last == S::LANES {
@@ -204,6 +212,8 @@ unsafe fn sums<
                 base
             }
         });
+        // Most strided rows lie behind one another, so that the next tile's are as many elements: by the end all of them are on their way.
+        let mut next = t.rows.wrapping_offset(ROWS as isize * t.row);
         let mut offset = 0;
         let (mut rows, mut lanes, mut copy) = (t.rows, t.lanes, t.copy);
         for _ in 0..t.depth {
@@ -215,13 +225,24 @@ unsafe fn sums<
                 } else {
                     S::load(from)
                 };
-                S::prefetch(from.wrapping_offset(PREFETCH_AHEAD * t.lane_depth));
                 if MODE == PACKING {
+                    let [near, far] = PACKING_AHEAD.map(|d| from.wrapping_offset(d * t.lane_depth));
+                    S::prefetch(near);
+                    S::prefetch_to_l2(far);
+                    if vector + 1 == VECTORS {
+                        S::prefetch(near.wrapping_add(S::LANES - 1));
+                        S::prefetch_to_l2(far.wrapping_add(S::LANES - 1));
+                    }
                     S::store(copy.wrapping_add(vector * S::LANES), *right);
+                } else {
+                    S::prefetch(from.wrapping_offset(PREFETCH_AHEAD * t.lane_depth));
                 }
             }
             if MODE != STRIDED {
                 S::prefetch(rows.wrapping_offset(PREFETCH_AHEAD * t.row_depth));
+            } else if ROWS > 1 {
+                S::prefetch(next);
+                next = next.wrapping_add(ROWS);
             }
             for (row, sums) in sums.iter_mut().enumerate() {
                 let left = S::splat(if MODE == STRIDED {
