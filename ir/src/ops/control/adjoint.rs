@@ -17,7 +17,7 @@ use crate::autodiff::pullback;
 use crate::builder::{Builder, Tensor};
 use crate::graph::{Graph, Output};
 use crate::ids::NodeId;
-use crate::ops::{Op, Part, Source, Vjp};
+use crate::ops::{Binary, Op, Part, Source, Vjp};
 use crate::provenance::Origin;
 use crate::types::TensorType;
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,19 +76,21 @@ fn replay<'b>(builder: &'b Builder, region: &Region) -> Replay<'b> {
 
 /// Whether it is cheaper to keep the value of a node than to compute it again.
 fn is_costly(op: &Op) -> bool {
-    matches!(
-        op,
+    match op {
+        Op::Unary(op) => op.is_transcendental(),
+        Op::Binary(op) => matches!(op, Binary::Pow | Binary::Atan2),
         Op::Dot(_)
-            | Op::Conv(_)
-            | Op::Reduce(_)
-            | Op::Arg(_)
-            | Op::ReduceWindow(_)
-            | Op::ArgWindow(_)
-            | Op::Cumulative(_)
-            | Op::Part(_)
-            | Op::Scatter(_)
-            | Op::ScatterWindow(_)
-    )
+        | Op::Conv(_)
+        | Op::Reduce(_)
+        | Op::Arg(_)
+        | Op::ReduceWindow(_)
+        | Op::ArgWindow(_)
+        | Op::Cumulative(_)
+        | Op::Part(_)
+        | Op::Scatter(_)
+        | Op::ScatterWindow(_) => true,
+        _ => false,
+    }
 }
 
 /// The nodes that differ from one iteration to another: those that depend on a source which does.

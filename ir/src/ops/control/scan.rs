@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 /// What the forward pass keeps of each iteration for the gradient, besides the carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Save {
-    /// The results of contractions, reductions and loops of the body that the gradient needs; element-wise ops are computed again.
+    /// The results of contractions, reductions, loops and transcendental functions of the body that the gradient needs; other element-wise
+    /// ops are computed again.
     Results,
     /// Nothing: the gradient computes each iteration again from its carries. With a scan in the body of a scan, carries are kept of every
     /// n-th iteration only (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost").
