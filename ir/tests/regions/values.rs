@@ -179,6 +179,20 @@ fn what_is_kept_for_the_gradient_changes_neither_values_nor_gradients() {
 }
 
 #[test]
+fn transcendental_values_are_kept_and_not_computed_again() {
+    let tanhs = |save: Save| {
+        let options = ScanOptions {
+            save,
+            ..ScanOptions::default()
+        };
+        let text = loss_and_gradients(&options).to_string();
+        text.matches(" = tanh ").count()
+    };
+    assert_eq!(tanhs(Save::Results), 1);
+    assert_eq!(tanhs(Save::Carries), 2);
+}
+
+#[test]
 fn a_symbolic_number_of_iterations_is_cut_where_it_is_a_multiple() {
     let g = Builder::new("segments");
     let t = g.dim("n") * 4;
