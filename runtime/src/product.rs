@@ -314,6 +314,14 @@ impl Method {
 
     /// What unit `index` computes. Units are in order of matrix, then rows, then columns.
     pub fn unit(&self, index: usize) -> Unit {
+        if self.units == 1 {
+            // Divisions take as long as a product of a few dozen elements.
+            return Unit {
+                matrix: 0,
+                rows: 0..self.form.m,
+                cols: 0..self.form.n,
+            };
+        }
         let panels = self.form.m.div_ceil(self.panel).max(1);
         let (above, part) = (index / self.parts, index % self.parts);
         let (matrix, panel) = (above / panels, above % panels);

@@ -234,7 +234,8 @@ unsafe fn sums<
                         S::prefetch_to_l2(far.wrapping_add(S::LANES - 1));
                     }
                     S::store(copy.wrapping_add(vector * S::LANES), *right);
-                } else {
+                } else if ROWS > 1 {
+                    // A single row is bound by its loads, and its lanes are read in place, where 16 depths ahead may be too many for a set of L1.
                     S::prefetch(from.wrapping_offset(PREFETCH_AHEAD * t.lane_depth));
                 }
             }
