@@ -19,6 +19,9 @@ pub(crate) fn cut(rows: usize, tiles: usize, index: usize) -> Range<usize> {
 /// without a stop.
 const SLIVERS_AT_ONCE: usize = 16;
 
+/// How many depths ahead of a copy its operands are asked for: they come from far away, and a copy waits for each line otherwise.
+const AHEAD: isize = 8;
+
 /// From a packed sliver of rows to the next. The elements behind a sliver's last depth put slivers into different sets of a cache, so that
 /// several can be written at once.
 pub(super) const fn sliver_stride<S: Simd>(depth: usize) -> usize {
@@ -49,7 +52,9 @@ pub(super) unsafe fn pack_rows<S: Simd>(
                     // SAFETY: the rows of a tile are no more than a vector's lanes, and a sliver has a vector for each depth.
                     unsafe {
                         let mask = S::mask(range.len());
-                        let vector = S::load_masked(from.wrapping_add(range.start), mask);
+                        let at = from.wrapping_add(range.start);
+                        S::prefetch_to_l2(at.wrapping_offset(AHEAD * b.row_depth));
+                        let vector = S::load_masked(at, mask);
                         S::store(sliver(index).wrapping_add(d * S::SLIVER), vector);
                     }
                 }
@@ -128,7 +133,9 @@ pub(crate) unsafe fn pack<S: Simd>(
             let mask = S::mask(lanes);
             if step == 1 && lanes == S::LANES {
                 for d in 0..depth {
-                    let vector = S::load(from.wrapping_offset(d as isize * depth_step));
+                    let from = from.wrapping_offset(d as isize * depth_step);
+                    S::prefetch_to_l2(from.wrapping_offset(AHEAD * depth_step));
+                    let vector = S::load(from);
                     S::store(to.wrapping_add(d * stride), vector);
                 }
             } else if step == 1 {
@@ -140,6 +147,11 @@ pub(crate) unsafe fn pack<S: Simd>(
             } else if depth_step == 1 {
                 for d in (0..depth).step_by(S::LANES) {
                     let depths = S::LANES.min(depth - d);
+                    // The square of the next lanes.
+                    for lane in 0..S::LANES {
+                        let next = (S::LANES + lane) as isize * step;
+                        S::prefetch_to_l2(from.wrapping_add(d).wrapping_offset(next));
+                    }
                     let to = to.wrapping_add(d * stride);
                     transpose::<S>(from.wrapping_add(d), step, lanes, depths, to, stride);
                 }
