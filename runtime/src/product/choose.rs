@@ -30,7 +30,7 @@ const WHOLE_BYTES: usize = 512 * 1024;
 const GROUP_BYTES: usize = 384 * 1024;
 
 /// The most columns of a result whose columns may give the rows of tiles: all of them are rows of one panel.
-const FEW_COLUMNS: usize = 64;
+const FEW_COLUMNS: usize = 128;
 
 /// The most vectors of rows of a result that may give the lanes while any number of columns give the rows of tiles.
 const FEW_LANES: usize = 4;
