@@ -28,6 +28,7 @@ mod blocked;
 mod chain;
 mod choose;
 mod fold;
+mod isa;
 mod lanes;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
@@ -38,6 +39,7 @@ pub(crate) mod simd;
 mod types;
 
 pub use blocked::DEPTH;
+pub(crate) use isa::Isa;
 pub use kiln_ir::program::ProductSummation;
 pub use lanes::PARTIALS;
 pub use types::ProductType;
@@ -156,35 +158,6 @@ struct InBlocks {
     apart: bool,
 }
 
-/// The instruction sets that there are micro-kernels for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Isa {
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    #[cfg(target_arch = "aarch64")]
-    Neon,
-    Portable,
-}
-
-impl Isa {
-    /// All that this machine has, the best first.
-    pub(crate) fn available() -> impl Iterator<Item = Isa> {
-        [
-            #[cfg(target_arch = "x86_64")]
-            avx512::detected().then_some(Isa::Avx512),
-            #[cfg(target_arch = "x86_64")]
-            avx2::detected().then_some(Isa::Avx2),
-            #[cfg(target_arch = "aarch64")]
-            Some(Isa::Neon),
-            Some(Isa::Portable),
-        ]
-        .into_iter()
-        .flatten()
-    }
-}
-
 impl Method {
     /// The method for a batch of `batch` products on up to `threads` threads; `None` where the numbers are too large for any memory.
     pub fn new(form: Form, batch: usize, threads: usize) -> Option<Method> {
@@ -236,21 +209,25 @@ impl Method {
     /// A row is cut in its columns, and anything else in rows.
     fn in_lanes(isa: Isa, form: Form, batch: usize, threads: usize) -> Option<Method> {
         let single = matches!(form.dtype, ProductType::F32);
-        let walk = Walk::Lanes(match (isa, single) {
+        let (one, lanes): (LanesFn, LanesFn) = match (isa, single) {
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512, true) => avx512::Avx512F32::lanes,
+            (Isa::Avx512, true) => (avx512::Avx512F32::one, avx512::Avx512F32::lanes),
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512, false) => avx512::Avx512F64::lanes,
+            (Isa::Avx512, false) => (avx512::Avx512F64::one, avx512::Avx512F64::lanes),
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx2, true) => avx2::Avx2F32::lanes,
+            (Isa::Avx2, true) => (avx2::Avx2F32::one, avx2::Avx2F32::lanes),
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx2, false) => avx2::Avx2F64::lanes,
+            (Isa::Avx2, false) => (avx2::Avx2F64::one, avx2::Avx2F64::lanes),
             #[cfg(target_arch = "aarch64")]
-            (Isa::Neon, true) => neon::NeonF32::lanes,
+            (Isa::Neon, true) => (neon::NeonF32::one, neon::NeonF32::lanes),
             #[cfg(target_arch = "aarch64")]
-            (Isa::Neon, false) => neon::NeonF64::lanes,
-            (Isa::Portable, true) => portable::PortableF32::lanes,
-            (Isa::Portable, false) => portable::PortableF64::lanes,
+            (Isa::Neon, false) => (neon::NeonF64::one, neon::NeonF64::lanes),
+            (Isa::Portable, true) => (portable::PortableF32::one, portable::PortableF32::lanes),
+            (Isa::Portable, false) => (portable::PortableF64::one, portable::PortableF64::lanes),
+        };
+        let walk = Walk::Lanes(match (form.m, form.n) {
+            (1, 1) => one,
+            (_, _) => lanes,
         });
         let shares = threads.div_ceil(batch.max(1));
         let (panels, parts) = match form.m {

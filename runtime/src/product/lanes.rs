@@ -93,6 +93,45 @@ pub(super) unsafe fn lanes<S: Simd, const V: usize, const G: usize>(
     }
 }
 
+/// Computes the only element of a product of a row with a column: [`lanes`] without what it needs for more.
+///
+/// # Safety
+/// As [`lanes`]; the form has one row and one column.
+#[inline(always)]
+pub(super) unsafe fn one<S: Simd, const V: usize>(form: &Form, at: Matrices) {
+    let line = |at: *const u8, step: isize| Line {
+        at: at.cast::<S::Element>(),
+        step,
+    };
+    let (row, col) = (line(at.lhs, form.lhs.col), line(at.rhs, form.rhs.row));
+    let mut vector = [MaybeUninit::<S::Element>::uninit(); SQUARE];
+    let vector = vector.as_mut_ptr().cast::<S::Element>();
+    // SAFETY: the caller promises the row, the column and the result; a vector is no larger than a square.
+    unsafe {
+        partials::<S, V, 1>(form.k, row, [col], vector);
+        at.dst.cast::<S::Element>().write(folded::<S>(vector));
+    }
+}
+
+/// The sum of the lanes of a vector in memory, the upper half added to the lower one until one is left.
+///
+/// # Safety
+/// A vector at `lanes` is readable and writable.
+#[inline(always)]
+unsafe fn folded<S: Simd>(lanes: *mut S::Element) -> S::Element {
+    let mut half = S::LANES / 2;
+    while half > 0 {
+        for index in 0..half {
+            let to = lanes.wrapping_add(index);
+            // SAFETY: both are lanes of the vector.
+            unsafe { to.write(to.read() + to.wrapping_add(half).read()) }
+        }
+        half /= 2;
+    }
+    // SAFETY: a vector has a lane.
+    unsafe { lanes.read() }
+}
+
 /// The products of `vector` with `lines` lines of a matrix, `next` apart, the first of which is `matrix`; results are `step` apart.
 ///
 /// # Safety
@@ -135,20 +174,9 @@ unsafe fn along<S: Simd, const V: usize, const G: usize>(
         }
         if count == 1 {
             // One vector is not worth a transposition.
-            let mut half = S::LANES / 2;
-            while half > 0 {
-                for index in 0..half {
-                    let to = square.wrapping_add(index);
-                    // SAFETY: the first vector of the square has been written.
-                    unsafe { to.write(to.read() + to.wrapping_add(half).read()) }
-                }
-                half /= 2;
-            }
-            // SAFETY: the result is the caller's.
-            unsafe {
-                let to = out.wrapping_offset(first as isize * step);
-                to.write(square.read());
-            }
+            let to = out.wrapping_offset(first as isize * step);
+            // SAFETY: the first vector of the square has been written, and the result is the caller's.
+            unsafe { to.write(folded::<S>(square)) }
             break;
         }
         // SAFETY: `count` vectors of the square have been written; results are the caller's.

@@ -321,6 +321,20 @@ macro_rules! instantiate {
             }
 
             /// # Safety
+            /// As [`one`](crate::product::lanes::one).
+            $(#[target_feature(enable = $feature)])?
+            pub(in crate::product) unsafe fn one(
+                form: &crate::product::Form,
+                _: &std::ops::Range<usize>,
+                _: &std::ops::Range<usize>,
+                at: crate::product::Matrices,
+            ) {
+                const VECTORS: usize = crate::product::lanes::PARTIALS / <$simd as Simd>::LANES;
+                // SAFETY: as above.
+                unsafe { crate::product::lanes::one::<$simd, VECTORS>(form, at) }
+            }
+
+            /// # Safety
             /// As [`pack_whole`](crate::product::blocked::pack_whole).
             $(#[target_feature(enable = $feature)])?
             pub(in crate::product) unsafe fn pack_whole(

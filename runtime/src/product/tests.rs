@@ -175,6 +175,13 @@ macro_rules! against_the_definition {
                         }
                     }
                 }
+                // One element has a function of its own.
+                for depth in depths {
+                    for turn in 0..7 {
+                        let layouts = [READ[turn], READ[(turn + 3) % 7], WRITTEN[turn % 4]];
+                        check_summed(ProductSummation::Lanes, in_partial_sums, [1, 1, depth], layouts, &[1], &noise);
+                    }
+                }
                 for sizes in [[1, 900, 300], [900, 1, 300], [1, 70, 5000]] {
                     let layouts = [row_major as Layout, column_major, row_major];
                     check_summed(ProductSummation::Lanes, in_partial_sums, sizes, layouts, &[1, 2, 3, 4], &noise);
