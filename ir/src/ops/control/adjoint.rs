@@ -88,8 +88,34 @@ fn is_costly(op: &Op) -> bool {
         | Op::Cumulative(_)
         | Op::Part(_)
         | Op::Scatter(_)
-        | Op::ScatterWindow(_) => true,
-        _ => false,
+        | Op::ScatterWindow(_)
+        | Op::Sort(_)
+        | Op::Argsort(_) => true,
+        Op::Compare(_)
+        | Op::Select(_)
+        | Op::Fma(_)
+        | Op::Convert(_)
+        | Op::Bitcast(_)
+        | Op::Require(_)
+        | Op::Pad(_)
+        | Op::Concat(_)
+        | Op::Reverse(_)
+        | Op::StopGradient(_)
+        | Op::Constant(_)
+        | Op::Iota(_)
+        | Op::DimSize(_)
+        | Op::Broadcast(_)
+        | Op::Reshape(_)
+        | Op::Transpose(_)
+        | Op::Slice(_)
+        | Op::DynamicSlice(_)
+        | Op::DynamicUpdateSlice(_)
+        | Op::Source(_)
+        | Op::Gather(_)
+        | Op::GatherWindow(_)
+        | Op::RngBits(_) => false,
+        // What they give are parts, which are kept.
+        Op::Scan(_) | Op::While(_) | Op::Cond(_) | Op::CustomCall(_) => false,
     }
 }
 
