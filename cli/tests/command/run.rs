@@ -186,7 +186,7 @@ fn what_is_missing_unknown_or_twice_is_named() {
     );
     refused(
         &[("x", &floats(&[1, 3], &[0.0; 3]))],
-        "axis 1 of `x` has size 3, but `4` is 4 there",
+        "axis 1 of `x` has size 3, but 4 is declared",
     );
     let wide = Array::new(DType::F64, vec![1, 4], Values::Float(vec![0.0; 4])).unwrap();
     refused(

@@ -63,7 +63,7 @@ pub enum BindError {
         dim: Dim,
     },
     /// A size contradicts the declaration, given what the other sizes said.
-    #[error("{place} has size {size}, but `{dim}` is {expected} there{because}")]
+    #[error("{place} has size {size}, but {}{because}", declared(dim, *expected))]
     Conflict {
         /// What was given.
         place: String,
@@ -96,6 +96,14 @@ pub enum BindError {
         /// The dim.
         dim: Dim,
     },
+}
+
+/// What a declaration says of a size.
+fn declared(dim: &Dim, expected: i64) -> String {
+    match dim.constant() {
+        Some(_) => format!("{expected} is declared"),
+        None => format!("`{dim}` is {expected} there"),
+    }
 }
 
 impl Dim {
