@@ -43,7 +43,7 @@ const STRIPS_IN_PLACE: usize = 6;
 const STRIPS_IN_PLACE_FLAT: usize = 2;
 
 /// Tiles that read the lanes in place before packing them pays.
-const TILES_IN_PLACE: usize = 3;
+const TILES_IN_PLACE: usize = 2;
 
 /// Rows for each thread, up to which the columns are shared out in place of the rows.
 const FEW_ROWS: usize = 16;
