@@ -6,7 +6,7 @@
 //!
 //! In full width a function goes through all rows with the partial results of up to 256 columns in registers ([`Tiles`]). That serves few
 //! columns in any memory, and many columns in cache. Otherwise the partial results lie on the stack too, and [`ROWS`] rows are read for each
-//! pass over them, or one where they come from DRAM; these passes run in full width where there is a function for them ([`Callee`]).
+//! pass over them, or one where they come from beyond L2; these passes run in full width where there is a function for them ([`Callee`]).
 
 use super::EmitError;
 use super::emitter::{Counters, Emitter, Lanes, Point, Trips, memory};
@@ -24,9 +24,9 @@ const TILE: i64 = 2048;
 const ROWS: i64 = 4;
 /// The same in full width, where the pointers of the rows have registers: a power of two that divides [`SERIAL_BLOCK`].
 const MOST_ROWS: usize = 8;
-/// The bytes of one operand from which rows are read one at a time: memory is fastest when it is read as one stream, while what is in cache
-/// would be held up by the loads and stores of the partial results.
-const STREAM: i64 = 16 << 20;
+/// The bytes of one operand from which rows are read one at a time: memory is fastest when it is read as one stream, and so is an L3 shared
+/// by many cores, while what is in L2 would be held up by the loads and stores of the partial results.
+const STREAM: i64 = 4 << 20;
 /// The groups of an iteration.
 const GROUPS: usize = 4;
 /// The trip counts, where they are known, from which it pays: columns in 128 bits and in full width, and rows.
