@@ -49,7 +49,9 @@ pub use movement::{Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose};
 pub use random::RngBits;
 pub use reduction::{Arg, ArgKind, Cumulative, CumulativeKind, Reduce, ReduceKind};
 pub(crate) use scalar::saturate;
-pub use scalar::{Binary, Bitcast, Compare, Convert, Fma, Require, Select, StopGradient, Unary};
+pub use scalar::{
+    Binary, Bitcast, Compare, Convert, Cost, Fma, Require, Select, StopGradient, Unary,
+};
 pub use source::Source;
 pub use window::{
     ArgWindow, GatherWindow, ReduceWindow, ScatterWindow, WindowAxis, WindowKind, Windows,

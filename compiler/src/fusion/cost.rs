@@ -1,7 +1,7 @@
 //! What it costs to compute a node again instead of keeping it.
 
 use crate::kernel::Expr;
-use kiln_ir::ops::{Binary, Op, Unary};
+use kiln_ir::ops::{Binary, Cost, Op};
 
 /// Whether a value may be computed again in a later sweep of its kernel rather than kept in a scratch row.
 pub(crate) fn expr_is_cheap(expr: &Expr) -> bool {
@@ -23,43 +23,9 @@ pub(crate) fn expr_is_cheap(expr: &Expr) -> bool {
 /// Whether an op may be computed again in each of its consumers: a few instructions for each element.
 pub(super) fn is_cheap(op: &Op) -> bool {
     match op {
-        Op::Unary(unary) => match unary {
-            Unary::Neg
-            | Unary::Abs
-            | Unary::Sign
-            | Unary::Floor
-            | Unary::Ceil
-            | Unary::Round
-            | Unary::Not
-            | Unary::IsFinite => true,
-            Unary::Exp
-            | Unary::Expm1
-            | Unary::Log
-            | Unary::Log1p
-            | Unary::Sqrt
-            | Unary::Rsqrt
-            | Unary::Recip
-            | Unary::Sin
-            | Unary::Cos
-            | Unary::Tan
-            | Unary::Tanh
-            | Unary::Logistic
-            | Unary::Erf
-            | Unary::Erfc => false,
-        },
-        Op::Binary(binary) => match binary {
-            Binary::Add
-            | Binary::Sub
-            | Binary::Mul
-            | Binary::Max
-            | Binary::Min
-            | Binary::And
-            | Binary::Or
-            | Binary::Xor
-            | Binary::Shl
-            | Binary::Shr => true,
-            Binary::Div | Binary::Rem | Binary::Pow | Binary::Atan2 => false,
-        },
+        Op::Unary(unary) => unary.cost() == Cost::Short,
+        // A remainder is a division of integers, and a call for floats.
+        Op::Binary(binary) => binary.cost() == Cost::Short && *binary != Binary::Rem,
         Op::Compare(_)
         | Op::Select(_)
         | Op::Fma(_)

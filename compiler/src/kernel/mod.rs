@@ -5,7 +5,7 @@
 //! it, one number for each lane. What a kernel computes does not depend on how many lanes the machine has: reductions have the order
 //! that is defined at [`Accumulator`].
 
-use kiln_ir::ops::{Binary, Compare, Literal, ReduceKind, Unary};
+use kiln_ir::ops::{Binary, Compare, Cost, Literal, ReduceKind, Unary};
 use kiln_ir::{DType, Dim};
 use std::fmt;
 
@@ -186,6 +186,33 @@ pub enum Function {
     Unary(Unary),
     /// Of two operands of one type.
     Binary(Binary),
+}
+
+impl Function {
+    /// The function that an expression is.
+    pub fn of(expr: &Expr) -> Option<Self> {
+        match expr {
+            Expr::Unary(op, _) => Some(Function::Unary(*op)),
+            Expr::Binary(op, ..) => Some(Function::Binary(*op)),
+            Expr::Load { .. }
+            | Expr::Const(_)
+            | Expr::Index(_)
+            | Expr::Compare(..)
+            | Expr::Select(..)
+            | Expr::Fma(..)
+            | Expr::Convert(_)
+            | Expr::Bitcast(_)
+            | Expr::Philox { .. } => None,
+        }
+    }
+
+    /// What it costs in line.
+    pub fn cost(self) -> Cost {
+        match self {
+            Function::Unary(op) => op.cost(),
+            Function::Binary(op) => op.cost(),
+        }
+    }
 }
 
 /// An element of a parameter.

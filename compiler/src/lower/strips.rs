@@ -21,7 +21,6 @@ use crate::kernel::{Access, LoopId, LoopKind, Param, ParamId, STRIP, Stmt, Value
 use kiln_ir::{DType, Dim};
 
 mod build;
-mod cost;
 mod phases;
 
 use phases::Phases;

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 mod binary;
 mod convert;
+mod cost;
 mod fma;
 mod require;
 mod unary;
@@ -22,6 +23,7 @@ pub use binary::{Binary, Compare};
 pub(super) use binary::{less, maximum};
 pub(crate) use convert::saturate;
 pub use convert::{Bitcast, Convert};
+pub use cost::Cost;
 pub use fma::Fma;
 pub use require::Require;
 pub use unary::Unary;

@@ -7,7 +7,7 @@
 //! The first two read the input through a table: the terms of a chain are at `offsets` from the first pixel, so that one loop serves
 //! every window, stride and dilation. All of it is `#[inline(always)]`, and instantiated for each instruction set in `sets`.
 
-use crate::product::simd::Simd;
+use crate::product::simd::{Simd, store};
 
 /// A tile of the definition's first form.
 pub(super) struct WindowTile<T> {
@@ -415,40 +415,5 @@ pub(super) unsafe fn group_lines<S: Simd, const ROWS: usize>(t: &LinesTile<S::El
             }
         }
         store::<S, ROWS, 1>(sums, t.out, t.out_row, t.last, t.add);
-    }
-}
-
-/// Stores the sums of a tile, or adds them to what is there.
-///
-/// # Safety
-/// `ROWS` rows of `VECTORS - 1` vectors and `last` lanes are writable, and readable if `add`.
-#[inline(always)]
-unsafe fn store<S: Simd, const ROWS: usize, const VECTORS: usize>(
-    sums: [[S::Vector; VECTORS]; ROWS],
-    out: *mut S::Element,
-    out_row: isize,
-    last: usize,
-    add: bool,
-) {
-    // SAFETY: the caller's promise; the last vector is masked.
-    unsafe {
-        let mask = S::mask(last);
-        for (row, sums) in sums.into_iter().enumerate() {
-            let out = out.wrapping_offset(row as isize * out_row);
-            for (vector, sum) in sums.into_iter().enumerate() {
-                let to = out.wrapping_add(vector * S::LANES);
-                if vector + 1 == VECTORS {
-                    let sum = if add {
-                        S::add(S::load_masked(to, mask), sum)
-                    } else {
-                        sum
-                    };
-                    S::store_masked(to, sum, mask);
-                } else {
-                    let sum = if add { S::add(S::load(to), sum) } else { sum };
-                    S::store(to, sum);
-                }
-            }
-        }
     }
 }

@@ -150,7 +150,6 @@ pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, cons
                 .wrapping_offset(row as isize * t.out_row)
                 .wrapping_add(vector * S::LANES)
         };
-        let add = t.then == Then::Add;
         if t.depth >= PREFETCH_DEPTH {
             for row in 0..ROWS {
                 for vector in 0..VECTORS {
@@ -165,22 +164,7 @@ pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, cons
         } else {
             sums::<S, ROWS, VECTORS, MODE, true>(t, mask)
         };
-        for (row, sums) in sums.into_iter().enumerate() {
-            for (vector, sum) in sums.into_iter().enumerate() {
-                let to = out(row, vector);
-                if vector + 1 == VECTORS {
-                    let sum = if add {
-                        S::add(S::load_masked(to, mask), sum)
-                    } else {
-                        sum
-                    };
-                    S::store_masked(to, sum, mask);
-                } else {
-                    let sum = if add { S::add(S::load(to), sum) } else { sum };
-                    S::store(to, sum);
-                }
-            }
-        }
+        store::<S, ROWS, VECTORS>(sums, t.out, t.out_row, t.last, t.then == Then::Add);
     }
 }
 
@@ -261,6 +245,41 @@ unsafe fn sums<
             copy = copy.wrapping_add(VECTORS * S::LANES);
         }
         sums
+    }
+}
+
+/// Stores the sums of a tile, or adds them to what is there.
+///
+/// # Safety
+/// `ROWS` rows of `VECTORS - 1` vectors and `last` lanes are writable, and readable if `add`.
+#[inline(always)]
+pub(crate) unsafe fn store<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    sums: [[S::Vector; VECTORS]; ROWS],
+    out: *mut S::Element,
+    out_row: isize,
+    last: usize,
+    add: bool,
+) {
+    // SAFETY: the caller's promise; the last vector is masked.
+    unsafe {
+        let mask = S::mask(last);
+        for (row, sums) in sums.into_iter().enumerate() {
+            let out = out.wrapping_offset(row as isize * out_row);
+            for (vector, sum) in sums.into_iter().enumerate() {
+                let to = out.wrapping_add(vector * S::LANES);
+                if vector + 1 == VECTORS {
+                    let sum = if add {
+                        S::add(S::load_masked(to, mask), sum)
+                    } else {
+                        sum
+                    };
+                    S::store_masked(to, sum, mask);
+                } else {
+                    let sum = if add { S::add(S::load(to), sum) } else { sum };
+                    S::store(to, sum);
+                }
+            }
+        }
     }
 }
 

@@ -1,13 +1,13 @@
 //! The loop of phases, once it is decided what each of them does.
 
 use super::Cutter;
-use super::cost::{Cost, cost};
 use super::phases::{Phases, Place};
 use crate::kernel::{
     AHEAD, Apply, Element, Expr, Index, Loop, LoopId, LoopKind, Operand, ParamId, Stmt, ValueId,
 };
 use crate::lower::ParamSource;
 use kiln_ir::Dim;
+use kiln_ir::ops::Cost;
 use std::collections::BTreeMap;
 
 impl Phases<'_> {
@@ -94,7 +94,7 @@ impl Phases<'_> {
         let mut covered = Vec::new();
         let long = |v: &ValueId| {
             let function = self.known.get(v).and_then(|k| k.function);
-            function.is_some_and(|f| matches!(cost(f), Cost::Long))
+            function.is_some_and(|f| f.cost() == Cost::Long)
         };
         for function in self.applied.iter().filter(|v| long(v)) {
             let read = self.operands_of(*function).into_iter();
@@ -135,7 +135,7 @@ impl Phases<'_> {
         let id = cutter.fresh_loop();
         let function = self.known.get(&value)?.function?;
         // A function that computes for long while memory has nothing to do.
-        let asked = match cost(function) {
+        let asked = match function.cost() {
             Cost::Long => streams.len().min(AHEAD),
             Cost::Slow | Cost::Short => 0,
         };

@@ -1,12 +1,12 @@
 //! What each phase of a loop computes, stores and reads back.
 
 use super::Cutter;
-use super::cost::{Cost, cost, function_of};
 use crate::emit::wide::takes;
 use crate::fusion::expr_is_cheap;
 use crate::kernel::{Access, Expr, Fold, Function, Index, Loop, ParamId, Stmt, ValueId};
 use crate::lower::ParamSource;
 use crate::math::wide;
+use kiln_ir::ops::Cost;
 use std::collections::BTreeMap;
 
 /// The trip count, where it is known, from which a call pays.
@@ -117,10 +117,10 @@ impl<'k> Phases<'k> {
                 varies |= cutter.lowered.kernel.params[param.index()].access != Access::Read;
             }
             let dtype = cutter.dtype(*value);
-            let function = function_of(expr).filter(|f| {
+            let function = Function::of(expr).filter(|f| {
                 varies
                     && wide::position(*f, dtype).is_some()
-                    && match cost(*f) {
+                    && match f.cost() {
                         Cost::Long => true,
                         Cost::Slow => self.is_at_hand(expr, true),
                         Cost::Short if whole => self.is_at_hand(expr, true),
@@ -148,10 +148,10 @@ impl<'k> Phases<'k> {
             match stmt {
                 Stmt::Let { value, expr } => {
                     let dtype = cutter.dtype(*value);
-                    let function = function_of(expr);
+                    let function = Function::of(expr);
                     match function
                         .filter(|f| wide::position(*f, dtype).is_some())
-                        .map(cost)
+                        .map(Function::cost)
                     {
                         Some(Cost::Long) => long += 1,
                         Some(Cost::Slow | Cost::Short) => short += 1,
@@ -184,7 +184,7 @@ impl<'k> Phases<'k> {
         for stmt in &self.inner.body {
             match stmt {
                 Stmt::Let { expr, .. } => {
-                    let long = function_of(expr).is_some_and(|f| matches!(cost(f), Cost::Long));
+                    let long = Function::of(expr).is_some_and(|f| f.cost() == Cost::Long);
                     expr.visit_values(&mut |v| {
                         used |= v == value;
                         otherwise |= v == value && !long;

@@ -17,7 +17,7 @@ use crate::autodiff::pullback;
 use crate::builder::{Builder, Tensor};
 use crate::graph::{Graph, Output};
 use crate::ids::NodeId;
-use crate::ops::{Binary, Op, Part, Source, Vjp};
+use crate::ops::{Cost, Op, Part, Source, Vjp};
 use crate::provenance::Origin;
 use crate::types::TensorType;
 use std::collections::{BTreeMap, BTreeSet};
@@ -77,8 +77,8 @@ fn replay<'b>(builder: &'b Builder, region: &Region) -> Replay<'b> {
 /// Whether it is cheaper to keep the value of a node than to compute it again.
 fn is_costly(op: &Op) -> bool {
     match op {
-        Op::Unary(op) => op.is_transcendental(),
-        Op::Binary(op) => matches!(op, Binary::Pow | Binary::Atan2),
+        Op::Unary(op) => op.cost() == Cost::Long,
+        Op::Binary(op) => op.cost() == Cost::Long,
         Op::Dot(_)
         | Op::Conv(_)
         | Op::Reduce(_)

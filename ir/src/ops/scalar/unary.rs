@@ -40,34 +40,6 @@ macro_rules! unary_table {
             /// Every unary op, in the order of the table.
             pub const ALL: &'static [Unary] = &[$(Unary::$op),+];
 
-            /// Whether it takes a polynomial: dozens of instructions for each element.
-            pub fn is_transcendental(self) -> bool {
-                match self {
-                    Unary::Exp
-                    | Unary::Expm1
-                    | Unary::Log
-                    | Unary::Log1p
-                    | Unary::Sin
-                    | Unary::Cos
-                    | Unary::Tan
-                    | Unary::Tanh
-                    | Unary::Logistic
-                    | Unary::Erf
-                    | Unary::Erfc => true,
-                    Unary::Neg
-                    | Unary::Abs
-                    | Unary::Sign
-                    | Unary::Sqrt
-                    | Unary::Rsqrt
-                    | Unary::Recip
-                    | Unary::Floor
-                    | Unary::Ceil
-                    | Unary::Round
-                    | Unary::Not
-                    | Unary::IsFinite => false,
-                }
-            }
-
             fn row(self) -> Row {
                 match self {
                     $(Unary::$op => Row {

@@ -1,22 +1,22 @@
-//! Which functions are worth a call for a strip.
+//! What a scalar op costs, for those who weigh computing a value again against keeping it.
 
-use crate::kernel::{Expr, Function};
-use kiln_ir::ops::{Binary, Unary};
+use super::{Binary, Unary};
 
-/// What a function costs in line, in 128-bit registers.
-pub(super) enum Cost {
-    /// Dozens of instructions.
+/// What it costs to compute a scalar op, in line and in 128-bit registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cost {
+    /// A polynomial: dozens of instructions for each element.
     Long,
-    /// One that takes as long for four lanes as it takes for sixteen.
+    /// One instruction that takes as long for four lanes as it takes for sixteen.
     Slow,
-    /// One or few.
+    /// One instruction or few.
     Short,
 }
 
-/// The cost of a function.
-pub(super) fn cost(function: Function) -> Cost {
-    match function {
-        Function::Unary(op) => match op {
+impl Unary {
+    /// What it costs.
+    pub fn cost(self) -> Cost {
+        match self {
             Unary::Exp
             | Unary::Expm1
             | Unary::Log
@@ -37,8 +37,14 @@ pub(super) fn cost(function: Function) -> Cost {
             | Unary::Round
             | Unary::Not
             | Unary::IsFinite => Cost::Short,
-        },
-        Function::Binary(op) => match op {
+        }
+    }
+}
+
+impl Binary {
+    /// What it costs.
+    pub fn cost(self) -> Cost {
+        match self {
             Binary::Pow | Binary::Atan2 => Cost::Long,
             Binary::Div => Cost::Slow,
             Binary::Add
@@ -52,23 +58,6 @@ pub(super) fn cost(function: Function) -> Cost {
             | Binary::Xor
             | Binary::Shl
             | Binary::Shr => Cost::Short,
-        },
-    }
-}
-
-/// The function that an expression is.
-pub(super) fn function_of(expr: &Expr) -> Option<Function> {
-    match expr {
-        Expr::Unary(op, _) => Some(Function::Unary(*op)),
-        Expr::Binary(op, ..) => Some(Function::Binary(*op)),
-        Expr::Load { .. }
-        | Expr::Const(_)
-        | Expr::Index(_)
-        | Expr::Compare(..)
-        | Expr::Select(..)
-        | Expr::Fma(..)
-        | Expr::Convert(_)
-        | Expr::Bitcast(_)
-        | Expr::Philox { .. } => None,
+        }
     }
 }
