@@ -6,10 +6,15 @@
 
 use crate::builder::{Builder, Tensor};
 use crate::diagnostic::{Kind, Refusal};
+use crate::graph::Node;
 use crate::ids::NodeId;
 use crate::ops::{Op, Vjp};
 use crate::provenance::Origin;
 use std::collections::BTreeMap;
+
+mod preaccumulate;
+
+use preaccumulate::Gate;
 
 /// The gradients of the scalar `loss` with respect to each tensor of `wrt`, in order, each of its tensor's type.
 ///
@@ -39,7 +44,8 @@ pub fn grad<'g>(loss: Tensor<'g>, wrt: &[Tensor<'g>]) -> Vec<Tensor<'g>> {
     let targets: Vec<NodeId> = wrt.iter().filter_map(|t| t.id()).collect();
     let needed = depends_on(builder, root, &targets);
     let seed = builder.splat(ty.dtype, ty.shape, 1.0);
-    let cotangents = backward(builder, root, BTreeMap::from([(root, seed)]), &needed);
+    let seeds = BTreeMap::from([(root, seed)]);
+    let cotangents = backward(builder, root, seeds, &targets, &needed);
     wrt.iter().map(|t| pick(builder, *t, &cotangents)).collect()
 }
 
@@ -63,7 +69,7 @@ pub(crate) fn pullback<'g>(
     };
     let targets: Vec<NodeId> = wrt.iter().filter_map(|t| t.id()).collect();
     let needed = depends_on(builder, last, &targets);
-    let cotangents = backward(builder, last, cotangents, &needed);
+    let cotangents = backward(builder, last, cotangents, &targets, &needed);
     let found = |t: &Tensor<'g>| cotangents.get(&t.id()?).copied();
     wrt.iter().map(found).collect()
 }
@@ -86,8 +92,10 @@ fn backward<'g>(
     builder: &'g Builder,
     last: NodeId,
     mut cotangents: BTreeMap<NodeId, Tensor<'g>>,
+    targets: &[NodeId],
     needed: &[bool],
 ) -> BTreeMap<NodeId, Tensor<'g>> {
+    let readers = readers(builder, needed);
     // Of the results of compound ops, by the node of the op: all parts come behind it, so they are complete when the walk reaches it.
     let mut results: BTreeMap<NodeId, Vec<Option<Tensor<'g>>>> = BTreeMap::new();
     for i in (0..=last.index()).rev() {
@@ -115,27 +123,87 @@ fn backward<'g>(
         let Some(cotangent) = cotangents.get(&id).copied().or(first) else {
             continue;
         };
-        let cx = Vjp {
-            operands: node.operands.iter().map(|o| builder.tensor(*o)).collect(),
-            wanted: node.operands.iter().map(|o| needed[o.index()]).collect(),
-            result: builder.tensor(id),
-            cotangent,
-            cotangents: bundle,
-        };
-        let mut flowing = Vec::new();
-        on_behalf(&mut || flowing = node.op.rules().vjp(&cx));
-        for (operand, flow) in node.operands.iter().zip(flowing) {
-            let (Some(flow), true) = (flow, needed[operand.index()]) else {
-                continue;
-            };
-            let mut sum = flow;
-            if let Some(before) = cotangents.get(operand) {
-                on_behalf(&mut || sum = *before + flow);
+        let asked = |id: NodeId| targets.contains(&id) || cotangents.contains_key(&id);
+        if let Some(gate) = Gate::ending_at(builder, id, needed, &readers, asked) {
+            let mut flow = None;
+            on_behalf(&mut || flow = gate.slope(builder).map(|slope| cotangent * slope));
+            if let Some(flow) = flow {
+                add(builder, &node, id, gate.of(), flow, &mut cotangents);
             }
-            cotangents.insert(*operand, sum);
+            continue;
         }
+        let needed = |id: NodeId| needed[id.index()];
+        pull(
+            builder,
+            id,
+            &node,
+            cotangent,
+            bundle,
+            &needed,
+            &mut cotangents,
+        );
     }
     cotangents
+}
+
+/// For each node, how often those that the cotangents pass read it.
+fn readers(builder: &Builder, needed: &[bool]) -> Vec<u32> {
+    let mut readers = vec![0; needed.len()];
+    for i in (0..needed.len()).filter(|i| needed[*i]) {
+        for operand in builder
+            .node(NodeId::new(i))
+            .iter()
+            .flat_map(|n| &n.operands)
+        {
+            readers[operand.index()] += 1;
+        }
+    }
+    readers
+}
+
+/// Adds to the cotangents of the operands of a node what its rule gives for its own; `bundle` are those of the results of a compound op.
+#[track_caller]
+fn pull<'g>(
+    builder: &'g Builder,
+    id: NodeId,
+    node: &Node,
+    cotangent: Tensor<'g>,
+    bundle: Vec<Option<Tensor<'g>>>,
+    needed: &dyn Fn(NodeId) -> bool,
+    cotangents: &mut BTreeMap<NodeId, Tensor<'g>>,
+) {
+    let cx = Vjp {
+        operands: node.operands.iter().map(|o| builder.tensor(*o)).collect(),
+        wanted: node.operands.iter().map(|o| needed(*o)).collect(),
+        result: builder.tensor(id),
+        cotangent,
+        cotangents: bundle,
+    };
+    let flowing = builder.on_behalf(&node.provenance, Origin::Vjp(id), || {
+        node.op.rules().vjp(&cx)
+    });
+    for (operand, flow) in node.operands.iter().zip(flowing) {
+        if let (Some(flow), true) = (flow, needed(*operand)) {
+            add(builder, node, id, *operand, flow, cotangents);
+        }
+    }
+}
+
+/// Adds to the cotangent of an operand of a node.
+#[track_caller]
+fn add<'g>(
+    builder: &'g Builder,
+    node: &Node,
+    id: NodeId,
+    operand: NodeId,
+    flow: Tensor<'g>,
+    cotangents: &mut BTreeMap<NodeId, Tensor<'g>>,
+) {
+    let sum = match cotangents.get(&operand) {
+        Some(before) => builder.on_behalf(&node.provenance, Origin::Vjp(id), || *before + flow),
+        None => flow,
+    };
+    cotangents.insert(operand, sum);
 }
 
 #[track_caller]

@@ -44,7 +44,7 @@ pub use kiln_ir::program::ProductSummation;
 pub use lanes::PARTIALS;
 pub use types::ProductType;
 
-use blocked::{Blocked, Packing, Work};
+use blocked::{Blocked, Work};
 use chain::ChainFn;
 use choose::{Choice, choose};
 use lanes::LanesFn;
@@ -352,15 +352,11 @@ impl Method {
                     (at.lhs, at.rhs)
                 };
                 let whole = scratch.wrapping_add(walk.blocked.room.whole);
-                let whole = if walk.apart {
-                    *packed
+                let (whole, first) = if walk.apart {
+                    (packed.cast_mut(), false)
                 } else {
-                    if walk.blocked.packing == Packing::Whole && *packed != lanes_at {
-                        // SAFETY: whole lanes are the right side, all of which is readable; the scratch has room for them.
-                        unsafe { (walk.pack_whole)(&walk.blocked, lanes_at, whole) }
-                        *packed = lanes_at;
-                    }
-                    whole.cast_const()
+                    let before = std::mem::replace(packed, lanes_at);
+                    (whole, before != lanes_at)
                 };
                 let (rows, lanes) = if walk.swapped {
                     (cols, rows)
@@ -375,6 +371,7 @@ impl Method {
                     lanes,
                     scratch,
                     whole,
+                    first,
                 };
                 // SAFETY: the caller promises the matrices and the scratch; a unit has no more rows than the method was made for, and the
                 // function is the one of this machine.

@@ -5,6 +5,7 @@
 //! consumers where it is read at its own place, or else begins a group. A cheap producer may be computed in several groups. A product
 //! takes the group of a consumer as its epilogue. No join may make a group depend on itself.
 
+use super::crossing::shift;
 use super::limits::{Inlined, Views, views};
 use super::merge::merge;
 use super::nodes::{has_own_loops, is_free, is_given, is_leaf, scalars};
@@ -62,6 +63,7 @@ pub fn form(graph: &Graph, fuse: bool) -> Groups {
     }
     if fuse {
         merge(&mut former);
+        shift(&mut former);
         join_sides(&mut former);
     }
     former.finish()
@@ -298,6 +300,19 @@ impl<'g> Former<'g> {
             self.join(id, *group, place);
         }
         true
+    }
+
+    /// Takes the memory from results that only their own group reads, but for products, which always have it.
+    pub(super) fn forget_inner_roots(&mut self, group: GroupId) {
+        let roots = std::mem::take(&mut self.groups[group.index()].roots);
+        let product = self.groups[group.index()].product;
+        let (needed, inner): (Vec<NodeId>, Vec<NodeId>) = roots
+            .into_iter()
+            .partition(|r| product == Some(*r) || self.is_read_outside(*r, group));
+        for node in inner {
+            self.stored[node.index()] = false;
+        }
+        self.groups[group.index()].roots = needed;
     }
 
     /// Forgets groups without members.

@@ -286,13 +286,5 @@ fn join(former: &mut Former<'_>, a: GroupId, b: GroupId, space: Space) {
         groups.push(a);
     }
     kept.roots.extend(gone.roots);
-    let roots = std::mem::take(&mut former.groups[a.index()].roots);
-    let product = former.groups[a.index()].product;
-    let (needed, inner): (Vec<NodeId>, Vec<NodeId>) = roots
-        .into_iter()
-        .partition(|r| product == Some(*r) || former.is_read_outside(*r, a));
-    for node in inner {
-        former.stored[node.index()] = false;
-    }
-    former.groups[a.index()].roots = needed;
+    former.forget_inner_roots(a);
 }

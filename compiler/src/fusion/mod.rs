@@ -10,6 +10,7 @@ use std::fmt;
 
 mod border;
 mod cost;
+mod crossing;
 mod form;
 mod limits;
 mod merge;

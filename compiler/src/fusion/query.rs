@@ -51,7 +51,7 @@ impl Former<'_> {
     }
 
     /// The groups that read the operands of a node: those that compute it, or the one that folds it on the side.
-    fn readers(&self, consumer: NodeId) -> &[GroupId] {
+    pub(super) fn readers(&self, consumer: NodeId) -> &[GroupId] {
         match &self.side_of[consumer.index()] {
             Some(group) => std::slice::from_ref(group),
             None => &self.membership[consumer.index()],

@@ -5,6 +5,7 @@
 mod check;
 mod control;
 mod custom;
+mod gates;
 mod indexing;
 mod movement;
 mod reduction;
@@ -73,6 +74,11 @@ fn custom_calls() {
 #[test]
 fn scalar_ops() {
     check_all(scalar::cases());
+}
+
+#[test]
+fn gates() {
+    check_all(gates::cases());
 }
 
 #[test]

@@ -70,7 +70,7 @@ pub(super) enum Packing {
     None,
     /// Each strip is packed when its turn comes.
     Strip,
-    /// All are packed once, by [`pack_whole`], and serve every call with the same operand.
+    /// All are packed once and serve every call with the same operand: by the first call, or by [`pack_whole`].
     Whole,
 }
 
@@ -89,8 +89,10 @@ pub(super) struct Work {
     pub(super) lanes: Range<usize>,
     /// As many bytes as [`Blocked::room`] says, aligned to 64.
     pub(super) scratch: *mut u8,
-    /// All lanes as [`pack_whole`] left them, where they are packed whole.
-    pub(super) whole: *const u8,
+    /// All lanes as [`pack_whole`] leaves them, where they are packed whole.
+    pub(super) whole: *mut u8,
+    /// Whether this call packs them there.
+    pub(super) first: bool,
 }
 
 /// Where things lie in the scratch, in bytes from its start; tiles on their way to the result come first.
@@ -173,7 +175,7 @@ impl Blocked {
 /// # Safety
 /// The machine has the instruction set. All elements of rows and lanes that `work` names, at all depths, are readable; those of the
 /// result are writable, distinct, and nobody else touches them; the scratch is this call's own. There are no more rows than
-/// `blocked.most_rows`, and if lanes are packed whole, [`pack_whole`] has left these lanes at `work.whole`.
+/// `blocked.most_rows`, and if lanes are packed whole, these lanes are at `work.whole`, or the call is the first and there is room for them.
 #[inline(always)]
 pub(super) unsafe fn multiply<S: Simd>(blocked: &Blocked, work: &Work) {
     let b = blocked;
@@ -213,28 +215,40 @@ pub(super) unsafe fn multiply<S: Simd>(blocked: &Blocked, work: &Work) {
                     let range = cut(rows, tiles, index);
                     let mut kernel = S::kernel(range.len(), vectors, flat);
                     let in_place = lanes_at.wrapping_offset(lane as isize * b.lane);
-                    let copy = buffer(room.strip).wrapping_add((lane - first) * depth);
-                    let packed_depth = (vectors * S::LANES) as isize;
-                    let (strip, strip_depth, padded) = match b.packing {
-                        Packing::None => (in_place, b.lane_depth, false),
+                    let (copy, unpacked) = match b.packing {
+                        Packing::None => (buffer(0), false),
+                        Packing::Strip => {
+                            let at = (lane - first) * depth;
+                            (buffer(room.strip).wrapping_add(at), index == 0)
+                        }
                         Packing::Whole => {
                             let at = whole_offset::<S>(b, &block, lane);
-                            let strip = work.whole.cast::<S::Element>().wrapping_add(at);
-                            (strip, packed_depth, true)
+                            let whole = work.whole.cast::<S::Element>();
+                            (whole.wrapping_add(at), index == 0 && work.first)
                         }
-                        Packing::Strip if index > 0 => (copy.cast_const(), packed_depth, true),
-                        Packing::Strip => match S::packing_kernel(range.len(), vectors) {
-                            // The first tile reads the lanes where they are and leaves them packed for the others.
-                            Some(packing) if flat && (b.lane == 1 || b.lanes == 1) => {
-                                kernel = packing;
-                                (in_place, b.lane_depth, false)
+                    };
+                    let packed_depth = (vectors * S::LANES) as isize;
+                    let (strip, strip_depth, padded) = match (b.packing, unpacked) {
+                        (Packing::None, _) => (in_place, b.lane_depth, false),
+                        (Packing::Strip | Packing::Whole, false) => {
+                            (copy.cast_const(), packed_depth, true)
+                        }
+                        (Packing::Strip | Packing::Whole, true) => {
+                            match S::packing_kernel(range.len(), vectors) {
+                                // The first tile reads the lanes where they are and leaves them packed for the others.
+                                Some(packing) if flat && (b.lane == 1 || b.lanes == 1) => {
+                                    kernel = packing;
+                                    (in_place, b.lane_depth, false)
+                                }
+                                Some(_) | None => {
+                                    // SAFETY: `width` lanes from this one on are the work's; the room is for all strips.
+                                    unsafe {
+                                        pack_lanes::<S>(b, copy, in_place, depth, width, vectors)
+                                    }
+                                    (copy.cast_const(), packed_depth, true)
+                                }
                             }
-                            Some(_) | None => {
-                                // SAFETY: `width` lanes from this one on are the work's; the room is for all strips of a group.
-                                unsafe { pack_lanes::<S>(b, copy, in_place, depth, width, vectors) }
-                                (copy.cast_const(), packed_depth, true)
-                            }
-                        },
+                        }
                     };
                     let (from, row_depth) = if b.pack_rows {
                         let sliver =

@@ -100,7 +100,8 @@ pub(super) fn choose<S: Simd>(form: &Form, batch: usize, threads: usize) -> Choi
     } else {
         (panel, panels)
     };
-    let calls = (panels * batch).div_ceil(threads);
+    // Those with one right side, by one thread.
+    let calls = (panels * batch).div_ceil(threads).min(panels);
     let (blocked, cost) = straight.blocked::<S>(most_rows, form.n.div_ceil(parts), calls);
     let swapped = Side {
         rows: form.n,
