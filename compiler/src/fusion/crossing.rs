@@ -92,10 +92,11 @@ impl Shift {
         (spared > crossing).then_some(shift)
     }
 
-    /// Whether nobody but the two groups reads a result of the writer, and what is moved are all its readers in the other one.
+    /// Whether a result of the writer is kept for what is moved, and for nobody else.
     fn is_spared(&self, former: &Former<'_>, root: NodeId) -> bool {
         let mut users = former.users[root.index()].iter();
-        !former.sinks[root.index()]
+        former.is_read_outside(root, self.writer)
+            && !former.sinks[root.index()]
             && users.all(|user| {
                 let mut groups = former.readers(user.consumer).iter();
                 let moved = self.moved.contains(&user.consumer);

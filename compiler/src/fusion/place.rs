@@ -82,8 +82,13 @@ impl Former<'_> {
         let circle = candidates
             .iter()
             .find(|other| **other != group && self.reaches(**other, group));
-        match circle {
-            Some(other) => Err(format!("{other} reads it too, and the group needs {other}")),
+        // Groups are to be numbered anew, so the reason names a reader.
+        let reads = |other: &GroupId| {
+            let mut readers = self.users[id.index()].iter().map(|u| u.consumer);
+            readers.find(|r| self.membership[r.index()].contains(other))
+        };
+        match circle.and_then(reads) {
+            Some(reader) => Err(format!("the group needs {reader}, which reads it too")),
             None => Ok(place),
         }
     }
