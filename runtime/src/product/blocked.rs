@@ -6,8 +6,9 @@
 //! in order, in the result itself.
 //!
 //! For each block the rows are packed once into slivers of a tile's rows. Then a group of strips of lanes stays in L2 while one sliver after
-//! the other goes past all of them, the first of which packs each strip as it reads it: results are written in the order in which rows
-//! lie. What lies well already is read in place, and lanes that serve several panels are packed once for all of them.
+//! the other goes past all of them: results are written in the order in which rows lie. Lanes that follow one another are packed by the
+//! first tile that reads them, among its multiply-adds, and so are rows that pass few strips. What lies well already is read in place, and lanes
+//! that serve several panels are packed once for all of them.
 
 use super::pack::{cut, pack_lanes, pack_rows, sliver_stride, spread};
 use super::simd::{Simd, Then, Tile};
@@ -23,6 +24,10 @@ pub const DEPTH: usize = 512;
 /// Bytes at the start of the scratch for tiles whose lanes do not follow one another in the result: the largest tile of any instruction
 /// set (28 vectors of 64 bytes), and a square of vectors.
 pub(super) const TILE_BYTES: usize = 4096;
+
+/// Strips of lanes up to which the first tile that reads rows packs them. Their copy of its own takes a tenth of such a product; beside more
+/// strips it takes little, since it reads more of each depth at once than a tile does.
+const FEW_STRIPS: usize = 4;
 
 /// How a product is computed, in terms of rows and lanes. All strides count elements.
 #[derive(Clone, Debug)]
@@ -179,131 +184,214 @@ impl Blocked {
 #[inline(always)]
 pub(super) unsafe fn multiply<S: Simd>(blocked: &Blocked, work: &Work) {
     let b = blocked;
-    let room = &b.room;
-    let buffer = |offset: usize| work.scratch.wrapping_add(offset).cast::<S::Element>();
-    let rows_at = work
-        .rows_at
-        .cast::<S::Element>()
-        .wrapping_offset(work.rows.start as isize * b.row);
-    let lanes_at = work.lanes_at.cast::<S::Element>();
-    let out_at = work
-        .out
-        .cast::<S::Element>()
-        .wrapping_offset(work.rows.start as isize * b.out_row);
-    let rows = work.rows.len();
-    let tiles = rows.div_ceil(b.tile_rows);
-    let direct = b.is_direct(b.lanes);
-    let flat = b.pack_rows || b.row == 1 || b.rows == 1;
-    for block in b.blocks() {
-        let depth = block.len();
-        let rows_at = rows_at.wrapping_offset(block.start as isize * b.row_depth);
-        let lanes_at = lanes_at.wrapping_offset(block.start as isize * b.lane_depth);
+    for range in b.blocks() {
+        let rows = work.rows.start as isize * b.row + range.start as isize * b.row_depth;
+        let lanes = range.start as isize * b.lane_depth;
+        let out = work.rows.start as isize * b.out_row;
+        let block = Block::<S> {
+            b,
+            work,
+            rows: work.rows_at.cast::<S::Element>().wrapping_offset(rows),
+            lanes: work.lanes_at.cast::<S::Element>().wrapping_offset(lanes),
+            out: work.out.cast::<S::Element>().wrapping_offset(out),
+            tiles: work.rows.len().div_ceil(b.tile_rows),
+            range,
+        };
+        // SAFETY: the caller's promise is passed on.
+        unsafe { block.multiply() }
+    }
+}
+
+/// A block of the contracted axis of one call.
+struct Block<'a, S: Simd> {
+    b: &'a Blocked,
+    work: &'a Work,
+    /// The depths.
+    range: Range<usize>,
+    /// The call's first row at the first depth.
+    rows: *const S::Element,
+    /// Lane 0 at the first depth.
+    lanes: *const S::Element,
+    /// The result of the call's first row and lane 0.
+    out: *mut S::Element,
+    /// Into how many tiles the rows are cut.
+    tiles: usize,
+}
+
+/// A strip of lanes.
+struct Strip {
+    /// Its first lane.
+    lane: usize,
+    /// Its lanes.
+    width: usize,
+    /// The vectors that hold them.
+    vectors: usize,
+    /// From the first lane of its group.
+    within: usize,
+}
+
+impl<S: Simd> Block<'_, S> {
+    /// # Safety
+    /// As [`multiply`].
+    #[inline(always)]
+    unsafe fn multiply(&self) {
+        let (b, lanes) = (self.b, &self.work.lanes);
         if b.pack_rows {
+            let (rows, depth) = (self.work.rows.len(), self.range.len());
+            let (rows, tiles) = if self.copies_rows() {
+                (cut(rows, self.tiles, 0).len(), 1)
+            } else {
+                (rows, self.tiles)
+            };
             // SAFETY: the rows and depths are those of the work; the room is for as many slivers.
-            unsafe { pack_rows::<S>(b, buffer(room.rows), rows_at, rows, tiles, depth) }
+            unsafe { pack_rows::<S>(b, self.sliver(0), self.rows, rows, tiles, depth) }
         }
         let group = b.group.saturating_mul(b.vectors * S::LANES);
-        let mut first = work.lanes.start;
-        while first < work.lanes.end {
-            let end = first.saturating_add(group).min(work.lanes.end);
-            for index in 0..tiles {
+        let mut first = lanes.start;
+        while first < lanes.end {
+            let end = first.saturating_add(group).min(lanes.end);
+            for index in 0..self.tiles {
                 let mut lane = first;
                 while lane < end {
-                    let left = work.lanes.end - lane;
-                    let vectors = b.strip_vectors::<S>(left);
-                    let width = (vectors * S::LANES).min(left);
-                    let range = cut(rows, tiles, index);
-                    let mut kernel = S::kernel(range.len(), vectors, flat);
-                    let in_place = lanes_at.wrapping_offset(lane as isize * b.lane);
-                    let (copy, unpacked) = match b.packing {
-                        Packing::None => (buffer(0), false),
-                        Packing::Strip => {
-                            let at = (lane - first) * depth;
-                            (buffer(room.strip).wrapping_add(at), index == 0)
-                        }
-                        Packing::Whole => {
-                            let at = whole_offset::<S>(b, &block, lane);
-                            let whole = work.whole.cast::<S::Element>();
-                            (whole.wrapping_add(at), index == 0 && work.first)
-                        }
+                    let vectors = b.strip_vectors::<S>(lanes.end - lane);
+                    let strip = Strip {
+                        lane,
+                        width: (vectors * S::LANES).min(lanes.end - lane),
+                        vectors,
+                        within: lane - first,
                     };
-                    let packed_depth = (vectors * S::LANES) as isize;
-                    let (strip, strip_depth, padded) = match (b.packing, unpacked) {
-                        (Packing::None, _) => (in_place, b.lane_depth, false),
-                        (Packing::Strip | Packing::Whole, false) => {
-                            (copy.cast_const(), packed_depth, true)
-                        }
-                        (Packing::Strip | Packing::Whole, true) => {
-                            match S::packing_kernel(range.len(), vectors) {
-                                // The first tile reads the lanes where they are and leaves them packed for the others.
-                                Some(packing) if flat && (b.lane == 1 || b.lanes == 1) => {
-                                    kernel = packing;
-                                    (in_place, b.lane_depth, false)
-                                }
-                                Some(_) | None => {
-                                    // SAFETY: `width` lanes from this one on are the work's; the room is for all strips.
-                                    unsafe {
-                                        pack_lanes::<S>(b, copy, in_place, depth, width, vectors)
-                                    }
-                                    (copy.cast_const(), packed_depth, true)
-                                }
-                            }
-                        }
-                    };
-                    let (from, row_depth) = if b.pack_rows {
-                        let sliver =
-                            buffer(room.rows).wrapping_add(index * sliver_stride::<S>(depth));
-                        (sliver.cast_const(), S::SLIVER as isize)
-                    } else {
-                        let first = range.start as isize * b.row;
-                        (rows_at.wrapping_offset(first), b.row_depth)
-                    };
-                    let out = out_at
-                        .wrapping_offset(range.start as isize * b.out_row)
-                        .wrapping_offset(lane as isize * b.out_lane);
-                    let mut tile = Tile {
-                        depth,
-                        rows: from,
-                        row: b.row,
-                        row_depth,
-                        lanes: strip,
-                        lane_depth: strip_depth,
-                        last: width - (vectors - 1) * S::LANES,
-                        padded,
-                        copy,
-                        out,
-                        out_row: b.out_row,
-                        then: match block.start {
-                            0 => Then::Store,
-                            _ => Then::Add,
-                        },
-                    };
-                    if direct {
-                        // SAFETY: rows and lanes are the work's (or packed from them), and so are the results; the room is for what
-                        // packing tiles copy.
-                        unsafe { kernel(&tile) }
-                    } else {
-                        (tile.out, tile.out_row, tile.then) =
-                            (buffer(0), packed_depth, Then::Store);
-                        let stride = vectors * S::LANES;
-                        // SAFETY: as above; the tile fits into its room, from where it goes to the results.
-                        unsafe {
-                            kernel(&tile);
-                            spread::<S>(
-                                b,
-                                buffer(0),
-                                stride,
-                                range.len(),
-                                width,
-                                out,
-                                block.start > 0,
-                            );
-                        }
-                    }
-                    lane += width;
+                    // SAFETY: the caller's promise is passed on; tiles and strips come in order.
+                    unsafe { self.tile(index, &strip) }
+                    lane += strip.width;
                 }
             }
             first = end;
+        }
+    }
+
+    /// Whether tiles copy the rows as they read them, but for those of the first sliver, which may copy lanes.
+    #[inline(always)]
+    fn copies_rows(&self) -> bool {
+        let (b, lanes) = (self.b, self.work.lanes.len());
+        let few = lanes <= FEW_STRIPS * b.vectors * S::LANES;
+        // The first strip has the full width, for which there may be such tiles.
+        let wide = b.strip_vectors::<S>(lanes) == b.vectors;
+        few && wide && b.row == 1 && S::row_packing_kernel(b.tile_rows, b.vectors).is_some()
+    }
+
+    /// Where the rows of a tile are packed to.
+    #[inline(always)]
+    fn sliver(&self, index: usize) -> *mut S::Element {
+        let all = self.buffer(self.b.room.rows);
+        all.wrapping_add(index * sliver_stride::<S>(self.range.len()))
+    }
+
+    /// Where a strip is packed to.
+    #[inline(always)]
+    fn packed(&self, strip: &Strip) -> *mut S::Element {
+        match self.b.packing {
+            Packing::None | Packing::Strip => {
+                let all = self.buffer(self.b.room.strip);
+                all.wrapping_add(strip.within * self.range.len())
+            }
+            Packing::Whole => {
+                let all = self.work.whole.cast::<S::Element>();
+                all.wrapping_add(whole_offset::<S>(self.b, &self.range, strip.lane))
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn buffer(&self, offset: usize) -> *mut S::Element {
+        self.work.scratch.wrapping_add(offset).cast()
+    }
+
+    /// One tile of one strip, and the packing that it is the first to need.
+    ///
+    /// # Safety
+    /// As [`multiply`]; the tiles before this one have been computed for this strip, and the strips before it for this tile.
+    #[inline(always)]
+    unsafe fn tile(&self, index: usize, strip: &Strip) {
+        let (b, depth) = (self.b, self.range.len());
+        let range = cut(self.work.rows.len(), self.tiles, index);
+        let rows_in_place = self.rows.wrapping_offset(range.start as isize * b.row);
+        let lanes_in_place = self.lanes.wrapping_offset(strip.lane as isize * b.lane);
+        let packed_depth = (strip.vectors * S::LANES) as isize;
+        let out = self
+            .out
+            .wrapping_offset(range.start as isize * b.out_row)
+            .wrapping_offset(strip.lane as isize * b.out_lane);
+        let flat = b.pack_rows || b.row == 1 || b.rows == 1;
+        let mut kernel = S::kernel(range.len(), strip.vectors, flat);
+        let mut tile = Tile {
+            depth,
+            rows: rows_in_place,
+            row: b.row,
+            row_depth: b.row_depth,
+            lanes: lanes_in_place,
+            lane_depth: b.lane_depth,
+            last: strip.width - (strip.vectors - 1) * S::LANES,
+            padded: false,
+            copy: std::ptr::null_mut(),
+            out,
+            out_row: b.out_row,
+            then: if self.range.start == 0 {
+                Then::Store
+            } else {
+                Then::Add
+            },
+        };
+        if b.pack_rows {
+            let first = index > 0 && strip.lane == self.work.lanes.start;
+            let kernel_that_copies = S::row_packing_kernel(range.len(), strip.vectors);
+            match kernel_that_copies.filter(|_| first && self.copies_rows()) {
+                Some(copies) => (kernel, tile.copy) = (copies, self.sliver(index)),
+                None => {
+                    (tile.rows, tile.row_depth) = (self.sliver(index), S::SLIVER as isize);
+                }
+            }
+        }
+        let unpacked = match b.packing {
+            Packing::None => None,
+            Packing::Strip => Some(index == 0),
+            Packing::Whole => Some(index == 0 && self.work.first),
+        };
+        if let Some(unpacked) = unpacked {
+            let follow = flat && (b.lane == 1 || b.lanes == 1);
+            let kernel_that_copies = S::packing_kernel(range.len(), strip.vectors);
+            match kernel_that_copies.filter(|_| unpacked && follow) {
+                Some(copies) => (kernel, tile.copy) = (copies, self.packed(strip)),
+                None => {
+                    let to = self.packed(strip);
+                    if unpacked {
+                        let (width, vectors) = (strip.width, strip.vectors);
+                        // SAFETY: these lanes are the work's; the room is for all strips.
+                        unsafe { pack_lanes::<S>(b, to, lanes_in_place, depth, width, vectors) }
+                    }
+                    (tile.lanes, tile.lane_depth) = (to, packed_depth);
+                    tile.padded = true;
+                }
+            }
+        }
+        if b.is_direct(b.lanes) {
+            // SAFETY: rows and lanes are the work's (or packed from them), and so are the results; the room is for what tiles copy.
+            unsafe { kernel(&tile) }
+            return;
+        }
+        (tile.out, tile.out_row, tile.then) = (self.buffer(0), packed_depth, Then::Store);
+        let (stride, add) = (strip.vectors * S::LANES, self.range.start > 0);
+        // SAFETY: as above; the tile fits into its room, from where it goes to the results.
+        unsafe {
+            kernel(&tile);
+            spread::<S>(
+                b,
+                self.buffer(0),
+                stride,
+                range.len(),
+                strip.width,
+                out,
+                add,
+            );
         }
     }
 }

@@ -65,6 +65,9 @@ pub(crate) trait Simd: Copy + 'static {
     fn kernel(rows: usize, vectors: usize, flat: bool) -> TileFn<Self::Element>;
     /// As `kernel` for flat rows, but copies the vectors of lanes to [`Tile::copy`] as it goes; where there is one.
     fn packing_kernel(rows: usize, vectors: usize) -> Option<TileFn<Self::Element>>;
+    /// As `kernel` for rows that lie one element apart, but copies them to [`Tile::copy`] as it goes, [`Simd::SLIVER`] elements for each
+    /// depth; where there is one. There are no more rows than lanes.
+    fn row_packing_kernel(rows: usize, vectors: usize) -> Option<TileFn<Self::Element>>;
     /// The most rows of a tile of so many vectors (a power of two): 0 where there is none so wide.
     fn most_rows(vectors: usize, flat: bool) -> usize;
 }
@@ -93,7 +96,7 @@ pub(crate) struct Tile<T> {
     pub(super) last: usize,
     /// Whether the other lanes of the last vector may be read too, as where lanes are packed.
     pub(super) padded: bool,
-    /// Where a packing tile copies its vectors to, with zeros after the last lane; not looked at by others.
+    /// Where a packing tile copies its vectors to, with zeros after the last lane or row; not looked at by others.
     pub(super) copy: *mut T,
     /// The element of row 0 and lane 0.
     pub(super) out: *mut T,
@@ -118,7 +121,7 @@ const PREFETCH_DEPTH: usize = 48;
 /// How far ahead of its sums a tile asks for operands, in depths: a dozen cycles each.
 const PREFETCH_AHEAD: isize = 16;
 
-/// The same of the lanes that a packing tile reads, to L1 and to L2. Depths that lie a multiple of a page apart share a set of L1, which
+/// The same of what a packing tile packs, to L1 and to L2. Depths that lie a multiple of a page apart share a set of L1, which
 /// holds no more than a dozen lines, and come from so far away that this would be too late to ask for them the first time.
 const PACKING_AHEAD: [isize; 2] = [8, 32];
 
@@ -130,13 +133,15 @@ pub(super) const FLAT: u8 = 1;
 pub(super) const STRIDED: u8 = 2;
 /// See [`FLAT`].
 pub(super) const PACKING: u8 = 3;
+/// As [`FLAT`], but the rows are copied as they are read.
+pub(super) const PACKING_ROWS: u8 = 4;
 
 /// `ROWS` rows by `VECTORS` vectors. Each sum is a chain of fused multiply-adds from 0 in order of depth.
 ///
 /// # Safety
 /// The machine has the instruction set. `ROWS` x `depth` elements of `rows` and `depth` x (`VECTORS - 1` vectors and `last` lanes) of
 /// `lanes` may be read (whole vectors if `padded`), and as many lanes of `ROWS` rows of `out` written (and read unless they are only stored), by nobody else at the time. A packing tile
-/// may write `depth` x `VECTORS` vectors to `copy`.
+/// may write `depth` x `VECTORS` vectors to `copy`, or, if it packs rows, of which there are no more than lanes, a vector at each of `depth` slivers' places.
 #[inline(always)]
 pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const MODE: u8>(
     t: &Tile<S::Element>,
@@ -223,7 +228,14 @@ unsafe fn sums<
                     S::prefetch(from.wrapping_offset(PREFETCH_AHEAD * t.lane_depth));
                 }
             }
-            if MODE != STRIDED {
+            if MODE == PACKING_ROWS {
+                let [near, far] = PACKING_AHEAD.map(|d| rows.wrapping_offset(d * t.row_depth));
+                S::prefetch(near);
+                S::prefetch(near.wrapping_add(ROWS - 1));
+                S::prefetch_to_l2(far);
+                S::prefetch_to_l2(far.wrapping_add(ROWS - 1));
+                S::store(copy, S::load_masked(rows, S::mask(ROWS)));
+            } else if MODE != STRIDED {
                 S::prefetch(rows.wrapping_offset(PREFETCH_AHEAD * t.row_depth));
             } else if ROWS > 1 {
                 S::prefetch(next);
@@ -242,7 +254,11 @@ unsafe fn sums<
             rows = rows.wrapping_offset(t.row_depth);
             offset = offset.wrapping_add(t.row_depth);
             lanes = lanes.wrapping_offset(t.lane_depth);
-            copy = copy.wrapping_add(VECTORS * S::LANES);
+            copy = copy.wrapping_add(if MODE == PACKING_ROWS {
+                S::SLIVER
+            } else {
+                VECTORS * S::LANES
+            });
         }
         sums
     }
@@ -389,6 +405,12 @@ macro_rules! tiles {
             use crate::product::simd::{PACKING, pick};
             let table = const { &[$(Self::tile::<$packing, $wide, PACKING> as TileFn<Self::Element>),*] };
             (vectors == $wide).then(|| pick(table, rows))
+        }
+
+        fn row_packing_kernel(rows: usize, vectors: usize) -> Option<TileFn<Self::Element>> {
+            use crate::product::simd::{PACKING_ROWS, pick};
+            let table = const { &[$(Self::tile::<$packing, $wide, PACKING_ROWS> as TileFn<Self::Element>),*] };
+            (vectors == $wide && rows <= Self::LANES).then(|| pick(table, rows))
         }
 
         fn most_rows(vectors: usize, flat: bool) -> usize {
