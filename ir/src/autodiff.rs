@@ -124,7 +124,7 @@ fn backward<'g>(
             continue;
         };
         let asked = |id: NodeId| targets.contains(&id) || cotangents.contains_key(&id);
-        if let Some(gate) = Gate::ending_at(builder, id, needed, &readers, asked) {
+        if let Some(gate) = Gate::ending_at(builder, id, &node, needed, &readers, asked) {
             let mut flow = None;
             on_behalf(&mut || flow = gate.slope(builder).map(|slope| cotangent * slope));
             if let Some(flow) = flow {

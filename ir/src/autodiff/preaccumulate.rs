@@ -24,17 +24,21 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    /// The gate whose result is `result`, if it is one that takes a long function: the cotangent of a shorter one costs next to nothing.
+    /// The gate whose result is `result`, which is `node`, if it is one that takes a long function: the cotangent of a shorter one costs next to nothing.
     ///
     /// `readers` counts for each node which of those that the cotangents pass read it; what is `asked` for must get a cotangent of its own.
     pub(super) fn ending_at(
         builder: &Builder,
         result: NodeId,
+        node: &Node,
         needed: &[bool],
         readers: &[u32],
         asked: impl Fn(NodeId) -> bool,
     ) -> Option<Gate> {
-        let ty = builder.node(result)?.ty;
+        if !is_element_wise(node) {
+            return None;
+        }
+        let ty = &node.ty;
         let mut ops = Vec::new();
         let mut reads: BTreeMap<NodeId, u32> = BTreeMap::new();
         let mut open = BTreeSet::from([result]);
@@ -44,7 +48,7 @@ impl Gate {
                 return (forked && long).then_some(Gate { of: id, ops });
             }
             let node = builder.node(id)?;
-            let within = id == result || !asked(id) && reads.get(&id) == Some(&readers[id.index()]);
+            let within = id == result || reads.get(&id) == Some(&readers[id.index()]) && !asked(id);
             let alike = node.ty.shape == ty.shape
                 && (node.ty.dtype == ty.dtype || matches!(node.op, Op::Compare(_)));
             if !within || !alike || !is_element_wise(&node) || ops.len() == MOST_OPS {
