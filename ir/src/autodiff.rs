@@ -10,7 +10,7 @@ use crate::graph::Node;
 use crate::ids::NodeId;
 use crate::ops::{Op, Vjp};
 use crate::provenance::Origin;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 mod preaccumulate;
 
@@ -96,6 +96,7 @@ fn backward<'g>(
     needed: &[bool],
 ) -> BTreeMap<NodeId, Tensor<'g>> {
     let readers = readers(builder, needed);
+    let targets: BTreeSet<NodeId> = targets.iter().copied().collect();
     // Of the results of compound ops, by the node of the op: all parts come behind it, so they are complete when the walk reaches it.
     let mut results: BTreeMap<NodeId, Vec<Option<Tensor<'g>>>> = BTreeMap::new();
     for i in (0..=last.index()).rev() {

@@ -44,7 +44,7 @@ pub use kiln_ir::program::ProductSummation;
 pub use lanes::PARTIALS;
 pub use types::ProductType;
 
-use blocked::{Blocked, Work};
+use blocked::{Blocked, Packing, Work};
 use chain::ChainFn;
 use choose::{Choice, choose};
 use lanes::LanesFn;
@@ -355,8 +355,11 @@ impl Method {
                 let (whole, first) = if walk.apart {
                     (packed.cast_mut(), false)
                 } else {
-                    let before = std::mem::replace(packed, lanes_at);
-                    (whole, before != lanes_at)
+                    let first = *packed != lanes_at;
+                    if walk.blocked.packing == Packing::Whole {
+                        *packed = lanes_at;
+                    }
+                    (whole, first)
                 };
                 let (rows, lanes) = if walk.swapped {
                     (cols, rows)

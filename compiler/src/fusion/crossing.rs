@@ -2,8 +2,8 @@
 //!
 //! Nodes join the groups of their consumers. So the slope of a gate, which hangs on the forward pass alone, is found in the backward pass,
 //! and everything that it hangs on is kept until then. Where a group computes something of another group's results alone, and these are
-//! larger than that and are kept for nobody else, that other group computes it. The cut is that of the rematerialization in AOTAutograd's partitioner,
-//! in one direction and between two groups: no value is computed twice for it.
+//! larger than that and are kept for nobody else, that other group computes it. Partitioners of forward and backward graphs look for such a cut
+//! (AOTAutograd's by a minimum cut); here it is looked for between two groups, and no value is computed twice for it.
 
 use super::form::{Former, MOST_MEMBERS};
 use super::nodes::is_given;
@@ -23,9 +23,9 @@ pub(super) fn shift(former: &mut Former<'_>) {
             .collect();
         for writer in writers {
             if may_take(former, writer, reader)
-                && let Some(shift) = Shift::of(former, writer, reader)
+                && let Some(moved) = Shift::of(former, writer, reader)
             {
-                shift.apply(former);
+                apply(former, writer, reader, moved);
             }
         }
     }
@@ -47,53 +47,94 @@ fn may_take(former: &Former<'_>, writer: GroupId, reader: GroupId) -> bool {
 }
 
 /// Members of one group that another one computes instead.
-struct Shift {
+struct Shift<'f, 'g> {
+    former: &'f Former<'g>,
     writer: GroupId,
     reader: GroupId,
     /// Members of the reader that hang on the writer's points alone.
     moved: BTreeSet<NodeId>,
-    /// Those of them that the rest of the reader reads.
-    crossing: Vec<NodeId>,
 }
 
-impl Shift {
-    /// `None` where nothing is gained.
-    fn of(former: &Former<'_>, writer: GroupId, reader: GroupId) -> Option<Shift> {
-        let [group, other] = [reader, writer].map(|g| &former.groups[g.index()]);
-        let point = |level: Option<Level>| level.is_none_or(|l| l == Level::Point);
+impl<'f, 'g> Shift<'f, 'g> {
+    /// What the writer had better compute; `None` where nothing is gained.
+    fn of(former: &'f Former<'g>, writer: GroupId, reader: GroupId) -> Option<BTreeSet<NodeId>> {
+        let group = &former.groups[reader.index()];
         let mut members = group.members.clone();
         members.sort_unstable();
         let mut moved = BTreeSet::new();
         for (id, level) in members {
-            let points = level == Level::Point && point(other.level(id));
-            let free = points && !group.roots.contains(&id);
-            if free && hangs_on(former, id, writer, &moved) {
+            if level != Level::Point || group.roots.contains(&id) {
+                continue;
+            }
+            let moves = match former.groups[writer.index()].level(id) {
+                // Both compute it.
+                Some(level) => level == Level::Point,
+                None => hangs_on(former, id, writer, &moved),
+            };
+            if moves {
                 moved.insert(id);
             }
         }
-        let crosses = |id: &NodeId| {
-            let users = former.users[id.index()].iter().map(|u| u.consumer);
-            let mut here = users.filter(|u| group.level(*u).is_some());
-            here.any(|u| !moved.contains(&u))
-        };
-        let crossing: Vec<NodeId> = moved.iter().copied().filter(crosses).collect();
-        let shift = Shift {
+        let mut shift = Shift {
+            former,
             writer,
             reader,
             moved,
-            crossing,
         };
-        let bytes = |id: NodeId| former.graph.node(id).map_or(0, |n| n.ty.dtype.size());
-        let roots = other.roots.iter().copied();
-        let spared =
-            roots.filter(|r| other.level(*r) == Some(Level::Point) && shift.is_spared(former, *r));
-        let spared: usize = spared.map(bytes).sum();
-        let crossing: usize = shift.crossing.iter().copied().map(bytes).sum();
-        (spared > crossing).then_some(shift)
+        shift.trim();
+        (shift.gain() > 0).then_some(shift.moved)
     }
 
-    /// Whether a result of the writer is kept for what is moved, and for nobody else.
-    fn is_spared(&self, former: &Former<'_>, root: NodeId) -> bool {
+    /// Leaves in the reader whatever gains nothing: consumers come first.
+    fn trim(&mut self) {
+        let mut gain = self.gain();
+        for id in self.moved.clone().into_iter().rev() {
+            let read = self.readers(id).any(|u| self.moved.contains(&u));
+            if read || !self.moved.remove(&id) {
+                continue;
+            }
+            match self.gain() {
+                less if less < gain => {
+                    self.moved.insert(id);
+                }
+                same_or_more => gain = same_or_more,
+            }
+        }
+    }
+
+    /// The bytes for each point that need not be kept any more, less those that must be kept instead.
+    fn gain(&self) -> isize {
+        let bytes = |id: NodeId| {
+            let node = self.former.graph.node(id);
+            node.map_or(0, |n| n.ty.dtype.size() as isize)
+        };
+        let writer = &self.former.groups[self.writer.index()];
+        let roots = writer.roots.iter().copied();
+        let spared = roots
+            .filter(|r| writer.level(*r) == Some(Level::Point) && self.is_spared(*r))
+            .map(bytes);
+        let crossing = self.crossing().map(bytes);
+        spared.sum::<isize>() - crossing.sum::<isize>()
+    }
+
+    /// The members of the reader that read a node.
+    fn readers(&self, id: NodeId) -> impl Iterator<Item = NodeId> {
+        let group = &self.former.groups[self.reader.index()];
+        let users = self.former.users[id.index()].iter().map(|u| u.consumer);
+        users.filter(|u| group.level(*u).is_some())
+    }
+
+    /// What is moved and read by what is not, other than what is kept already.
+    fn crossing(&self) -> impl Iterator<Item = NodeId> {
+        let kept = &self.former.groups[self.writer.index()].roots;
+        let fresh = self.moved.iter().copied().filter(|id| !kept.contains(id));
+        fresh.filter(|id| self.readers(*id).any(|u| !self.moved.contains(&u)))
+    }
+
+    /// Whether a result of the writer is kept for what is moved, and for nobody else. A product has memory all the same, but others may
+    /// have it behind the epilogue.
+    fn is_spared(&self, root: NodeId) -> bool {
+        let former = self.former;
         let mut users = former.users[root.index()].iter();
         former.is_read_outside(root, self.writer)
             && !former.sinks[root.index()]
@@ -104,30 +145,35 @@ impl Shift {
                     && groups.all(|g| *g == self.writer || *g == self.reader && moved)
             })
     }
+}
 
-    fn apply(self, former: &mut Former<'_>) {
-        let (writer, reader) = (self.writer, self.reader);
-        let moved = &self.moved;
-        former.groups[reader.index()]
-            .members
-            .retain(|(id, _)| !moved.contains(id));
-        for id in moved {
-            former.inlined.remove(&(reader, *id));
-            let groups = &mut former.membership[id.index()];
-            groups.retain(|g| *g != reader);
-            if !groups.contains(&writer) {
-                groups.push(writer);
-                former.groups[writer.index()]
-                    .members
-                    .push((*id, Level::Point));
-            }
+/// Moves members from one group to the other.
+fn apply(former: &mut Former<'_>, writer: GroupId, reader: GroupId, moved: BTreeSet<NodeId>) {
+    let shift = Shift {
+        former,
+        writer,
+        reader,
+        moved,
+    };
+    let crossing: Vec<NodeId> = shift.crossing().collect();
+    let moved = shift.moved;
+    let members = &mut former.groups[reader.index()].members;
+    members.retain(|(id, _)| !moved.contains(id));
+    for id in moved {
+        former.inlined.remove(&(reader, id));
+        let groups = &mut former.membership[id.index()];
+        groups.retain(|g| *g != reader);
+        if !groups.contains(&writer) {
+            groups.push(writer);
+            let members = &mut former.groups[writer.index()].members;
+            members.push((id, Level::Point));
         }
-        for id in self.crossing {
-            former.stored[id.index()] = true;
-            former.groups[writer.index()].roots.push(id);
-        }
-        former.forget_inner_roots(writer);
     }
+    for id in crossing {
+        former.stored[id.index()] = true;
+        former.groups[writer.index()].roots.push(id);
+    }
+    former.forget_inner_roots(writer);
 }
 
 /// Whether a node is element-wise and reads nothing but numbers, points of `writer`, and what is moved there.

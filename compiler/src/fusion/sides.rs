@@ -230,14 +230,7 @@ fn join(former: &mut Former<'_>, kept: Kept, columns: GroupId, rows: GroupId) {
         joined.sides.push(fold);
         former.side_of[fold.index()] = Some(rows);
     }
-    let roots = std::mem::take(&mut joined.roots);
-    let (needed, inner): (Vec<NodeId>, Vec<NodeId>) = roots
-        .into_iter()
-        .partition(|r| former.is_read_outside(*r, rows));
-    for node in inner {
-        former.stored[node.index()] = false;
-    }
-    former.groups[rows.index()].roots = needed;
+    former.forget_inner_roots(rows);
 }
 
 impl Former<'_> {

@@ -9,7 +9,7 @@ use super::pull;
 use crate::builder::{Builder, Tensor};
 use crate::graph::Node;
 use crate::ids::NodeId;
-use crate::ops::{Cost, Op};
+use crate::ops::{Binary, Cost, Op};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A gate has at most this many ops.
@@ -35,7 +35,7 @@ impl Gate {
         readers: &[u32],
         asked: impl Fn(NodeId) -> bool,
     ) -> Option<Gate> {
-        if !is_element_wise(node) {
+        if !is_smooth(node) {
             return None;
         }
         let ty = &node.ty;
@@ -49,9 +49,8 @@ impl Gate {
             }
             let node = builder.node(id)?;
             let within = id == result || reads.get(&id) == Some(&readers[id.index()]) && !asked(id);
-            let alike = node.ty.shape == ty.shape
-                && (node.ty.dtype == ty.dtype || matches!(node.op, Op::Compare(_)));
-            if !within || !alike || !is_element_wise(&node) || ops.len() == MOST_OPS {
+            let alike = node.ty == *ty;
+            if !within || !alike || !is_smooth(&node) || ops.len() == MOST_OPS {
                 return None;
             }
             long |= is_long(&node);
@@ -96,11 +95,14 @@ impl Gate {
     }
 }
 
-fn is_element_wise(node: &Node) -> bool {
-    matches!(
-        node.op,
-        Op::Unary(_) | Op::Binary(_) | Op::Compare(_) | Op::Select(_) | Op::Fma(_)
-    )
+/// Whether an op is element-wise and its rule multiplies the cotangent. One that chooses lets it through or gives 0 in its place, however
+/// large it is; the product of an infinite cotangent with a slope of 0 would be no number.
+fn is_smooth(node: &Node) -> bool {
+    match node.op {
+        Op::Unary(_) | Op::Fma(_) => true,
+        Op::Binary(op) => !matches!(op, Binary::Max | Binary::Min | Binary::Pow),
+        _ => false,
+    }
 }
 
 fn is_long(node: &Node) -> bool {

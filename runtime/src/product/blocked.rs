@@ -195,6 +195,7 @@ pub(super) unsafe fn multiply<S: Simd>(blocked: &Blocked, work: &Work) {
             lanes: work.lanes_at.cast::<S::Element>().wrapping_offset(lanes),
             out: work.out.cast::<S::Element>().wrapping_offset(out),
             tiles: work.rows.len().div_ceil(b.tile_rows),
+            copies_rows: copies_rows::<S>(b, work.lanes.len()),
             range,
         };
         // SAFETY: the caller's promise is passed on.
@@ -216,6 +217,16 @@ struct Block<'a, S: Simd> {
     out: *mut S::Element,
     /// Into how many tiles the rows are cut.
     tiles: usize,
+    /// Whether tiles pack the rows as they read them, but for those of the first sliver, which may pack lanes.
+    copies_rows: bool,
+}
+
+/// See [`Block::copies_rows`]. The first strip has the full width then, for which there are such tiles.
+#[inline(always)]
+fn copies_rows<S: Simd>(b: &Blocked, lanes: usize) -> bool {
+    let few = lanes <= FEW_STRIPS * b.vectors * S::LANES;
+    let wide = b.strip_vectors::<S>(lanes) == b.vectors;
+    few && wide && b.row == 1 && S::row_packing_kernel(b.tile_rows, b.vectors).is_some()
 }
 
 /// A strip of lanes.
@@ -238,7 +249,7 @@ impl<S: Simd> Block<'_, S> {
         let (b, lanes) = (self.b, &self.work.lanes);
         if b.pack_rows {
             let (rows, depth) = (self.work.rows.len(), self.range.len());
-            let (rows, tiles) = if self.copies_rows() {
+            let (rows, tiles) = if self.copies_rows {
                 (cut(rows, self.tiles, 0).len(), 1)
             } else {
                 (rows, self.tiles)
@@ -267,16 +278,6 @@ impl<S: Simd> Block<'_, S> {
             }
             first = end;
         }
-    }
-
-    /// Whether tiles copy the rows as they read them, but for those of the first sliver, which may copy lanes.
-    #[inline(always)]
-    fn copies_rows(&self) -> bool {
-        let (b, lanes) = (self.b, self.work.lanes.len());
-        let few = lanes <= FEW_STRIPS * b.vectors * S::LANES;
-        // The first strip has the full width, for which there may be such tiles.
-        let wide = b.strip_vectors::<S>(lanes) == b.vectors;
-        few && wide && b.row == 1 && S::row_packing_kernel(b.tile_rows, b.vectors).is_some()
     }
 
     /// Where the rows of a tile are packed to.
@@ -342,9 +343,9 @@ impl<S: Simd> Block<'_, S> {
             },
         };
         if b.pack_rows {
-            let first = index > 0 && strip.lane == self.work.lanes.start;
+            let unpacked = index > 0 && strip.lane == self.work.lanes.start;
             let kernel_that_copies = S::row_packing_kernel(range.len(), strip.vectors);
-            match kernel_that_copies.filter(|_| first && self.copies_rows()) {
+            match kernel_that_copies.filter(|_| unpacked && self.copies_rows) {
                 Some(copies) => (kernel, tile.copy) = (copies, self.sliver(index)),
                 None => {
                     (tile.rows, tile.row_depth) = (self.sliver(index), S::SLIVER as isize);

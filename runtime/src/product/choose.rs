@@ -100,8 +100,7 @@ pub(super) fn choose<S: Simd>(form: &Form, batch: usize, threads: usize) -> Choi
     } else {
         (panel, panels)
     };
-    // Those with one right side, by one thread.
-    let calls = (panels * batch).div_ceil(threads).min(panels);
+    let calls = (panels * batch).div_ceil(threads);
     let (blocked, cost) = straight.blocked::<S>(most_rows, form.n.div_ceil(parts), calls);
     let swapped = Side {
         rows: form.n,
