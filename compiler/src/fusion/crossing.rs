@@ -58,12 +58,11 @@ struct Shift<'f, 'g> {
 impl<'f, 'g> Shift<'f, 'g> {
     /// What the writer had better compute; `None` where nothing is gained.
     fn of(former: &'f Former<'g>, writer: GroupId, reader: GroupId) -> Option<BTreeSet<NodeId>> {
-        let group = &former.groups[reader.index()];
-        let mut members = group.members.clone();
+        let mut members = former.groups[reader.index()].members.clone();
         members.sort_unstable();
         let mut moved = BTreeSet::new();
         for (id, level) in members {
-            if level != Level::Point || group.roots.contains(&id) {
+            if level != Level::Point || former.stored[id.index()] {
                 continue;
             }
             let moves = match former.groups[writer.index()].level(id) {
@@ -124,11 +123,10 @@ impl<'f, 'g> Shift<'f, 'g> {
         users.filter(|u| group.level(*u).is_some())
     }
 
-    /// What is moved and read by what is not, other than what is kept already.
+    /// What is moved and read by what is not.
     fn crossing(&self) -> impl Iterator<Item = NodeId> {
-        let kept = &self.former.groups[self.writer.index()].roots;
-        let fresh = self.moved.iter().copied().filter(|id| !kept.contains(id));
-        fresh.filter(|id| self.readers(*id).any(|u| !self.moved.contains(&u)))
+        let moved = self.moved.iter().copied();
+        moved.filter(|id| self.readers(*id).any(|u| !self.moved.contains(&u)))
     }
 
     /// Whether a result of the writer is kept for what is moved, and for nobody else. A product has memory all the same, but others may

@@ -24,7 +24,8 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    /// The gate whose result is `result`, which is `node`, if it is one that takes a long function: the cotangent of a shorter one costs next to nothing.
+    /// The gate whose result is `result`, which is `node`, if it is one that takes a long function: the cotangent of a shorter one costs next
+    /// to nothing.
     ///
     /// `readers` counts for each node which of those that the cotangents pass read it; what is `asked` for must get a cotangent of its own.
     pub(super) fn ending_at(

@@ -140,8 +140,9 @@ pub(super) const PACKING_ROWS: u8 = 4;
 ///
 /// # Safety
 /// The machine has the instruction set. `ROWS` x `depth` elements of `rows` and `depth` x (`VECTORS - 1` vectors and `last` lanes) of
-/// `lanes` may be read (whole vectors if `padded`), and as many lanes of `ROWS` rows of `out` written (and read unless they are only stored), by nobody else at the time. A packing tile
-/// may write `depth` x `VECTORS` vectors to `copy`, or, if it packs rows, of which there are no more than lanes, a vector at each of `depth` slivers' places.
+/// `lanes` may be read (whole vectors if `padded`), and as many lanes of `ROWS` rows of `out` written (and read unless they are only stored),
+/// by nobody else at the time. A packing tile may write `depth` x `VECTORS` vectors to `copy`, or, if it packs rows, of which there are no more
+/// than lanes, a vector to each of `depth` times [`Simd::SLIVER`] elements.
 #[inline(always)]
 pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const MODE: u8>(
     t: &Tile<S::Element>,
