@@ -6,11 +6,10 @@
 //! (AOTAutograd's by a minimum cut); here it is looked for between two groups, and no value is computed twice for it.
 
 use super::form::{Former, MOST_MEMBERS};
-use super::nodes::is_given;
+use super::nodes::{is_element_wise, is_given};
 use super::relation::Relation;
 use super::{GroupId, Level, Space, squeezed};
 use kiln_ir::NodeId;
-use kiln_ir::ops::Op;
 use std::collections::BTreeSet;
 
 /// Moves whatever makes less cross between two groups.
@@ -23,9 +22,9 @@ pub(super) fn shift(former: &mut Former<'_>) {
             .collect();
         for writer in writers {
             if may_take(former, writer, reader)
-                && let Some(moved) = Shift::of(former, writer, reader)
+                && let Some((moved, crossing)) = Shift::of(former, writer, reader)
             {
-                apply(former, writer, reader, moved);
+                apply(former, writer, reader, moved, crossing);
             }
         }
     }
@@ -38,12 +37,10 @@ fn may_take(former: &Former<'_>, writer: GroupId, reader: GroupId) -> bool {
         return false;
     };
     let whole = rows.is_empty() && !columns.is_empty();
-    let rowless = to.product.and_then(|id| former.graph.node(id));
-    let rowless = rowless.is_some_and(|node| former.product_rows(node).is_none());
     let small = to.members.len() + from.members.len() <= MOST_MEMBERS;
     let same = to.space.point() == from.space.point();
     let alone = former.stands_alone(writer) || former.stands_alone(reader);
-    same && small && !whole && !rowless && !alone
+    same && small && !whole && !former.is_rowless(writer) && !alone
 }
 
 /// Members of one group that another one computes instead.
@@ -56,8 +53,12 @@ struct Shift<'f, 'g> {
 }
 
 impl<'f, 'g> Shift<'f, 'g> {
-    /// What the writer had better compute; `None` where nothing is gained.
-    fn of(former: &'f Former<'g>, writer: GroupId, reader: GroupId) -> Option<BTreeSet<NodeId>> {
+    /// What the writer had better compute, and what of it crosses then; `None` where nothing is gained.
+    fn of(
+        former: &'f Former<'g>,
+        writer: GroupId,
+        reader: GroupId,
+    ) -> Option<(BTreeSet<NodeId>, Vec<NodeId>)> {
         let mut members = former.groups[reader.index()].members.clone();
         members.sort_unstable();
         let mut moved = BTreeSet::new();
@@ -81,7 +82,8 @@ impl<'f, 'g> Shift<'f, 'g> {
             moved,
         };
         shift.trim();
-        (shift.gain() > 0).then_some(shift.moved)
+        let crossing = shift.crossing().collect();
+        (shift.gain() > 0).then_some((shift.moved, crossing))
     }
 
     /// Leaves in the reader whatever gains nothing: consumers come first.
@@ -146,15 +148,13 @@ impl<'f, 'g> Shift<'f, 'g> {
 }
 
 /// Moves members from one group to the other.
-fn apply(former: &mut Former<'_>, writer: GroupId, reader: GroupId, moved: BTreeSet<NodeId>) {
-    let shift = Shift {
-        former,
-        writer,
-        reader,
-        moved,
-    };
-    let crossing: Vec<NodeId> = shift.crossing().collect();
-    let moved = shift.moved;
+fn apply(
+    former: &mut Former<'_>,
+    writer: GroupId,
+    reader: GroupId,
+    moved: BTreeSet<NodeId>,
+    crossing: Vec<NodeId>,
+) {
     let members = &mut former.groups[reader.index()].members;
     members.retain(|(id, _)| !moved.contains(id));
     for id in moved {
@@ -179,18 +179,8 @@ fn hangs_on(former: &Former<'_>, id: NodeId, writer: GroupId, moved: &BTreeSet<N
     let Some(node) = former.graph.node(id) else {
         return false;
     };
-    let element_wise = matches!(
-        node.op,
-        Op::Unary(_)
-            | Op::Binary(_)
-            | Op::Compare(_)
-            | Op::Select(_)
-            | Op::Fma(_)
-            | Op::Convert(_)
-            | Op::Bitcast(_)
-    );
     let mut reads = node.operands.iter().enumerate();
-    element_wise
+    is_element_wise(&node.op)
         && reads.all(
             |(position, operand)| match former.reach(node, position, *operand) {
                 None => true,

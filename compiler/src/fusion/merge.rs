@@ -9,7 +9,7 @@ use super::border::bordered;
 use super::form::{Former, MOST_MEMBERS};
 use super::place::read_level;
 use super::relation::Relation;
-use super::{Group, GroupId, Level, Space};
+use super::{GroupId, Level, Space};
 use kiln_ir::NodeId;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -121,12 +121,7 @@ fn merged_space(former: &Former<'_>, kin: &Kin, a: GroupId, b: GroupId) -> Optio
     if former.stands_alone(a) || former.stands_alone(b) {
         return None;
     }
-    // A convolution whose features do not lie together has no rows that an epilogue could follow.
-    let rowless = |g: &Group| {
-        let contraction = g.product.and_then(|id| former.graph.node(id));
-        contraction.is_some_and(|node| former.product_rows(node).is_none())
-    };
-    if rowless(first) || rowless(second) {
+    if former.is_rowless(a) || former.is_rowless(b) {
         return None;
     }
     let space = common_space(&first.space, &second.space)?;

@@ -66,6 +66,13 @@ impl Former<'_> {
             .any(|n| has_own_loops(&n.op) || n.op.as_compound().is_some())
     }
 
+    /// Whether a group begins with a convolution whose features do not lie together: it has no rows that an epilogue could follow.
+    pub(super) fn is_rowless(&self, group: GroupId) -> bool {
+        let contraction = self.groups[group.index()].product;
+        let node = contraction.and_then(|id| self.graph.node(id));
+        node.is_some_and(|node| self.product_rows(node).is_none())
+    }
+
     pub(super) fn is_fold(&self, id: NodeId) -> bool {
         let node = self.graph.node(id);
         node.is_some_and(|n| as_fold(self.graph, n).is_some())

@@ -36,9 +36,7 @@ impl Gate {
         readers: &[u32],
         asked: impl Fn(NodeId) -> bool,
     ) -> Option<Gate> {
-        if !is_smooth(node) {
-            return None;
-        }
+        smooth_cost(&node.op)?;
         let ty = &node.ty;
         let mut ops = Vec::new();
         let mut reads: BTreeMap<NodeId, u32> = BTreeMap::new();
@@ -51,10 +49,10 @@ impl Gate {
             let node = builder.node(id)?;
             let within = id == result || reads.get(&id) == Some(&readers[id.index()]) && !asked(id);
             let alike = node.ty == *ty;
-            if !within || !alike || !is_smooth(&node) || ops.len() == MOST_OPS {
+            if !within || !alike || ops.len() == MOST_OPS {
                 return None;
             }
-            long |= is_long(&node);
+            long |= smooth_cost(&node.op)? == Cost::Long;
             ops.push(id);
             for operand in node.operands.iter().filter(|o| needed[o.index()]) {
                 *reads.entry(*operand).or_default() += 1;
@@ -96,20 +94,63 @@ impl Gate {
     }
 }
 
-/// Whether an op is element-wise and its rule multiplies the cotangent. One that chooses lets it through or gives 0 in its place, however
-/// large it is; the product of an infinite cotangent with a slope of 0 would be no number.
-fn is_smooth(node: &Node) -> bool {
-    match node.op {
-        Op::Unary(_) | Op::Fma(_) => true,
-        Op::Binary(op) => !matches!(op, Binary::Max | Binary::Min | Binary::Pow),
-        _ => false,
-    }
-}
-
-fn is_long(node: &Node) -> bool {
-    match node.op {
-        Op::Unary(op) => op.cost() == Cost::Long,
-        Op::Binary(op) => op.cost() == Cost::Long,
-        _ => false,
+/// What an op costs, if it is element-wise and its rule multiplies the cotangent. One that chooses lets it through or gives 0 in its place,
+/// however large it is; the product of an infinite cotangent with a slope of 0 would be no number.
+fn smooth_cost(op: &Op) -> Option<Cost> {
+    match op {
+        Op::Unary(op) => Some(op.cost()),
+        Op::Fma(_) => Some(Cost::Short),
+        Op::Binary(op) => match op {
+            Binary::Max | Binary::Min | Binary::Pow => None,
+            Binary::Add
+            | Binary::Sub
+            | Binary::Mul
+            | Binary::Div
+            | Binary::Rem
+            | Binary::Atan2
+            | Binary::And
+            | Binary::Or
+            | Binary::Xor
+            | Binary::Shl
+            | Binary::Shr => Some(op.cost()),
+        },
+        Op::Compare(_)
+        | Op::Select(_)
+        | Op::Convert(_)
+        | Op::Bitcast(_)
+        | Op::StopGradient(_)
+        | Op::Require(_)
+        | Op::Source(_)
+        | Op::Constant(_)
+        | Op::Iota(_)
+        | Op::DimSize(_)
+        | Op::Broadcast(_)
+        | Op::Reshape(_)
+        | Op::Transpose(_)
+        | Op::Slice(_)
+        | Op::Pad(_)
+        | Op::Concat(_)
+        | Op::Reverse(_)
+        | Op::Reduce(_)
+        | Op::Arg(_)
+        | Op::Gather(_)
+        | Op::Scatter(_)
+        | Op::RngBits(_)
+        | Op::Dot(_)
+        | Op::Conv(_)
+        | Op::ReduceWindow(_)
+        | Op::ArgWindow(_)
+        | Op::GatherWindow(_)
+        | Op::ScatterWindow(_)
+        | Op::Cumulative(_)
+        | Op::Scan(_)
+        | Op::While(_)
+        | Op::Cond(_)
+        | Op::Part(_)
+        | Op::DynamicSlice(_)
+        | Op::DynamicUpdateSlice(_)
+        | Op::Sort(_)
+        | Op::Argsort(_)
+        | Op::CustomCall(_) => None,
     }
 }
