@@ -9,7 +9,7 @@ use crate::error::CompileError;
 use crate::fusion::{Groups, Printed, form};
 use crate::jit::{JitCode, compile_for};
 use crate::kernel::Kernel;
-use crate::lower::{MOST_ELEMENTS, Strips, lower};
+use crate::lower::{Choices, MOST_ELEMENTS, Strips, lower};
 use crate::math::wide::Width;
 use crate::options::{FullWidth, Options};
 use crate::passes::live_part;
@@ -222,8 +222,7 @@ pub(crate) fn planned(
     let fuse = cx.options().fuse;
     cx.reach(Stage::Fused, name, || fused_text(&graph, &groups, fuse))?;
     clock.restart();
-    let strips = strips(cx.options().full_width);
-    let lowered = lower(&graph, &groups, strips)?;
+    let lowered = lower(&graph, &groups, choices(cx.options()))?;
     clock.phase("lower");
     let options = cx.options();
     let Planned { program, kernels } = plan(&graph, &lowered, &bodies, requirements, options);
@@ -274,7 +273,7 @@ fn body(region: &Graph, options: &Options) -> Result<Planned, CompileError> {
     let graph = separate_sinks(region);
     let bodies = bodies(&graph, options)?;
     let groups = form(&graph, options.fuse);
-    let lowered = lower(&graph, &groups, strips(options.full_width))?;
+    let lowered = lower(&graph, &groups, choices(options))?;
     Ok(plan(&graph, &lowered, &bodies, Vec::new(), options))
 }
 
@@ -289,6 +288,13 @@ fn fused_text(graph: &Graph, groups: &Groups, fuse: bool) -> String {
         }
     }
     text
+}
+
+fn choices(options: &Options) -> Choices {
+    Choices {
+        strips: strips(options.full_width),
+        split_products: options.split_products,
+    }
 }
 
 /// Which lanes loops become strips on this machine.

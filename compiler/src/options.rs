@@ -15,7 +15,7 @@ pub enum FullWidth {
     Always,
 }
 
-/// The choices of one compilation. No choice changes a result by a single bit.
+/// The choices of one compilation. None but [`split_products`](Options::split_products) changes a result by a single bit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Whether the passes behind the equality point run: algebra, folding, sharing, dead code. Off, the graph is only legalised.
@@ -26,6 +26,11 @@ pub struct Options {
     pub order: Order,
     /// How kernels use registers wider than 128 bits, where the machine has them.
     pub full_width: FullWidth,
+    /// Whether large products of f32 are summed in parts of bf16, six products of parts for each one
+    /// ([`ProductSummation::Split`](kiln_ir::program::ProductSummation::Split)). That is as exact as f32, and more than half as fast again on
+    /// machines that multiply bf16 in tiles (AMX); for others the facade's `compile` turns it off, since they would compute it one
+    /// element after the other. Off, products have the same bits on all machines.
+    pub split_products: bool,
     /// Whether every pass result is verified.
     pub verify: bool,
     /// The stages to dump, ascending, each once.
@@ -57,6 +62,7 @@ impl Default for Options {
             fuse: true,
             order: Order::LeastMemory,
             full_width: FullWidth::Always,
+            split_products: true,
             verify: true,
             dump: Vec::new(),
             dump_dir: None,
@@ -85,7 +91,7 @@ impl Options {
     /// - `KILN_DUMP`: stages to dump, separated by commas, or `all`;
     /// - `KILN_DUMP_DIR`: the folder for dumps;
     /// - `KILN_STOP_AFTER`: the stage behind which the compilation ends;
-    /// - `KILN_VERIFY`, `KILN_TIME`, `KILN_PERF_MAP`: `1` or `0`.
+    /// - `KILN_SPLIT_PRODUCTS`, `KILN_VERIFY`, `KILN_TIME`, `KILN_PERF_MAP`: `1` or `0`.
     ///
     /// A variable that is empty counts as not set.
     pub fn from_env() -> Result<Self, OptionsError> {
@@ -113,6 +119,9 @@ impl Options {
         options.dump_dir = set("KILN_DUMP_DIR").map(PathBuf::from);
         if let Some(name) = text("KILN_STOP_AFTER")? {
             options.stop_after = Some(stage("KILN_STOP_AFTER", &name, &name)?);
+        }
+        if let Some(value) = text("KILN_SPLIT_PRODUCTS")? {
+            options.split_products = switch("KILN_SPLIT_PRODUCTS", &value)?;
         }
         if let Some(value) = text("KILN_VERIFY")? {
             options.verify = switch("KILN_VERIFY", &value)?;

@@ -240,6 +240,9 @@ pub enum ProductSummation {
     /// In partial sums along the contracted axis: for f32 and f64, summed in themselves, where a vector is multiplied with a matrix that
     /// lies along that axis.
     Lanes,
+    /// As six products of parts, each factor being the sum of three bf16: for f32, summed in itself. As exact as a chain, and the way of
+    /// units that multiply bf16 in tiles (AMX); machines without one take very long.
+    Split,
 }
 
 /// A condition that a fallible op set.

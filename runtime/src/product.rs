@@ -11,6 +11,13 @@
 //! of [`DEPTH`] of them. Zeros times zeros fill the contracted axis up to a multiple of their number. Then the upper half of the sums is
 //! added to the lower one, sum by sum, until one is left. Who writes a program chooses; nothing here does.
 //!
+//! In [`ProductSummation::Split`], of f32, a factor is the sum of three bf16: the nearest one (halves away from 0), the nearest one to the
+//! rest, and what is left. The contracted axis is cut into chunks of 32 depths, filled up with zeros. For each chunk in ascending order, six
+//! sums are added to the total, which begins as 0: those of the first part of the left side times the third of the right, first times
+//! second, second times second, second times first, third times first, and first times first. Each of them is the sum of two: one over the
+//! first sixteen depths and one over the others, both chains of fused multiply-adds in ascending order from 0. Subnormal numbers are 0
+//! throughout. Where the total is not finite, the element is that of [`ProductSummation::Chain`] (and any NaN is like another).
+//!
 //! Other types are defined where they are computed, in `plain`.
 //!
 //! A [`Method`] is how products of one [`Form`] (type, extents, strides) are computed by so many threads; it is made once for a binding.
@@ -36,6 +43,7 @@ pub(crate) mod pack;
 pub(crate) mod plain;
 pub(crate) mod portable;
 pub(crate) mod simd;
+mod split;
 mod types;
 
 pub use blocked::DEPTH;
@@ -50,6 +58,11 @@ use choose::{Choice, choose};
 use lanes::LanesFn;
 use plain::{F32InF64, plain};
 use simd::Simd;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use {
+    choose::{SplitChoice, choose_split},
+    split::walk::{Split, Work as SplitWork},
+};
 
 /// A product of no more multiplications than this is computed by the definition itself, one element after the other, as is a single
 /// element: it is done before blocks would be set up.
@@ -58,6 +71,12 @@ const TINY: usize = 16;
 /// A product of fewer multiplications than this stays on one thread: a fork and join costs about a microsecond, and a core takes five
 /// for as many.
 const PARALLEL_MULTIPLICATIONS: usize = 256 * 1024;
+
+/// Whether this machine has a unit for [`ProductSummation::Split`]: it multiplies bf16 in tiles (AMX), and the system lets this process do
+/// so. Without one, such products are computed one element after the other.
+pub fn has_tiles() -> bool {
+    split::detected()
+}
 
 /// From a row of a matrix to the next and from a column to the next, in elements.
 ///
@@ -141,6 +160,17 @@ enum Walk {
     Lanes(LanesFn),
     /// In blocks.
     Blocked(Box<InBlocks>),
+    /// In tiles of bf16.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    Split(Box<InTiles>),
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[derive(Clone, Debug)]
+struct InTiles {
+    split: Split,
+    /// Whether whoever calls has packed the lanes, by [`Method::pack`].
+    apart: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -178,6 +208,9 @@ impl Method {
         if floating && form.summation == ProductSummation::Lanes {
             return Method::in_lanes(isa, form, batch, threads);
         }
+        if single && form.summation == ProductSummation::Split {
+            return Method::split(isa, form, batch, threads);
+        }
         if !floating || size <= 1 || size.saturating_mul(form.k) <= TINY {
             let walk = match (floating, single) {
                 (true, true) => Walk::Chain(chain::f32(isa)),
@@ -204,6 +237,39 @@ impl Method {
             (Isa::Portable, true) => in_blocks!(portable::PortableF32, form, batch, threads),
             (Isa::Portable, false) => in_blocks!(portable::PortableF64, form, batch, threads),
         }
+    }
+
+    /// The method of a split product: in tiles where this machine has them.
+    fn split(isa: Isa, form: Form, batch: usize, threads: usize) -> Option<Method> {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if isa == Isa::Avx512 && split::detected() && form.m.min(form.n).min(form.k) > 0 {
+            let form = form.along_extents();
+            let choice =
+                choose_split::<avx512::Avx512F32>(&form, batch, threads, split::walk::STRIP);
+            let SplitChoice {
+                swapped,
+                packing,
+                panel,
+                parts,
+            } = choice;
+            let part = form.n.div_ceil(parts).next_multiple_of(split::walk::STRIP);
+            let (rows, cols) = (panel.min(form.m), part.min(form.n));
+            let extents = if swapped { [cols, rows] } else { [rows, cols] };
+            let split = Split::new(form, swapped, packing, extents)?;
+            let scratch = split.scratch();
+            let walk = Walk::Split(Box::new(InTiles {
+                split,
+                apart: false,
+            }));
+            return Method::cut(form, batch, threads, panel, parts, scratch, walk);
+        }
+        let walk = Walk::Chain(match form.k {
+            0 => chain::f32(isa),
+            _ => split::definition,
+        });
+        let panels = threads.div_ceil(batch.max(1)).min(form.m.max(1));
+        let panel = form.m.div_ceil(panels).max(1);
+        Method::cut(form, batch, threads, panel, 1, 0, walk)
     }
 
     /// A row is cut in its columns, and anything else in rows.
@@ -345,6 +411,34 @@ impl Method {
             Walk::Chain(chain) => unsafe { chain(&self.form, &rows, &cols, at) },
             // SAFETY: as above.
             Walk::Lanes(lanes) => unsafe { lanes(&self.form, &rows, &cols, at) },
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Walk::Split(walk) => {
+                let lanes_at = if walk.split.swapped { at.lhs } else { at.rhs };
+                let (whole, first) = if walk.apart {
+                    (packed.cast_mut(), false)
+                } else {
+                    let first = *packed != lanes_at;
+                    if walk.split.packing == Packing::Whole {
+                        *packed = lanes_at;
+                    }
+                    (scratch.wrapping_add(walk.split.whole()), first)
+                };
+                let (rows, lanes) = if walk.split.swapped {
+                    (cols, rows)
+                } else {
+                    (rows, cols)
+                };
+                let work = SplitWork {
+                    at,
+                    rows,
+                    lanes,
+                    scratch,
+                    whole,
+                    first,
+                };
+                // SAFETY: as in the arm below.
+                unsafe { split::walk::multiply(&walk.split, &work) }
+            }
             Walk::Blocked(walk) => {
                 let (rows_at, lanes_at) = if walk.swapped {
                     (at.rhs, at.lhs)
@@ -406,6 +500,24 @@ impl Method {
     }
 }
 
+impl Form {
+    /// The step along an axis of one element is never walked, so it may as well be the best one.
+    fn along_extents(self) -> Form {
+        let along = |step: isize, extent: usize| if extent == 1 { 1 } else { step };
+        let Form { m, n, k, .. } = self;
+        let lies = |strides: Strides, rows, cols| Strides {
+            row: along(strides.row, rows),
+            col: along(strides.col, cols),
+        };
+        Form {
+            dst: lies(self.dst, m, n),
+            lhs: lies(self.lhs, m, k),
+            rhs: lies(self.rhs, k, n),
+            ..self
+        }
+    }
+}
+
 /// The method in blocks for an instruction set.
 macro_rules! in_blocks {
     ($simd:ty, $form:ident, $batch:ident, $threads:ident) => {
@@ -429,19 +541,7 @@ fn blocks<S: Simd>(
     fold: unsafe fn(&Blocked, &Work),
     pack_whole: unsafe fn(&Blocked, *const u8, *mut u8),
 ) -> Option<Method> {
-    // The step along an axis of one element is never walked, so it may as well be the best one.
-    let along = |step: isize, extent: usize| if extent == 1 { 1 } else { step };
-    let Form { m, n, k, .. } = form;
-    let lies = |strides: Strides, rows, cols| Strides {
-        row: along(strides.row, rows),
-        col: along(strides.col, cols),
-    };
-    let form = Form {
-        dst: lies(form.dst, m, n),
-        lhs: lies(form.lhs, m, k),
-        rhs: lies(form.rhs, k, n),
-        ..form
-    };
+    let form = form.along_extents();
     let Choice {
         mut blocked,
         swapped,

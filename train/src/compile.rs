@@ -60,6 +60,10 @@ pub enum Error {
 /// ```
 pub fn compile(graph: &Graph, options: &Options) -> Result<Executable, Error> {
     let mut to_stderr = |stage: Stage, text: &str| show(&format!("; {stage}\n{text}\n"));
+    let options = &Options {
+        split_products: options.split_products && kiln_runtime::product::has_tiles(),
+        ..options.clone()
+    };
     let compiled = compile_in(graph, &mut Context::with_sink(options, &mut to_stderr))?;
     if options.time {
         show(&phase_table(&graph.name, &compiled.phases));

@@ -262,6 +262,8 @@ fn summation([m, n, k]: [usize; 3], [lhs, rhs]: [char; 2]) -> ProductSummation {
     let along = m == 1 && (rhs == 't' || n == 1) || n == 1 && (lhs == 'n' || m == 1);
     if along && k >= 32 {
         ProductSummation::Lanes
+    } else if std::env::var_os("SPLIT").is_some() {
+        ProductSummation::Split
     } else {
         ProductSummation::Chain
     }

@@ -115,11 +115,20 @@ pub struct LowerError {
     pub reason: String,
 }
 
+/// What the options and the machine say about lowering.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Choices {
+    /// Which loops call functions for strips.
+    pub(crate) strips: Strips,
+    /// Whether large products are summed in parts of bf16.
+    pub(crate) split_products: bool,
+}
+
 /// Lowers every group of a partition, in order.
 pub(crate) fn lower(
     graph: &Graph,
     groups: &Groups,
-    strips: Strips,
+    choices: Choices,
 ) -> Result<Vec<LoweredGroup>, LowerError> {
     let mut stored = vec![false; graph.len()];
     for (id, node) in graph.nodes() {
@@ -132,16 +141,21 @@ pub(crate) fn lower(
         .groups
         .iter()
         .map(|group| {
-            let mut lowered = lower_group(graph, &stored, group)?;
+            let mut lowered = lower_group(graph, &stored, group, choices)?;
             if let Some(kernel) = &mut lowered.kernel {
-                strips::cut(kernel, strips);
+                strips::cut(kernel, choices.strips);
             }
             Ok(lowered)
         })
         .collect()
 }
 
-fn lower_group(graph: &Graph, stored: &[bool], group: &Group) -> Result<LoweredGroup, LowerError> {
+fn lower_group(
+    graph: &Graph,
+    stored: &[bool],
+    group: &Group,
+    choices: Choices,
+) -> Result<LoweredGroup, LowerError> {
     if let Some(compound) = compound(graph, group) {
         return Ok(LoweredGroup {
             product: None,
@@ -153,7 +167,7 @@ fn lower_group(graph: &Graph, stored: &[bool], group: &Group) -> Result<LoweredG
         Some(id) if graph.node(id).is_some_and(|n| matches!(n.op, Op::Conv(_))) => {
             Some(convolution::convolution(graph, stored, id)?)
         }
-        Some(id) => Some(product::product(graph, stored, id)?),
+        Some(id) => Some(product::product(graph, stored, id, choices.split_products)?),
         None => None,
     };
     let computes = group.members.iter().any(|(n, _)| Some(*n) != group.product);

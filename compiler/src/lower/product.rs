@@ -25,8 +25,12 @@ pub(crate) struct ProductShape {
     pub(crate) batch_strides: Vec<Dim>,
 }
 
-/// The terms from which on partial sums pay: there is one for each of them then.
+/// The terms from which on partial sums pay: there is one for each of them then. As many fill a chunk of a split product.
 const LONG: i64 = 32;
+
+/// What rows and columns must be worth for a product to be split: as much as with so many of both. Each element of an operand is cut into
+/// parts once, which takes as long as thirty of the multiplications that are saved on it.
+const LARGE: i64 = 64;
 
 /// The product of a dot node.
 ///
@@ -36,6 +40,7 @@ pub(super) fn product(
     graph: &Graph,
     stored: &[bool],
     id: NodeId,
+    split: bool,
 ) -> Result<Contraction, LowerError> {
     let wrong = |reason: &str| LowerError {
         node: id,
@@ -68,6 +73,13 @@ pub(super) fn product(
         || is_one(&n) && contracts_last(shapes[0], &axes[0][2]);
     let summation = if in_itself && long && vector {
         ProductSummation::Lanes
+    } else if split
+        && long
+        && accumulate == DType::F32
+        && node.ty.dtype == DType::F32
+        && are_large(&m, &n)
+    {
+        ProductSummation::Split
     } else {
         ProductSummation::Chain
     };
@@ -92,6 +104,17 @@ fn contracts_last(shape: &[Dim], contracted: &[usize]) -> bool {
     let contracted: Vec<usize> = contracted.iter().copied().filter(walked).collect();
     let all: Vec<usize> = (0..shape.len()).filter(walked).collect();
     !contracted.is_empty() && all.ends_with(&contracted)
+}
+
+/// Whether `1 / m + 1 / n <= 2 / LARGE`. An extent that is not known is large.
+fn are_large(m: &Dim, n: &Dim) -> bool {
+    match (m.constant(), n.constant()) {
+        (Some(m), Some(n)) => {
+            LARGE.saturating_mul(m.saturating_add(n)) <= m.saturating_mul(n).saturating_mul(2)
+        }
+        (Some(one), None) | (None, Some(one)) => 2 * one >= LARGE,
+        (None, None) => true,
+    }
 }
 
 fn is_one(extent: &Dim) -> bool {

@@ -262,6 +262,7 @@ impl Program {
         match summation {
             ProductSummation::Chain => {}
             ProductSummation::Lanes => f.write_str(" in partial sums")?,
+            ProductSummation::Split => f.write_str(" in parts of bf16")?,
         }
         f.write_str("\n")?;
         for (role, matrix) in [("dst", dst), ("lhs", lhs), ("rhs", rhs)] {

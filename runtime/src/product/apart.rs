@@ -15,8 +15,11 @@ impl Method {
     /// The same method with its right side packed by [`Method::pack`], and the bytes of that; `None` where the right side is read in place
     /// anyway, or as fast.
     pub fn apart(&self) -> Option<(Method, usize)> {
-        let Walk::Blocked(walk) = &self.walk else {
-            return None;
+        let walk = match &self.walk {
+            Walk::Blocked(walk) => walk,
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Walk::Split(walk) => return self.split_apart(walk),
+            Walk::Plain | Walk::Chain(_) | Walk::Lanes(_) => return None,
         };
         let packs = match walk.blocked.packing {
             Packing::None => false,
@@ -43,6 +46,23 @@ impl Method {
         Some((method, bytes))
     }
 
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    fn split_apart(&self, walk: &super::InTiles) -> Option<(Method, usize)> {
+        if walk.split.swapped || walk.apart {
+            return None;
+        }
+        let bytes = walk.split.packed()?;
+        let mut walk = Box::new(walk.clone());
+        walk.apart = true;
+        walk.split.packing = Packing::Whole;
+        let method = Method {
+            scratch: walk.split.whole(),
+            walk: Walk::Split(walk),
+            ..self.clone()
+        };
+        Some((method, bytes))
+    }
+
     /// Packs a right side to `whole`, for a method with its right side apart; others have nothing to pack.
     ///
     /// # Safety
@@ -54,6 +74,13 @@ impl Method {
                 // SAFETY: the caller's promise is passed on; the lanes are the right side, and the function is the one of this machine.
                 unsafe { (walk.pack_whole)(&walk.blocked, rhs, whole) }
             }
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Walk::Split(walk) if walk.apart => {
+                // SAFETY: as above; a machine that has this walk has tiles.
+                unsafe { super::split::walk::pack_whole(&walk.split, rhs, whole) }
+            }
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Walk::Split(_) => {}
             Walk::Blocked(_) | Walk::Plain | Walk::Chain(_) | Walk::Lanes(_) => {}
         }
     }

@@ -25,6 +25,10 @@ const COLD_ROWS: usize = 768;
 /// The most bytes of lanes that are packed whole: they share L2 with the panel.
 const WHOLE_BYTES: usize = 512 * 1024;
 
+/// The same of split products, to pack which takes longer.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+const SPLIT_WHOLE_BYTES: usize = 2 * WHOLE_BYTES;
+
 /// The bytes of the strips that each tile's rows pass before the next tile's begin. They come from L2, in the order of the result's rows;
 /// strip by strip a large result would be written in pieces of a line or two, each on a page of its own.
 const GROUP_BYTES: usize = 384 * 1024;
@@ -81,20 +85,7 @@ pub(super) fn choose<S: Simd>(form: &Form, batch: usize, threads: usize) -> Choi
         },
         out: form.dst,
     };
-    // Few rows are not cut where the columns can be: each cut would pack the lanes again. The epilogue then waits for all columns, which a
-    // deep product makes up for.
-    let few = if form.k >= DEEP {
-        FEW_ROWS_DEEP
-    } else {
-        FEW_ROWS
-    };
-    let narrow = batch < threads && form.m <= few.saturating_mul(threads);
-    let wide = form.n.div_ceil(4 * S::LANES).min(threads);
-    let parts = if narrow && wide >= panels.min(threads) {
-        wide
-    } else {
-        1
-    };
+    let parts = parts::<S>(form, batch, threads, panels);
     let (most_rows, panels) = if parts > 1 {
         (form.m, 1)
     } else {
@@ -146,6 +137,71 @@ pub(super) fn choose<S: Simd>(form: &Form, batch: usize, threads: usize) -> Choi
         blocked,
         swapped: false,
         panel: most_rows,
+        parts,
+    }
+}
+
+/// Into how many parts the columns are cut, where rows would be cut into so many panels.
+///
+/// Few rows are not cut where the columns can be: each cut would pack the lanes again. The epilogue then waits for all columns, which a deep
+/// product makes up for.
+fn parts<S: Simd>(form: &Form, batch: usize, threads: usize, panels: usize) -> usize {
+    let few = if form.k >= DEEP {
+        FEW_ROWS_DEEP
+    } else {
+        FEW_ROWS
+    };
+    let narrow = batch < threads && form.m <= few.saturating_mul(threads);
+    let wide = form.n.div_ceil(4 * S::LANES).min(threads);
+    if narrow && wide >= panels.min(threads) {
+        wide
+    } else {
+        1
+    }
+}
+
+/// How a split product is cut and packed.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(super) struct SplitChoice {
+    /// Whether the result's rows give the lanes.
+    pub(super) swapped: bool,
+    /// What becomes of the lanes.
+    pub(super) packing: Packing,
+    /// Rows of the result that one call computes.
+    pub(super) panel: usize,
+    /// Into how many parts the result's columns are cut.
+    pub(super) parts: usize,
+}
+
+/// The same as [`choose`] for split products, in strips of `strip` lanes. Both sides are always packed, so that it matters little which is
+/// which: lanes are those that follow one another in the result.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(super) fn choose_split<S: Simd>(
+    form: &Form,
+    batch: usize,
+    threads: usize,
+    strip: usize,
+) -> SplitChoice {
+    let panel = panel::<S>(form, batch, threads).next_multiple_of(strip);
+    let panels = form.m.div_ceil(panel);
+    let parts = parts::<S>(form, batch, threads, panels);
+    let swapped = form.dst.col != 1 && form.dst.row == 1;
+    let (panel, panels) = if parts > 1 {
+        (form.m, 1)
+    } else {
+        (panel, panels)
+    };
+    let calls = (panels * batch).div_ceil(threads);
+    let bytes = form.n.saturating_mul(form.k).saturating_mul(6);
+    let packing = if !swapped && calls > 1 && bytes <= SPLIT_WHOLE_BYTES {
+        Packing::Whole
+    } else {
+        Packing::Strip
+    };
+    SplitChoice {
+        swapped,
+        packing,
+        panel,
         parts,
     }
 }

@@ -6,6 +6,7 @@ use kiln_ir::DType;
 use kiln_ir::philox::Stream;
 
 mod cuts;
+mod split;
 
 /// How a matrix of `rows x cols` lies in memory: (elements needed, element (0, 0), row stride, column stride).
 type Layout = fn(usize, usize) -> (usize, usize, isize, isize);

@@ -53,6 +53,14 @@ pub(super) fn product(program: &Program, product: &Product, place: &str, errors:
         );
         errors.add(Rule::Product, place, message);
     }
+    let single = product.dtype == DType::F32 && product.accumulate == DType::F32;
+    if product.summation == ProductSummation::Split && !single {
+        let message = format!(
+            "products of parts are for f32, summed in itself, but it is {} summed in {}",
+            product.dtype, product.accumulate
+        );
+        errors.add(Rule::Product, place, message);
+    }
     let Some(epilogue) = &product.epilogue else {
         return;
     };

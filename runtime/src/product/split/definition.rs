@@ -1,0 +1,81 @@
+//! The definition of a split product as it is written: one element after the other. Machines without tiles compute it so, slowly.
+
+use super::{CHUNK, PARTS, Parts};
+use crate::product::chain;
+use crate::product::{Form, Isa, Matrices};
+use std::ops::Range;
+
+/// Computes these rows and columns.
+///
+/// # Safety
+/// As [`Method::run`](crate::product::Method::run), for elements of f32.
+pub(in crate::product) unsafe fn definition(
+    form: &Form,
+    rows: &Range<usize>,
+    cols: &Range<usize>,
+    at: Matrices,
+) {
+    let (lhs, rhs) = (at.lhs.cast::<f32>(), at.rhs.cast::<f32>());
+    for row in rows.clone() {
+        for col in cols.clone() {
+            let parts = |depth: usize| {
+                let left = row as isize * form.lhs.row + depth as isize * form.lhs.col;
+                let right = depth as isize * form.rhs.row + col as isize * form.rhs.col;
+                // SAFETY: row, column and depth are among those that the caller promises.
+                unsafe { [*lhs.wrapping_offset(left), *rhs.wrapping_offset(right)].map(Parts::of) }
+            };
+            let sum = element(form.k, parts);
+            if !sum.is_finite() {
+                // SAFETY: the caller's promise is passed on.
+                unsafe { chain::f32(Isa::Portable)(form, &(row..row + 1), &(col..col + 1), at) }
+                continue;
+            }
+            let to = row as isize * form.dst.row + col as isize * form.dst.col;
+            // SAFETY: (row, col) is inside [m, n], which the caller promises for writing.
+            unsafe { at.dst.cast::<f32>().offset(to).write(sum) }
+        }
+    }
+}
+
+/// The sum over `depth` terms, the parts of whose factors `parts` gives.
+fn element(depth: usize, parts: impl Fn(usize) -> [Parts; 2]) -> f32 {
+    let mut sum = 0.0;
+    for first in (0..depth).step_by(CHUNK) {
+        for [left, right] in PARTS {
+            let mut halves = [0.0_f32; 2];
+            for pair in 0..CHUNK / 2 {
+                for (half, total) in halves.iter_mut().enumerate() {
+                    let at = first + half * CHUNK / 2 + pair;
+                    if at < depth {
+                        let [a, b] = parts(at);
+                        // A product of two bf16 is exact, but for what underflows.
+                        *total = flushed(a.0[left].mul_add(b.0[right], *total));
+                    }
+                }
+            }
+            sum = flushed(sum + flushed(halves[0] + halves[1]));
+        }
+    }
+    sum
+}
+
+/// The number, or 0 with its sign where it is subnormal.
+fn flushed(value: f32) -> f32 {
+    if value.is_subnormal() {
+        0.0_f32.copysign(value)
+    } else {
+        value
+    }
+}
+
+impl Parts {
+    /// The parts of a number: the nearest bf16 (halves away from 0), that of the rest, and what is left; subnormal ones are 0.
+    fn of(value: f32) -> Parts {
+        let rounded = |v: f32| f32::from_bits(v.to_bits().wrapping_add(0x8000) & 0xFFFF_0000);
+        let first = rounded(value);
+        let rest = value - first;
+        let second = rounded(rest);
+        let third = f32::from_bits((rest - second).to_bits() & 0xFFFF_0000);
+        Parts([first, second, third].map(flushed))
+    }
+}

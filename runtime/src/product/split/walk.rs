@@ -1,0 +1,574 @@
+//! The walk over a split product: blocks of the contracted axis, strips of lanes, tiles of rows.
+//!
+//! As in `blocked`, one side gives the rows of tiles and the other the lanes. The side with fewer tiles in a call is the inner one: it is
+//! packed first, for a block of depths or for all. The outer one is packed tile by tile to L1, block by block, and meets all tiles of the
+//! inner one there. Between blocks the sums wait in the result; where the inner side was packed for all depths, in the scratch.
+
+use super::amx::{self, CHUNK, CHUNK_BYTES, Registers, SIDE, TILE, Tile};
+use super::pack::{Operand, Side, pack};
+use crate::product::avx512::Avx512F32;
+use crate::product::blocked::Packing;
+use crate::product::simd::Simd;
+use crate::product::{Form, Isa, Matrices, chain};
+use std::arch::x86_64::*;
+use std::ops::Range;
+
+/// The depths that are packed at a time: a strip of so many takes up half of L1.
+const BLOCK: usize = 128;
+
+/// The rows of a tile and the lanes of a strip.
+pub(in crate::product) const STRIP: usize = 2 * SIDE;
+
+/// The bytes of a strip, or of the rows of a tile, in a block.
+const STRIP_BYTES: usize = BLOCK / CHUNK * CHUNK_BYTES;
+
+/// The bytes of the sums of a tile.
+const SUMS_BYTES: usize = 4 * TILE;
+
+/// The most bytes of the inner side that are packed for all depths: they lie in L2. Where depths of the outer side do not follow one another
+/// there is no more than a block of them at a time, as each of them lies on a page of its own, and pages have to be looked up.
+const INNER_BYTES: usize = 1 << 20;
+
+/// How a split product is computed.
+#[derive(Clone, Debug)]
+pub(in crate::product) struct Split {
+    form: Form,
+    /// Whether the result's rows give the lanes.
+    pub(in crate::product) swapped: bool,
+    /// What becomes of the lanes.
+    pub(in crate::product) packing: Packing,
+    /// Whether rows are the outer side, and not lanes.
+    rows_outside: bool,
+    /// Whether the inner side is packed for all depths, and not block by block.
+    deep: bool,
+    room: Room,
+}
+
+/// Where things lie in the scratch, in bytes from its start; the sums that wait come first.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    rows: usize,
+    /// The lanes: all of them, at all depths, where they are packed whole.
+    lanes: usize,
+    /// All of it, a multiple of 64.
+    end: usize,
+}
+
+/// One call's share of a product.
+pub(in crate::product) struct Work {
+    pub(in crate::product) at: Matrices,
+    /// Rows of tiles.
+    pub(in crate::product) rows: Range<usize>,
+    /// Lanes, from a multiple of [`STRIP`] on.
+    pub(in crate::product) lanes: Range<usize>,
+    pub(in crate::product) scratch: *mut u8,
+    /// Where lanes are packed whole, and whether this call does it.
+    pub(in crate::product) whole: *mut u8,
+    pub(in crate::product) first: bool,
+}
+
+impl Split {
+    /// For calls of up to `rows` rows and `lanes` lanes; `None` where no memory holds what is packed.
+    pub(in crate::product) fn new(
+        form: Form,
+        swapped: bool,
+        packing: Packing,
+        [rows, lanes]: [usize; 2],
+    ) -> Option<Split> {
+        let [rows, lanes] = [rows, lanes].map(|extent| extent.div_ceil(STRIP));
+        let rows_outside = rows > lanes;
+        let inner = rows.min(lanes);
+        let block = inner.checked_mul(STRIP_BYTES)?;
+        let outer = if rows_outside != swapped {
+            form.lhs.col
+        } else {
+            form.rhs.row
+        };
+        let blocks = form.k.div_ceil(BLOCK);
+        let deep = outer == 1 && blocks > 1 && blocks.saturating_mul(block) <= INNER_BYTES;
+        let inner_bytes = if deep { blocks * block } else { block };
+        let [of_rows, of_lanes] = if rows_outside {
+            [STRIP_BYTES, inner_bytes]
+        } else {
+            [inner_bytes, STRIP_BYTES]
+        };
+        let rows = if deep { inner * SUMS_BYTES } else { SUMS_BYTES };
+        let lanes = rows.checked_add(of_rows)?;
+        let mut split = Split {
+            form,
+            swapped,
+            packing,
+            rows_outside,
+            deep,
+            room: Room {
+                rows,
+                lanes,
+                end: lanes,
+            },
+        };
+        split.room.end = lanes.checked_add(match packing {
+            Packing::Whole => split.packed()?,
+            Packing::None | Packing::Strip => of_lanes,
+        })?;
+        Some(split)
+    }
+
+    /// Where lanes that are packed whole lie in the scratch.
+    pub(in crate::product) fn whole(&self) -> usize {
+        self.room.lanes
+    }
+
+    /// All of the scratch, a multiple of 64.
+    pub(in crate::product) fn scratch(&self) -> usize {
+        self.room.end
+    }
+
+    /// The bytes of all lanes when they are packed whole; `None` where they cannot be counted.
+    pub(in crate::product) fn packed(&self) -> Option<usize> {
+        let lanes = if self.swapped {
+            self.form.m
+        } else {
+            self.form.n
+        };
+        let chunks = self.form.k.div_ceil(CHUNK);
+        lanes
+            .div_ceil(STRIP)
+            .checked_mul(chunks)?
+            .checked_mul(CHUNK_BYTES)
+    }
+
+    /// The lanes, and where their first one at depth 0 is.
+    fn lanes(&self, at: *const u8) -> (usize, Operand) {
+        let form = &self.form;
+        let (extent, step, depth_step) = if self.swapped {
+            (form.m, form.lhs.row, form.lhs.col)
+        } else {
+            (form.n, form.rhs.col, form.rhs.row)
+        };
+        let at = at.cast();
+        (
+            extent,
+            Operand {
+                at,
+                step,
+                depth_step,
+            },
+        )
+    }
+
+    /// The rows.
+    fn rows(&self, at: *const u8) -> Operand {
+        let form = &self.form;
+        let (step, depth_step) = if self.swapped {
+            (form.rhs.col, form.rhs.row)
+        } else {
+            (form.lhs.row, form.lhs.col)
+        };
+        let at = at.cast();
+        Operand {
+            at,
+            step,
+            depth_step,
+        }
+    }
+}
+
+/// The blocks of a range of depths.
+fn blocks(depths: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let end = depths.end;
+    depths
+        .step_by(BLOCK)
+        .map(move |first| first..end.min(first + BLOCK))
+}
+
+impl Operand {
+    /// The operand from a row or lane and a depth on.
+    fn from(self, index: usize, depth: usize) -> Operand {
+        let at = self
+            .at
+            .wrapping_offset(index as isize * self.step)
+            .wrapping_offset(depth as isize * self.depth_step);
+        Operand { at, ..self }
+    }
+}
+
+/// Where a tile of one side, of which there are `tiles`, lies in a block: block after block, in each of them tile after tile.
+fn offset(tiles: usize, block: &Range<usize>, tile: usize) -> usize {
+    let chunks = block.len().div_ceil(CHUNK);
+    (block.start / CHUNK * tiles + tile * chunks) * CHUNK_BYTES
+}
+
+/// Packs all lanes to `whole`.
+///
+/// # Safety
+/// The machine has tiles; all lanes at all depths are readable, and `whole` is [`Split::packed`] bytes, aligned to 64.
+#[target_feature(enable = "avx512f")]
+pub(in crate::product) unsafe fn pack_whole(split: &Split, lanes: *const u8, whole: *mut u8) {
+    let (extent, operand) = split.lanes(lanes);
+    for block in blocks(0..split.form.k) {
+        for lane in (0..extent).step_by(STRIP) {
+            let tiles = extent.div_ceil(STRIP);
+            let to = whole.wrapping_add(offset(tiles, &block, lane / STRIP));
+            let from = operand.from(lane, block.start);
+            // SAFETY: the lanes are there, and the room is for all strips of all blocks.
+            unsafe { pack(Side::Lanes, from, STRIP.min(extent - lane), block.len(), to) }
+        }
+    }
+}
+
+/// Computes the share of `work`.
+///
+/// # Safety
+/// The machine has tiles. All elements of the rows and lanes that `work` names are readable at all depths; those of the result are writable,
+/// distinct, and nobody else touches them; the scratch is this call's own, as many bytes as [`Split::scratch`] says, aligned to 64. If
+/// lanes are packed whole, they are at `work.whole`, or the call is the first, names all of them, and there is room for them. There
+/// are no more rows than the split was made for, and something is contracted.
+#[target_feature(enable = "avx512f")]
+pub(in crate::product) unsafe fn multiply(split: &Split, work: &Work) {
+    let (rows_at, lanes_at) = if split.swapped {
+        (work.at.rhs, work.at.lhs)
+    } else {
+        (work.at.lhs, work.at.rhs)
+    };
+    let (extent, lanes) = split.lanes(lanes_at);
+    // SAFETY: the machine has tiles, and this function does not call itself.
+    let _registers = unsafe { Registers::new() };
+    let call = Call {
+        split,
+        work,
+        rows: split.rows(rows_at),
+        lanes,
+        extent,
+    };
+    // SAFETY: the caller's promise is passed on; blocks come in order.
+    unsafe {
+        if split.deep {
+            call.depths(0..split.form.k);
+        } else {
+            blocks(0..split.form.k).for_each(|block| call.depths(block));
+        }
+    }
+}
+
+/// One call.
+struct Call<'a> {
+    split: &'a Split,
+    work: &'a Work,
+    rows: Operand,
+    lanes: Operand,
+    /// All lanes of the product.
+    extent: usize,
+}
+
+impl Call<'_> {
+    /// Adds the terms of these depths: all or those of a block.
+    ///
+    /// # Safety
+    /// As [`multiply`]; those of the depths before have been added.
+    #[target_feature(enable = "avx512f")]
+    unsafe fn depths(&self, depths: Range<usize>) {
+        let each_row = || self.work.rows.clone().step_by(STRIP);
+        let each_lane = || self.work.lanes.clone().step_by(STRIP);
+        let blocks = || blocks(depths.clone());
+        // SAFETY: the caller's promise is passed on; what tiles read is packed before, and stays until the next one takes its place.
+        unsafe {
+            if self.split.rows_outside {
+                for block in blocks() {
+                    each_lane().for_each(|lane| self.pack_lanes(lane, &depths, &block));
+                }
+                for row in each_row() {
+                    for block in blocks() {
+                        self.pack_rows(row, &depths, &block);
+                        each_lane().for_each(|lane| self.tile(row, lane, &depths, &block));
+                    }
+                }
+            } else {
+                for block in blocks() {
+                    each_row().for_each(|row| self.pack_rows(row, &depths, &block));
+                }
+                for lane in each_lane() {
+                    for block in blocks() {
+                        self.pack_lanes(lane, &depths, &block);
+                        each_row().for_each(|row| self.tile(row, lane, &depths, &block));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Where a tile's rows are packed to.
+    fn sliver(&self, row: usize, depths: &Range<usize>, block: &Range<usize>) -> *mut u8 {
+        let slivers = self.work.scratch.wrapping_add(self.split.room.rows);
+        if self.split.rows_outside {
+            return slivers;
+        }
+        slivers.wrapping_add(inner_offset(&self.work.rows, row, depths, block))
+    }
+
+    /// Where a strip of lanes is packed to.
+    fn strip(&self, lane: usize, depths: &Range<usize>, block: &Range<usize>) -> *mut u8 {
+        if self.split.packing == Packing::Whole {
+            let at = offset(self.extent.div_ceil(STRIP), block, lane / STRIP);
+            return self.work.whole.wrapping_add(at);
+        }
+        let strips = self.work.scratch.wrapping_add(self.split.room.lanes);
+        if !self.split.rows_outside {
+            return strips;
+        }
+        strips.wrapping_add(inner_offset(&self.work.lanes, lane, depths, block))
+    }
+
+    /// # Safety
+    /// As [`multiply`].
+    #[target_feature(enable = "avx512f")]
+    unsafe fn pack_rows(&self, row: usize, depths: &Range<usize>, block: &Range<usize>) {
+        let count = STRIP.min(self.work.rows.end - row);
+        let from = self.rows.from(row, block.start);
+        let to = self.sliver(row, depths, block);
+        // SAFETY: the rows are the work's, and there is room for them.
+        unsafe { pack(Side::Rows, from, count, block.len(), to) }
+    }
+
+    /// # Safety
+    /// As [`multiply`].
+    #[target_feature(enable = "avx512f")]
+    unsafe fn pack_lanes(&self, lane: usize, depths: &Range<usize>, block: &Range<usize>) {
+        if self.split.packing == Packing::Whole && !self.work.first {
+            return;
+        }
+        let count = STRIP.min(self.work.lanes.end - lane);
+        let from = self.lanes.from(lane, block.start);
+        let to = self.strip(lane, depths, block);
+        // SAFETY: the lanes are the work's, and there is room for them.
+        unsafe { pack(Side::Lanes, from, count, block.len(), to) }
+    }
+
+    /// # Safety
+    /// As [`multiply`]; rows and lanes are packed, and the terms of the depths before the block have been added.
+    #[target_feature(enable = "avx512f")]
+    unsafe fn tile(&self, row: usize, lane: usize, depths: &Range<usize>, block: &Range<usize>) {
+        let work = self.work;
+        let inner = match (self.split.deep, self.split.rows_outside) {
+            (true, true) => lane - work.lanes.start,
+            (true, false) => row - work.rows.start,
+            (false, _) => 0,
+        };
+        let sums = work.scratch.wrapping_add(inner / STRIP * SUMS_BYTES);
+        let place = Place {
+            split: self.split,
+            at: work.at,
+            rows: row..(row + STRIP).min(work.rows.end),
+            lanes: lane..(lane + STRIP).min(work.lanes.end),
+            sums: sums.cast(),
+        };
+        let tile = Tile {
+            rows: self.sliver(row, depths, block),
+            lanes: self.strip(lane, depths, block),
+            chunks: block.len().div_ceil(CHUNK),
+            sums: place.sums,
+            stride: (STRIP * size_of::<f32>()) as isize,
+            add: block.start > 0,
+            swapped: self.split.swapped,
+        };
+        let (two_rows, two_lanes) = (place.rows.len() > SIDE, place.lanes.len() > SIDE);
+        let last = block.end == self.split.form.k;
+        // SAFETY: the caller's promise is passed on; the sums are the result's or, in the scratch, of this tile alone.
+        unsafe {
+            if let Some((sums, stride)) = place.in_place().filter(|_| !self.split.deep) {
+                let tile = Tile {
+                    sums,
+                    stride,
+                    ..tile
+                };
+                amx::tile(&tile, two_rows, two_lanes);
+                if last && !place.is_finite() {
+                    place.mend();
+                }
+                return;
+            }
+            if !self.split.deep && tile.add {
+                place.fetch();
+            }
+            amx::tile(&tile, two_rows, two_lanes);
+            if last || !self.split.deep {
+                let finite = place.store();
+                if last && !finite {
+                    place.mend();
+                }
+            }
+        }
+    }
+}
+
+/// Where a block of a tile of the inner side lies, whose rows or lanes are `all`.
+fn inner_offset(
+    all: &Range<usize>,
+    at: usize,
+    depths: &Range<usize>,
+    block: &Range<usize>,
+) -> usize {
+    let within = block.start - depths.start..block.end - depths.start;
+    offset(all.len().div_ceil(STRIP), &within, (at - all.start) / STRIP)
+}
+
+/// The part of the result that a tile computes.
+struct Place<'a> {
+    split: &'a Split,
+    at: Matrices,
+    rows: Range<usize>,
+    lanes: Range<usize>,
+    /// Its sums, [`STRIP`] to a row.
+    sums: *mut f32,
+}
+
+impl Place<'_> {
+    /// From a row to the next in the result, and from a lane to the next, in elements.
+    fn steps(&self) -> [isize; 2] {
+        let dst = &self.split.form.dst;
+        if self.split.swapped {
+            [dst.col, dst.row]
+        } else {
+            [dst.row, dst.col]
+        }
+    }
+
+    /// The results of up to a vector of lanes, and as many sums: how many these are, and where they begin.
+    fn pieces(&self) -> impl Iterator<Item = (usize, *mut f32, *mut f32)> + use<> {
+        let [row_step, lane_step] = self.steps();
+        let out = self.at.dst.cast::<f32>();
+        let out = out
+            .wrapping_offset(self.rows.start as isize * row_step)
+            .wrapping_offset(self.lanes.start as isize * lane_step);
+        let (rows, lanes, sums) = (self.rows.len(), self.lanes.len(), self.sums);
+        (0..rows).flat_map(move |row| {
+            (0..lanes).step_by(SIDE).map(move |lane| {
+                let out = out
+                    .wrapping_offset(row as isize * row_step)
+                    .wrapping_offset(lane as isize * lane_step);
+                let sums = sums.wrapping_add(row * STRIP + lane);
+                (SIDE.min(lanes - lane), out, sums)
+            })
+        })
+    }
+
+    /// The results and their row's bytes, where they fill registers and lie as they do.
+    fn in_place(&self) -> Option<(*mut f32, isize)> {
+        let [row_step, lane_step] = self.steps();
+        let whole = self.rows.len().is_multiple_of(SIDE) && self.lanes.len().is_multiple_of(SIDE);
+        let (_, out, _) = self.pieces().next()?;
+        (whole && lane_step == 1).then_some((out, row_step * size_of::<f32>() as isize))
+    }
+
+    /// Whether all results are finite, where their lanes follow one another.
+    ///
+    /// # Safety
+    /// The results are readable.
+    #[target_feature(enable = "avx512f")]
+    unsafe fn is_finite(&self) -> bool {
+        let mut differences = _mm512_setzero_si512();
+        for (count, out, _) in self.pieces() {
+            // SAFETY: the lanes are this tile's.
+            let vector = unsafe { Avx512F32::load_masked(out, Avx512F32::mask(count)) };
+            differences = _mm512_or_si512(differences, difference(vector));
+        }
+        _mm512_test_epi32_mask(differences, differences) == 0
+    }
+
+    /// Copies the results to the sums.
+    ///
+    /// # Safety
+    /// The results are readable, and the sums writable.
+    #[target_feature(enable = "avx512f")]
+    unsafe fn fetch(&self) {
+        let [_, lane_step] = self.steps();
+        for (count, out, sums) in self.pieces() {
+            for lane in 0..count {
+                // SAFETY: the lane is this tile's.
+                unsafe {
+                    *sums.wrapping_add(lane) = *out.wrapping_offset(lane as isize * lane_step)
+                }
+            }
+        }
+    }
+
+    /// Copies the sums to the results, and tells whether all are finite.
+    ///
+    /// # Safety
+    /// The results are writable, and the sums readable.
+    #[target_feature(enable = "avx512f")]
+    unsafe fn store(&self) -> bool {
+        let [_, lane_step] = self.steps();
+        let mut differences = _mm512_setzero_si512();
+        for (count, out, sums) in self.pieces() {
+            // SAFETY: the lanes are this tile's.
+            unsafe {
+                let mask = Avx512F32::mask(count);
+                let vector = Avx512F32::load_masked(sums, mask);
+                differences = _mm512_or_si512(differences, difference(vector));
+                if lane_step == 1 {
+                    Avx512F32::store_masked(out, vector, mask);
+                    continue;
+                }
+                for lane in 0..count {
+                    *out.wrapping_offset(lane as isize * lane_step) = *sums.wrapping_add(lane);
+                }
+            }
+        }
+        _mm512_test_epi32_mask(differences, differences) == 0
+    }
+
+    /// Computes results that are not finite again, as chains: parts of an infinity, or of a number next to it, make a NaN.
+    ///
+    /// # Safety
+    /// As [`multiply`]; the results have been computed.
+    #[target_feature(enable = "avx512f")]
+    unsafe fn mend(&self) {
+        // SAFETY: the results are this tile's, the operands the caller's.
+        unsafe {
+            let is_nan = |operand: Operand| {
+                let depths = 0..self.split.form.k as isize;
+                let mut elements =
+                    depths.map(|d| *operand.at.wrapping_offset(d * operand.depth_step));
+                elements.any(f32::is_nan)
+            };
+            let Matrices { lhs, rhs, dst } = self.at;
+            let (rows_at, lanes_at) = if self.split.swapped {
+                (rhs, lhs)
+            } else {
+                (lhs, rhs)
+            };
+            let (rows, (_, lanes)) = (self.split.rows(rows_at), self.split.lanes(lanes_at));
+            let [row_step, lane_step] = self.steps();
+            // A NaN among the terms stays one, so there is nothing to compute again: least of all where everything is NaN.
+            for row in self.rows.clone() {
+                let mut row_is_nan = None;
+                for lane in self.lanes.clone() {
+                    let at = row as isize * row_step + lane as isize * lane_step;
+                    if (*dst.cast::<f32>().wrapping_offset(at)).is_finite() {
+                        continue;
+                    }
+                    if *row_is_nan.get_or_insert_with(|| is_nan(rows.from(row, 0))) {
+                        break;
+                    }
+                    if is_nan(lanes.from(lane, 0)) {
+                        continue;
+                    }
+                    let (row, lane) = (row..row + 1, lane..lane + 1);
+                    let (row, col) = if self.split.swapped {
+                        (lane, row)
+                    } else {
+                        (row, lane)
+                    };
+                    chain::f32(Isa::Avx512)(&self.split.form, &row, &col, self.at);
+                }
+            }
+        }
+    }
+}
+
+/// The difference of numbers and themselves: 0 where they are finite, and otherwise the bits of a NaN.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn difference(vector: __m512) -> __m512i {
+    _mm512_castps_si512(_mm512_sub_ps(vector, vector))
+}
