@@ -241,7 +241,8 @@ pub enum ProductSummation {
     /// lies along that axis.
     Lanes,
     /// As six products of parts, each factor being the sum of three bf16: for f32, summed in itself. As exact as a chain, and the way of
-    /// units that multiply bf16 in tiles (AMX); machines without one take very long.
+    /// units that multiply bf16 in tiles (AMX); machines without one take very long. Where there turn out to be few rows or columns it is a
+    /// chain.
     Split,
 }
 

@@ -16,7 +16,8 @@
 //! sums are added to the total, which begins as 0: those of the first part of the left side times the third of the right, first times
 //! second, second times second, second times first, third times first, and first times first. Each of them is the sum of two: one over the
 //! first sixteen depths and one over the others, both chains of fused multiply-adds in ascending order from 0. Subnormal numbers are 0
-//! throughout. Where the total is not finite, the element is that of [`ProductSummation::Chain`] (and any NaN is like another).
+//! throughout. Where the total is not finite, the element is that of [`ProductSummation::Chain`] (and any NaN is like another), as are all
+//! elements of a product of fewer than [`SPLIT_LEAST`] rows or columns.
 //!
 //! Other types are defined where they are computed, in `plain`.
 //!
@@ -50,6 +51,7 @@ pub use blocked::DEPTH;
 pub(crate) use isa::Isa;
 pub use kiln_ir::program::ProductSummation;
 pub use lanes::PARTIALS;
+pub use split::SPLIT_LEAST;
 pub use types::ProductType;
 
 use blocked::{Blocked, Packing, Work};
@@ -208,7 +210,8 @@ impl Method {
         if floating && form.summation == ProductSummation::Lanes {
             return Method::in_lanes(isa, form, batch, threads);
         }
-        if single && form.summation == ProductSummation::Split {
+        if single && form.summation == ProductSummation::Split && form.m.min(form.n) >= SPLIT_LEAST
+        {
             return Method::split(isa, form, batch, threads);
         }
         if !floating || size <= 1 || size.saturating_mul(form.k) <= TINY {

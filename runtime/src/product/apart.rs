@@ -51,13 +51,10 @@ impl Method {
         if walk.split.swapped || walk.apart {
             return None;
         }
-        let bytes = walk.split.packed()?;
-        let mut walk = Box::new(walk.clone());
-        walk.apart = true;
-        walk.split.packing = Packing::Whole;
+        let (split, bytes) = walk.split.apart()?;
         let method = Method {
-            scratch: walk.split.whole(),
-            walk: Walk::Split(walk),
+            scratch: split.scratch(),
+            walk: Walk::Split(Box::new(super::InTiles { split, apart: true })),
             ..self.clone()
         };
         Some((method, bytes))

@@ -17,6 +17,19 @@ pub(super) struct Operand {
     pub(super) step: isize,
     /// From a depth to the next.
     pub(super) depth_step: isize,
+    /// From an element to the one that is packed in its place the next time.
+    pub(super) ahead: isize,
+}
+
+impl Operand {
+    /// The operand from a row or lane and a depth on.
+    pub(super) fn from(self, index: usize, depth: usize) -> Operand {
+        let at = self
+            .at
+            .wrapping_offset(index as isize * self.step)
+            .wrapping_offset(depth as isize * self.depth_step);
+        Operand { at, ..self }
+    }
 }
 
 /// Which side of a product an operand is.
@@ -48,13 +61,37 @@ pub(super) unsafe fn pack(side: Side, from: Operand, count: usize, depth: usize,
                 Side::Lanes => ([from.depth_step, from.step], depths.map(|d| [d, count])),
             };
             let to = chunk.wrapping_add(register / SIDE * TILE);
-            let ahead = (2 * SIDE) as isize * from.step;
             // SAFETY: these depths and rows or lanes are among the operand's; the register's rows are inside the chunk.
             unsafe {
                 if count == SIDE && depths[1] == SIDE {
-                    full([at, second], steps, ahead, to);
+                    full([at, second], steps, from.ahead, to);
                 } else {
                     edge([at, second], steps, extents, to);
+                }
+            }
+        }
+    }
+}
+
+/// Copies up to a strip of lanes: whole chunks of depths, each of them a line of [`STRIP`](super::walk::STRIP) lanes. What lies beyond an
+/// edge becomes zero.
+///
+/// # Safety
+/// The machine has AVX-512; `count` x `depth` elements of `from` are readable, and the lines at `to` writable.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn copy(from: Operand, count: usize, depth: usize, to: *mut f32) {
+    for first in (0..depth.next_multiple_of(CHUNK)).step_by(SIDE) {
+        let depths = SIDE.min(depth.saturating_sub(first));
+        for register in [0, SIDE] {
+            let lanes = SIDE.min(count.saturating_sub(register));
+            let at = from.from(register, first).at;
+            let mut rows = [_mm512_setzero_ps(); SIDE];
+            // SAFETY: these lanes and depths are the operand's; the lines are inside the chunks.
+            unsafe {
+                gather(at, [from.depth_step, from.step], [depths, lanes], &mut rows);
+                for (row, vector) in rows.into_iter().enumerate() {
+                    let line = to.wrapping_add((first + row) * 2 * SIDE + register);
+                    Avx512F32::store(line, vector);
                 }
             }
         }

@@ -75,7 +75,7 @@ fn check(sizes: [usize; 3], layouts: [Layout; 3], threads: usize, element: impl 
 fn tiles_follow_the_definition() {
     let noise = noise("split", 4099);
     let element = |i: usize| noise[i % 4099] as f32;
-    let sizes = [0, 1, 2, 15, 16, 17, 31, 32, 33, 48, 63, 65];
+    let sizes = [0, 1, 31, 32, 33, 47, 48, 49, 63, 64, 65, 80];
     let depths = [
         1, 2, 15, 16, 17, 31, 32, 33, 64, 65, 127, 128, 129, 161, 300, 0,
     ];
