@@ -73,31 +73,6 @@ pub(super) unsafe fn pack(side: Side, from: Operand, count: usize, depth: usize,
     }
 }
 
-/// Copies up to a strip of lanes: whole chunks of depths, each of them a line of [`STRIP`](super::walk::STRIP) lanes. What lies beyond an
-/// edge becomes zero.
-///
-/// # Safety
-/// The machine has AVX-512; `count` x `depth` elements of `from` are readable, and the lines at `to` writable.
-#[target_feature(enable = "avx512f")]
-pub(super) unsafe fn copy(from: Operand, count: usize, depth: usize, to: *mut f32) {
-    for first in (0..depth.next_multiple_of(CHUNK)).step_by(SIDE) {
-        let depths = SIDE.min(depth.saturating_sub(first));
-        for register in [0, SIDE] {
-            let lanes = SIDE.min(count.saturating_sub(register));
-            let at = from.from(register, first).at;
-            let mut rows = [_mm512_setzero_ps(); SIDE];
-            // SAFETY: these lanes and depths are the operand's; the lines are inside the chunks.
-            unsafe {
-                gather(at, [from.depth_step, from.step], [depths, lanes], &mut rows);
-                for (row, vector) in rows.into_iter().enumerate() {
-                    let line = to.wrapping_add((first + row) * 2 * SIDE + register);
-                    Avx512F32::store(line, vector);
-                }
-            }
-        }
-    }
-}
-
 /// Packs a register: the rows and columns of two blocks of sixteen by sixteen. Asks for what lies `ahead` of them.
 ///
 /// # Safety
@@ -105,21 +80,25 @@ pub(super) unsafe fn copy(from: Operand, count: usize, depth: usize, to: *mut f3
 #[inline(always)]
 unsafe fn full(from: [*const f32; 2], steps: [isize; 2], ahead: isize, to: *mut u8) {
     let [row_step, col_step] = steps;
-    // The next elements follow one another along rows or along columns.
-    let line_step = if col_step == 1 { row_step } else { col_step };
     // SAFETY: all rows and columns are read, and sixteen rows of each part written.
     unsafe {
-        for line in 0..SIDE as isize {
-            for from in from {
-                Avx512F32::prefetch_to_l2(from.wrapping_offset(line * line_step + ahead));
-            }
-        }
+        let mut lines = from;
         if col_step == 1 {
             for row in 0..SIDE {
-                let [low, high] = from.map(|from| from.wrapping_offset(row as isize * row_step));
-                store(to, row, Avx512F32::load(low), Avx512F32::load(high));
+                lines
+                    .iter()
+                    .for_each(|line| Avx512F32::prefetch_to_l2(line.wrapping_offset(ahead)));
+                let [low, high] = lines.map(|line| Avx512F32::load(line));
+                store(to, row, low, high);
+                lines = lines.map(|line| line.wrapping_offset(row_step));
             }
             return;
+        }
+        for _ in 0..SIDE {
+            lines
+                .iter()
+                .for_each(|line| Avx512F32::prefetch_to_l2(line.wrapping_offset(ahead)));
+            lines = lines.map(|line| line.wrapping_offset(col_step));
         }
         let mut rows = [[_mm512_setzero_ps(); SIDE]; 2];
         for (from, rows) in from.into_iter().zip(&mut rows) {

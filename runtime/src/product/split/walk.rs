@@ -5,7 +5,7 @@
 //! inner one there. Between blocks the sums wait in the result; where the inner side was packed for all depths, in the scratch.
 
 use super::amx::{self, CHUNK, CHUNK_BYTES, Registers, SIDE, TILE, Tile};
-use super::pack::{Operand, Side, copy, pack};
+use super::pack::{Operand, Side, pack};
 use crate::product::avx512::Avx512F32;
 use crate::product::blocked::Packing;
 use crate::product::simd::Simd;
@@ -25,9 +25,6 @@ const STRIP_BYTES: usize = BLOCK / CHUNK * CHUNK_BYTES;
 /// The bytes of the sums of a tile.
 const SUMS_BYTES: usize = 4 * TILE;
 
-/// The most rows for which lanes that were given apart are packed by each call.
-const FEW_ROWS: usize = 64;
-
 /// The most bytes of the inner side that are packed for all depths: they lie in L2. Where depths of the outer side do not follow one another
 /// there is no more than a block of them at a time, as each of them lies on a page of its own, and pages have to be looked up.
 const INNER_BYTES: usize = 1 << 20;
@@ -40,8 +37,6 @@ pub(in crate::product) struct Split {
     pub(in crate::product) swapped: bool,
     /// What becomes of the lanes.
     pub(in crate::product) packing: Packing,
-    /// Whether [`pack_whole`] copies lanes into the order of strips, for calls to pack them.
-    copied: bool,
     /// Whether rows are the outer side, and not lanes.
     rows_outside: bool,
     /// Whether the inner side is packed for all depths, and not block by block.
@@ -82,32 +77,35 @@ impl Split {
     ) -> Option<Split> {
         let [rows, lanes] = [rows, lanes].map(|extent| extent.div_ceil(STRIP));
         let rows_outside = rows > lanes;
-        let inner = rows.min(lanes);
-        let block = inner.checked_mul(STRIP_BYTES)?;
-        let outer = if rows_outside != swapped {
+        let outer_step = if rows_outside != swapped {
             form.lhs.col
         } else {
             form.rhs.row
         };
+        let inner = rows.min(lanes);
+        let block = inner.checked_mul(STRIP_BYTES)?;
         let blocks = form.k.div_ceil(BLOCK);
-        let deep = outer == 1 && blocks > 1 && blocks.saturating_mul(block) <= INNER_BYTES;
-        let inner_bytes = if deep { blocks * block } else { block };
+        let fits = blocks.saturating_mul(block) <= INNER_BYTES;
+        let deep = outer_step == 1 && blocks > 1 && fits;
+        let (sums, inner_bytes) = if deep {
+            (inner * SUMS_BYTES, blocks * block)
+        } else {
+            (SUMS_BYTES, block)
+        };
         let [of_rows, of_lanes] = if rows_outside {
             [STRIP_BYTES, inner_bytes]
         } else {
             [inner_bytes, STRIP_BYTES]
         };
-        let rows = if deep { inner * SUMS_BYTES } else { SUMS_BYTES };
-        let lanes = rows.checked_add(of_rows)?;
+        let lanes = sums.checked_add(of_rows)?;
         let mut split = Split {
             form,
             swapped,
             packing,
-            copied: false,
             rows_outside,
             deep,
             room: Room {
-                rows,
+                rows: sums,
                 lanes,
                 end: lanes,
             },
@@ -120,36 +118,11 @@ impl Split {
     }
 
     /// The same with all lanes given to each call as [`pack_whole`] leaves them, and the bytes of that.
-    ///
-    /// Parts take up half as much again as numbers, so that calls of few rows would wait for them to come from L2 or L3: these pack strips
-    /// anew, from numbers that lie in the order of strips.
     pub(in crate::product) fn apart(&self) -> Option<(Split, usize)> {
         let mut split = self.clone();
-        split.copied = !self.rows_outside && self.form.m <= FEW_ROWS;
-        split.packing = if split.copied {
-            Packing::Strip
-        } else {
-            Packing::Whole
-        };
-        if !split.copied {
-            split.room.end = split.room.lanes;
-        } else if self.packing == Packing::Whole {
-            split.room.end = split.room.lanes + STRIP_BYTES;
-        }
-        let strips = self.form.n.div_ceil(STRIP);
-        let bytes = if split.copied {
-            strips
-                .checked_mul(self.copied_strip())?
-                .checked_mul(size_of::<f32>())?
-        } else {
-            split.packed()?
-        };
-        Some((split, bytes))
-    }
-
-    /// The elements of a strip of copied lanes.
-    fn copied_strip(&self) -> usize {
-        self.form.k.next_multiple_of(CHUNK).saturating_mul(STRIP)
+        split.packing = Packing::Whole;
+        split.room.end = split.room.lanes;
+        Some((split, self.packed()?))
     }
 
     /// Where lanes that are packed whole lie in the scratch.
@@ -235,17 +208,6 @@ fn offset(tiles: usize, block: &Range<usize>, tile: usize) -> usize {
 #[target_feature(enable = "avx512f")]
 pub(in crate::product) unsafe fn pack_whole(split: &Split, lanes: *const u8, whole: *mut u8) {
     let (extent, operand) = split.lanes(lanes);
-    if split.copied {
-        for lane in (0..extent).step_by(STRIP) {
-            let to = whole
-                .cast::<f32>()
-                .wrapping_add(lane / STRIP * split.copied_strip());
-            let count = STRIP.min(extent - lane);
-            // SAFETY: the lanes are there, and the room is for all strips.
-            unsafe { copy(operand.from(lane, 0), count, split.form.k, to) }
-        }
-        return;
-    }
     for block in blocks(0..split.form.k) {
         for lane in (0..extent).step_by(STRIP) {
             let tiles = extent.div_ceil(STRIP);
@@ -377,23 +339,11 @@ impl Call<'_> {
         if self.split.packing == Packing::Whole && !self.work.first {
             return;
         }
+        let count = STRIP.min(self.work.lanes.end - lane);
+        let from = self.lanes.from(lane, block.start);
         let to = self.strip(lane, depths, block);
-        let (from, count, depth) = if self.split.copied {
-            let strip = lane / STRIP * self.split.copied_strip();
-            let copied = Operand {
-                at: self.work.whole.cast::<f32>().wrapping_add(strip),
-                step: 1,
-                depth_step: STRIP as isize,
-                ahead: (BLOCK * STRIP) as isize,
-            };
-            let depth = block.len().next_multiple_of(CHUNK);
-            (copied.from(0, block.start), STRIP, depth)
-        } else {
-            let count = STRIP.min(self.work.lanes.end - lane);
-            (self.lanes.from(lane, block.start), count, block.len())
-        };
-        // SAFETY: the lanes are the work's (or copied from them), and there is room for them.
-        unsafe { pack(Side::Lanes, from, count, depth, to) }
+        // SAFETY: the lanes are the work's, and there is room for them.
+        unsafe { pack(Side::Lanes, from, count, block.len(), to) }
     }
 
     /// # Safety
