@@ -2,17 +2,21 @@
 //! `cargo run --release --manifest-path benches/gemm_rival/Cargo.toml`.
 //!
 //! A line for each shape and nothing else on stdout:
-//! `product m=128 n=512 k=784 lhs=n rhs=n kiln_gflops=200.1 peak=0.70 crate_gflops=180.2 ratio=1.11`. `t` is an operand that lies
+//! `product m=128 n=512 k=784 lhs=n rhs=n sums=chain kiln_gflops=200.1 peak=0.70 crate_gflops=180.2 ratio=1.11`. `t` is an operand that lies
 //! transposed, and `batch=48` says that as many products follow one another in memory. `peak` is Kiln's share of the fused
 //! multiply-adds that a core could do, measured beside it. Both sides compute the same matrices in turns; a figure is the best of several
 //! rounds, so that what else the machine does spoils neither. An argument selects the lines that contain it, as in `-- n=10`.
 //!
 //! The operands stay in the caches that hold them, from call to call. In a training step they come from further away, so `--far` has each
 //! call read operands that no call has touched for the last [`FAR`] bytes.
+//!
+//! Where the machine multiplies bf16 in tiles (AMX), large products run there, as they do in programs; `--chain` keeps them to multiply-adds.
 
 use kiln_runtime::machine::fma_peak;
 use kiln_runtime::memory::AlignedBytes;
-use kiln_runtime::product::{Form, Matrices, Method, ProductSummation, ProductType, Strides};
+use kiln_runtime::product::{
+    Form, Matrices, Method, ProductSummation, ProductType, Strides, has_tiles,
+};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
@@ -126,26 +130,39 @@ const TABLE: &[(usize, usize, usize, usize, char, char)] = &[
 fn main() {
     // cargo passes `--bench`.
     let arguments = std::env::args().skip(1).filter(|a| a != "--bench");
-    let (flags, wanted): (Vec<String>, Vec<String>) = arguments.partition(|a| a == "--far");
-    let far = !flags.is_empty();
+    let (flags, wanted): (Vec<String>, Vec<String>) = arguments.partition(|a| a.starts_with("--"));
+    let has = |flag: &str| flags.iter().any(|f| f == flag);
+    let (far, tiles) = (has("--far"), has_tiles() && !has("--chain"));
     for &(batch, m, n, k, lhs, rhs) in TABLE {
         let name = match batch {
             1 => format!("product m={m} n={n} k={k} lhs={lhs} rhs={rhs} "),
             _ => format!("product batch={batch} m={m} n={n} k={k} lhs={lhs} rhs={rhs} "),
         };
         if wanted.iter().all(|part| name.contains(part.as_str())) {
-            let [kiln, rival] = rates(batch, [m, n, k], [lhs, rhs], far);
+            let summation = summation([m, n, k], [lhs, rhs], tiles);
+            let [kiln, rival] = rates(batch, [m, n, k], [lhs, rhs], summation, far);
+            let way = match summation {
+                ProductSummation::Chain => "chain",
+                ProductSummation::Lanes => "lanes",
+                ProductSummation::Split => "split",
+            };
             let ratio = kiln / rival;
             let peak = kiln / (fma_peak() / 1e9);
             println!(
-                "{name}kiln_gflops={kiln:.1} peak={peak:.2} crate_gflops={rival:.1} ratio={ratio:.2}"
+                "{name}sums={way} kiln_gflops={kiln:.1} peak={peak:.2} crate_gflops={rival:.1} ratio={ratio:.2}"
             );
         }
     }
 }
 
 /// GFLOP/s of Kiln and of the crate.
-fn rates(batch: usize, [m, n, k]: [usize; 3], [lhs, rhs]: [char; 2], far: bool) -> [f64; 2] {
+fn rates(
+    batch: usize,
+    [m, n, k]: [usize; 3],
+    [lhs, rhs]: [char; 2],
+    summation: ProductSummation,
+    far: bool,
+) -> [f64; 2] {
     let strides = |rows: usize, cols: usize, lies: char| match lies {
         't' => Strides {
             row: 1,
@@ -158,7 +175,7 @@ fn rates(batch: usize, [m, n, k]: [usize; 3], [lhs, rhs]: [char; 2], far: bool) 
     };
     let form = Form {
         dtype: ProductType::F32,
-        summation: summation([m, n, k], [lhs, rhs]),
+        summation,
         m,
         n,
         k,
@@ -257,12 +274,13 @@ fn rates(batch: usize, [m, n, k]: [usize; 3], [lhs, rhs]: [char; 2], far: bool) 
     best.map(|seconds| 2.0 * (batch * m * n * k) as f64 / seconds / 1e9)
 }
 
-/// The order of summation that the compiler chooses where an operand that lies transposed is contracted along its last axis.
-fn summation([m, n, k]: [usize; 3], [lhs, rhs]: [char; 2]) -> ProductSummation {
+/// The order of summation that the compiler chooses where an operand that lies transposed is contracted along its last axis, on a machine
+/// with or without tiles of bf16.
+fn summation([m, n, k]: [usize; 3], [lhs, rhs]: [char; 2], tiles: bool) -> ProductSummation {
     let along = m == 1 && (rhs == 't' || n == 1) || n == 1 && (lhs == 'n' || m == 1);
     if along && k >= 32 {
         ProductSummation::Lanes
-    } else if std::env::var_os("SPLIT").is_some() {
+    } else if tiles && k >= 32 && 32 * (m + n) <= m * n {
         ProductSummation::Split
     } else {
         ProductSummation::Chain
