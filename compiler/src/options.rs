@@ -190,6 +190,7 @@ mod tests {
             ("KILN_DUMP", "fused, optimized,fused"),
             ("KILN_DUMP_DIR", "out/dumps"),
             ("KILN_STOP_AFTER", "kernels"),
+            ("KILN_SPLIT_PRODUCTS", "0"),
             ("KILN_VERIFY", "0"),
             ("KILN_TIME", "1"),
             ("KILN_PERF_MAP", "1"),
@@ -198,6 +199,7 @@ mod tests {
         assert_eq!(options.dump, [Stage::Optimized, Stage::Fused]);
         assert_eq!(options.dump_dir, Some("out/dumps".into()));
         assert_eq!(options.stop_after, Some(Stage::Kernels));
+        assert!(!options.split_products);
         assert!(!options.verify && options.time && options.fuse && options.perf_map);
         assert_eq!(read(&[("KILN_DUMP", "all")]).unwrap().dump, Stage::ALL);
         assert_eq!(read(&[("KILN_VERIFY", "")]), Ok(Options::default()));

@@ -402,6 +402,13 @@ fn launches_and_products_are_well_formed() {
         )],
     );
     refused(
+        |p| as_product(p).summation = ProductSummation::Split,
+        &[(
+            Rule::Product,
+            "step 0: products of parts are for f32, summed in itself, but it is f32 summed in f64",
+        )],
+    );
+    refused(
         |p| {
             as_product(p).dst.buffer = BufferId::new(6);
             p.buffers[6].elements = b() * 3;

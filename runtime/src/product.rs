@@ -268,7 +268,7 @@ impl Method {
         }
         let walk = Walk::Chain(match form.k {
             0 => chain::f32(isa),
-            _ => split::definition,
+            _ => split::definition(isa),
         });
         let panels = threads.div_ceil(batch.max(1)).min(form.m.max(1));
         let panel = form.m.div_ceil(panels).max(1);

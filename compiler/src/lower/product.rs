@@ -120,3 +120,18 @@ fn are_large(m: &Dim, n: &Dim) -> bool {
 fn is_one(extent: &Dim) -> bool {
     extent.constant() == Some(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_and_columns_are_large_together() {
+        let large = |m: i64, n: i64| are_large(&Dim::from(m), &Dim::from(n));
+        assert!(large(64, 64) && large(48, 96) && large(33, 2000));
+        assert!(!large(63, 64) && !large(32, 5000) && !large(10, 5000));
+        let (b, one) = (Dim::symbol("b"), |n: i64| Dim::from(n));
+        assert!(are_large(&b, &b) && are_large(&b, &one(32)) && are_large(&one(32), &b));
+        assert!(!are_large(&b, &one(31)) && !are_large(&one(10), &b));
+    }
+}

@@ -1,20 +1,38 @@
 //! The definition of a split product as it is written: one element after the other. Machines without tiles compute it so, slowly.
 
 use super::{CHUNK, PARTS, Parts};
-use crate::product::chain;
+use crate::product::chain::{self, ChainFn};
 use crate::product::{Form, Isa, Matrices};
 use std::ops::Range;
+
+/// The function that computes it on an instruction set.
+pub(in crate::product) fn definition(isa: Isa) -> ChainFn {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 | Isa::Avx2 => fused,
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => as_written,
+        Isa::Portable => as_written,
+    }
+}
+
+/// [`as_written`] where a fused multiply-add is an instruction.
+///
+/// # Safety
+/// As [`as_written`]; the machine has FMA.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx,fma")]
+unsafe fn fused(form: &Form, rows: &Range<usize>, cols: &Range<usize>, at: Matrices) {
+    // SAFETY: the caller's promise is passed on.
+    unsafe { as_written(form, rows, cols, at) }
+}
 
 /// Computes these rows and columns.
 ///
 /// # Safety
 /// As [`Method::run`](crate::product::Method::run), for elements of f32.
-pub(in crate::product) unsafe fn definition(
-    form: &Form,
-    rows: &Range<usize>,
-    cols: &Range<usize>,
-    at: Matrices,
-) {
+#[inline(always)]
+unsafe fn as_written(form: &Form, rows: &Range<usize>, cols: &Range<usize>, at: Matrices) {
     let (lhs, rhs) = (at.lhs.cast::<f32>(), at.rhs.cast::<f32>());
     for row in rows.clone() {
         for col in cols.clone() {
@@ -38,6 +56,7 @@ pub(in crate::product) unsafe fn definition(
 }
 
 /// The sum over `depth` terms, the parts of whose factors `parts` gives.
+#[inline(always)]
 fn element(depth: usize, parts: impl Fn(usize) -> [Parts; 2]) -> f32 {
     let mut sum = 0.0;
     for first in (0..depth).step_by(CHUNK) {
