@@ -129,21 +129,32 @@ pub(super) struct Tile {
     pub(super) add: bool,
     /// Whether the rows are the product's right side.
     pub(super) swapped: bool,
+    /// What is asked for on the way.
+    pub(super) ahead: Option<Ahead>,
+}
+
+/// Lines that will be packed soon: for each chunk of a tile eight pairs of them are asked for, so that they arrive between loads of the tile.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead {
+    /// The first pair.
+    pub(super) at: *const f32,
+    /// From a pair to the next, in bytes.
+    pub(super) stride: isize,
 }
 
 /// The loop of a tile: its registers' names by the parts that they hold.
 ///
 /// Sums are in tmm0 (and tmm1 of the second lanes, tmm2 and tmm3 of the second rows), rows in tmm4 and tmm5, lanes in tmm6 and tmm7. From one
-/// product of parts to the next one side stays where it is.
+/// product of parts to the next one side stays where it is. Behind the first four of them come two pairs of lines each, if any are asked for.
 macro_rules! tile_loop {
-    ($t:ident, $clear:literal, $load:literal, $store:literal, rows $rows:tt, lanes $lanes:tt, $multiply:literal, $order:tt) => {
+    ($t:ident, $ahead:ident, $clear:literal, $load:literal, $store:literal, rows $rows:tt, lanes $lanes:tt, $multiply:literal, $order:tt, $ask:literal) => {
         asm!(
             $clear,
             "test {add}, {add}",
             "jz 2f",
             $load,
             "2:",
-            tile_loop!(@steps $rows, $lanes, $multiply, $order),
+            tile_loop!(@steps $rows, $lanes, $multiply, $order, $ask),
             "add {x}, 6144",
             "add {y}, 6144",
             "dec {chunks}",
@@ -157,32 +168,51 @@ macro_rules! tile_loop {
             stride = in(reg) $t.stride,
             line = in(reg) 64_usize,
             add = in(reg) usize::from($t.add),
+            ahead = inout(reg) $ahead.at => _,
+            step = in(reg) $ahead.stride,
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
             options(nostack),
         )
     };
-    (@steps [$r1:literal $r2:literal $r3:literal], [$l1:literal $l2:literal $l3:literal], $multiply:literal, straight) => {
+    (@steps [$r1:literal $r2:literal $r3:literal], [$l1:literal $l2:literal $l3:literal], $multiply:literal, straight, $ask:literal) => {
         concat!(
-            $r1, $l3, $multiply, $l2, $multiply, $r2, $multiply, $l1, $multiply, $r3, $multiply, $r1, $multiply
+            $r1, $l3, $multiply, $ask, $l2, $multiply, $ask, $r2, $multiply, $ask, $l1, $multiply, $ask, $r3, $multiply, $r1, $multiply
         )
     };
-    (@steps [$r1:literal $r2:literal $r3:literal], [$l1:literal $l2:literal $l3:literal], $multiply:literal, swapped) => {
+    (@steps [$r1:literal $r2:literal $r3:literal], [$l1:literal $l2:literal $l3:literal], $multiply:literal, swapped, $ask:literal) => {
         concat!(
-            $r3, $l1, $multiply, $r2, $multiply, $l2, $multiply, $r1, $multiply, $l3, $multiply, $l1, $multiply
+            $r3, $l1, $multiply, $ask, $r2, $multiply, $ask, $l2, $multiply, $ask, $r1, $multiply, $ask, $l3, $multiply, $l1, $multiply
         )
     };
 }
 
-/// The loops of one size, for both orders.
+/// The loops of one size, for both orders, with and without something to ask for.
 macro_rules! size {
-    ($t:ident, $clear:literal, $load:literal, $store:literal, rows $rows:tt, lanes $lanes:tt, $multiply:literal) => {
-        if $t.swapped {
-            tile_loop!($t, $clear, $load, $store, rows $rows, lanes $lanes, $multiply, swapped)
-        } else {
-            tile_loop!($t, $clear, $load, $store, rows $rows, lanes $lanes, $multiply, straight)
+    ($t:ident, $clear:literal, $load:literal, $store:literal, rows $rows:tt, lanes $lanes:tt, $multiply:literal) => {{
+        const NOTHING: Ahead = Ahead {
+            at: std::ptr::null(),
+            stride: 0,
+        };
+        match ($t.swapped, $t.ahead) {
+            (true, None) => tile_loop!(
+                $t, NOTHING, $clear, $load, $store, rows $rows, lanes $lanes, $multiply, swapped,
+                "/* {ahead} {step} */\n"
+            ),
+            (false, None) => tile_loop!(
+                $t, NOTHING, $clear, $load, $store, rows $rows, lanes $lanes, $multiply, straight,
+                "/* {ahead} {step} */\n"
+            ),
+            (true, Some(ahead)) => tile_loop!(
+                $t, ahead, $clear, $load, $store, rows $rows, lanes $lanes, $multiply, swapped,
+                "prefetcht1 [{ahead}]\nprefetcht1 [{ahead} + 64]\nadd {ahead}, {step}\nprefetcht1 [{ahead}]\nprefetcht1 [{ahead} + 64]\nadd {ahead}, {step}\n"
+            ),
+            (false, Some(ahead)) => tile_loop!(
+                $t, ahead, $clear, $load, $store, rows $rows, lanes $lanes, $multiply, straight,
+                "prefetcht1 [{ahead}]\nprefetcht1 [{ahead} + 64]\nadd {ahead}, {step}\nprefetcht1 [{ahead}]\nprefetcht1 [{ahead} + 64]\nadd {ahead}, {step}\n"
+            ),
         }
-    };
+    }};
 }
 
 /// `t.sums (+)= rows . lanes` for one or two registers of rows and of lanes.

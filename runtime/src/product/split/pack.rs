@@ -17,7 +17,7 @@ pub(super) struct Operand {
     pub(super) step: isize,
     /// From a depth to the next.
     pub(super) depth_step: isize,
-    /// From an element to the one that is packed in its place the next time.
+    /// From an element to the one that is packed in its place the next time, and is asked for meanwhile; 0 where that is done elsewhere.
     pub(super) ahead: isize,
 }
 
@@ -85,20 +85,20 @@ unsafe fn full(from: [*const f32; 2], steps: [isize; 2], ahead: isize, to: *mut 
         let mut lines = from;
         if col_step == 1 {
             for row in 0..SIDE {
-                lines
-                    .iter()
-                    .for_each(|line| Avx512F32::prefetch_to_l2(line.wrapping_offset(ahead)));
+                if ahead != 0 {
+                    ask(lines, ahead);
+                }
                 let [low, high] = lines.map(|line| Avx512F32::load(line));
                 store(to, row, low, high);
                 lines = lines.map(|line| line.wrapping_offset(row_step));
             }
             return;
         }
-        for _ in 0..SIDE {
-            lines
-                .iter()
-                .for_each(|line| Avx512F32::prefetch_to_l2(line.wrapping_offset(ahead)));
-            lines = lines.map(|line| line.wrapping_offset(col_step));
+        if ahead != 0 {
+            for _ in 0..SIDE {
+                ask(lines, ahead);
+                lines = lines.map(|line| line.wrapping_offset(col_step));
+            }
         }
         let mut rows = [[_mm512_setzero_ps(); SIDE]; 2];
         for (from, rows) in from.into_iter().zip(&mut rows) {
@@ -112,6 +112,18 @@ unsafe fn full(from: [*const f32; 2], steps: [isize; 2], ahead: isize, to: *mut 
         for (row, (low, high)) in low.into_iter().zip(high).enumerate() {
             store(to, row, low, high);
         }
+    }
+}
+
+/// Asks for lines that are packed later.
+///
+/// # Safety
+/// The machine has AVX-512.
+#[inline(always)]
+unsafe fn ask(lines: [*const f32; 2], ahead: isize) {
+    for line in lines {
+        // SAFETY: a hint, for which any address will do.
+        unsafe { Avx512F32::prefetch_to_l2(line.wrapping_offset(ahead)) }
     }
 }
 

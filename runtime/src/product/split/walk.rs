@@ -4,7 +4,7 @@
 //! packed first, for a block of depths or for all. The outer one is packed tile by tile to L1, block by block, and meets all tiles of the
 //! inner one there. Between blocks the sums wait in the result; where the inner side was packed for all depths, in the scratch.
 
-use super::amx::{self, CHUNK, CHUNK_BYTES, Registers, SIDE, TILE, Tile};
+use super::amx::{self, Ahead, CHUNK, CHUNK_BYTES, Registers, SIDE, TILE, Tile};
 use super::pack::{Operand, Side, pack};
 use crate::product::avx512::Avx512F32;
 use crate::product::blocked::Packing;
@@ -29,6 +29,12 @@ const SUMS_BYTES: usize = 4 * TILE;
 /// there is no more than a block of them at a time, as each of them lies on a page of its own, and pages have to be looked up.
 const INNER_BYTES: usize = 1 << 20;
 
+/// The elements of an operand that does not stay in L2.
+const FAR: usize = 128 << 10;
+
+/// The elements of a page. To ask for lines on a page each costs more than it gains.
+const PAGE: usize = 1024;
+
 /// How a split product is computed.
 #[derive(Clone, Debug)]
 pub(in crate::product) struct Split {
@@ -41,6 +47,8 @@ pub(in crate::product) struct Split {
     rows_outside: bool,
     /// Whether the inner side is packed for all depths, and not block by block.
     deep: bool,
+    /// Whether tiles ask for what the outer side packs next.
+    asks: bool,
     room: Room,
 }
 
@@ -98,12 +106,24 @@ impl Split {
             [inner_bytes, STRIP_BYTES]
         };
         let lanes = sums.checked_add(of_rows)?;
+        let (outer, outer_step) = if rows_outside != swapped {
+            (form.m, form.lhs)
+        } else {
+            (form.n, form.rhs)
+        };
+        let pages = outer_step
+            .row
+            .unsigned_abs()
+            .max(outer_step.col.unsigned_abs())
+            < PAGE;
+        let far = outer.saturating_mul(form.k) >= FAR;
         let mut split = Split {
             form,
             swapped,
             packing,
             rows_outside,
             deep,
+            asks: far && pages,
             room: Room {
                 rows: sums,
                 lanes,
@@ -326,7 +346,10 @@ impl Call<'_> {
     #[target_feature(enable = "avx512f")]
     unsafe fn pack_rows(&self, row: usize, depths: &Range<usize>, block: &Range<usize>) {
         let count = STRIP.min(self.work.rows.end - row);
-        let from = self.rows.from(row, block.start);
+        let mut from = self.rows.from(row, block.start);
+        if self.split.asks {
+            from.ahead = 0;
+        }
         let to = self.sliver(row, depths, block);
         // SAFETY: the rows are the work's, and there is room for them.
         unsafe { pack(Side::Rows, from, count, block.len(), to) }
@@ -340,10 +363,48 @@ impl Call<'_> {
             return;
         }
         let count = STRIP.min(self.work.lanes.end - lane);
-        let from = self.lanes.from(lane, block.start);
+        let mut from = self.lanes.from(lane, block.start);
+        if self.split.asks {
+            from.ahead = 0;
+        }
         let to = self.strip(lane, depths, block);
         // SAFETY: the lanes are the work's, and there is room for them.
         unsafe { pack(Side::Lanes, from, count, block.len(), to) }
+    }
+
+    /// What a tile asks for: each of the first four of the inner side for a quarter of what the outer side packs next.
+    fn ahead(
+        &self,
+        row: usize,
+        lane: usize,
+        depths: &Range<usize>,
+        block: &Range<usize>,
+    ) -> Option<Ahead> {
+        let (operand, outer, inner, first) = if self.split.rows_outside {
+            (self.rows, row, lane, self.work.lanes.start)
+        } else {
+            (self.lanes, lane, row, self.work.rows.start)
+        };
+        // The next block of the same tile, or the first one of the next tile.
+        let (outer, depth) = if block.end < depths.end {
+            (outer, block.end)
+        } else {
+            (outer + STRIP, depths.start)
+        };
+        let quarter = (inner - first) / STRIP;
+        if !self.split.asks || quarter >= BLOCK / CHUNK {
+            return None;
+        }
+        let next = operand.from(outer, depth + quarter * CHUNK);
+        let step = if operand.depth_step == 1 {
+            operand.step
+        } else {
+            operand.depth_step
+        };
+        Some(Ahead {
+            at: next.at,
+            stride: step.wrapping_mul(size_of::<f32>() as isize),
+        })
     }
 
     /// # Safety
@@ -372,6 +433,7 @@ impl Call<'_> {
             stride: (STRIP * size_of::<f32>()) as isize,
             add: block.start > 0,
             swapped: self.split.swapped,
+            ahead: self.ahead(row, lane, depths, block),
         };
         let (two_rows, two_lanes) = (place.rows.len() > SIDE, place.lanes.len() > SIDE);
         let last = block.end == self.split.form.k;
