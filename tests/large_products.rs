@@ -85,7 +85,7 @@ fn a_perceptron_of_any_batch() {
     assert_eq!(split(&program(&graph, &off).unwrap()), 0);
     check(
         &graph,
-        &[1, 31, 32, 33, 129, 300].map(|b| Bindings::from([("b", b)])),
+        &[1, 31, 39, 64, 129, 300].map(|b| Bindings::from([("b", b)])),
     );
 }
 
@@ -106,7 +106,7 @@ fn a_loop_whose_weights_are_packed_once() {
     g.update(u, u - gradients[0] * 1e-3);
     let graph = g.finish().unwrap();
     assert_eq!(split(&program(&graph, &Options::default()).unwrap()), 3);
-    let bindings = [[3, 40], [1, 32], [2, 130], [4, 5]];
+    let bindings = [[3, 60], [1, 64], [2, 130], [4, 5]];
     check(
         &graph,
         &bindings.map(|[t, b]| Bindings::from([("t", t), ("b", b)])),

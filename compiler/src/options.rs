@@ -27,9 +27,10 @@ pub struct Options {
     /// How kernels use registers wider than 128 bits, where the machine has them.
     pub full_width: FullWidth,
     /// Whether large products of f32 are summed in parts of bf16, six products of parts for each one
-    /// ([`ProductSummation::Split`](kiln_ir::program::ProductSummation::Split)). That is as exact as f32, and more than half as fast again on
-    /// machines that multiply bf16 in tiles (AMX); for others the facade's `compile` turns it off, since they would compute it one
-    /// element after the other. Off, products have the same bits on all machines.
+    /// ([`ProductSummation::Split`](kiln_ir::program::ProductSummation::Split), which says how exact that is: more than f32, but for tiny
+    /// numbers), which makes them half as fast again on machines that multiply bf16 in tiles (AMX). For others the facade's `compile` turns
+    /// it off, since they would compute them one element after the other. Off, products have the same bits on all machines, and the system
+    /// is not asked for the right to tiles.
     pub split_products: bool,
     /// Whether every pass result is verified.
     pub verify: bool,

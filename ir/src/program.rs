@@ -240,10 +240,21 @@ pub enum ProductSummation {
     /// In partial sums along the contracted axis: for f32 and f64, summed in themselves, where a vector is multiplied with a matrix that
     /// lies along that axis.
     Lanes,
-    /// As six products of parts, each factor being the sum of three bf16: for f32, summed in itself. As exact as a chain, and the way of
-    /// units that multiply bf16 in tiles (AMX); machines without one take very long. Where there turn out to be few rows or columns it is a
-    /// chain.
+    /// As six products of parts, each factor being the sum of three bf16: for f32, summed in itself. It is the way of units that multiply
+    /// bf16 in tiles (AMX); machines without one take very long. Errors are those of a chain and smaller, where factors and terms are not
+    /// tiny: parts and their products below the smallest normal number (1.2e-38) are 0, so that factors below 1e-33 and terms below
+    /// 1e-30 begin to lose bits. A product that is not [large](Self::is_large) is a chain.
     Split,
+}
+
+impl ProductSummation {
+    /// Whether a product of `[m, k]` and `[k, n]` is large enough to be split: each number is cut into parts once, which takes as long as some
+    /// thirty multiplications, and a unit sums up 32 terms at a time.
+    pub fn is_large(m: u64, n: u64, k: u64) -> bool {
+        let [m, n] = [m, n].map(u128::from);
+        // 1 / m + 1 / n <= 2 / 64
+        k >= 32 && m > 0 && n > 0 && 32 * (m + n) <= m.saturating_mul(n)
+    }
 }
 
 /// A condition that a fallible op set.

@@ -484,3 +484,14 @@ fn the_parts_of_a_step_leave_each_other_alone() {
         ],
     );
 }
+
+#[test]
+fn rows_and_columns_are_large_together() {
+    let large = ProductSummation::is_large;
+    assert!(large(64, 64, 32) && large(48, 96, 100) && large(34, 2000, 32));
+    assert!(!large(63, 64, 64) && !large(32, 5000, 64) && !large(64, 64, 31));
+    assert!(!large(0, 0, 64) && !large(64, 0, 64));
+    assert!(
+        large(u64::MAX, u64::MAX, u64::MAX) && large(u64::MAX, 33, 32) && !large(32, u64::MAX, 32)
+    );
+}

@@ -16,8 +16,9 @@
 //! sums are added to the total, which begins as 0: those of the first part of the left side times the third of the right, first times
 //! second, second times second, second times first, third times first, and first times first. Each of them is the sum of two: one over the
 //! first sixteen depths and one over the others, both chains of fused multiply-adds in ascending order from 0. Subnormal numbers are 0
-//! throughout. Where the total is not finite, the element is that of [`ProductSummation::Chain`] (and any NaN is like another), as are all
-//! elements of a product of fewer than [`SPLIT_LEAST`] rows or columns.
+//! throughout, and so is what is smaller than the smallest normal number when rounded to 24 bits. Where the total is not finite, the element
+//! is that of [`ProductSummation::Chain`] (and any NaN is like another), as are all elements of a product that is not
+//! [large](ProductSummation::is_large).
 //!
 //! Other types are defined where they are computed, in `plain`.
 //!
@@ -51,7 +52,6 @@ pub use blocked::DEPTH;
 pub(crate) use isa::Isa;
 pub use kiln_ir::program::ProductSummation;
 pub use lanes::PARTIALS;
-pub use split::SPLIT_LEAST;
 pub use types::ProductType;
 
 use blocked::{Blocked, Packing, Work};
@@ -210,8 +210,8 @@ impl Method {
         if floating && form.summation == ProductSummation::Lanes {
             return Method::in_lanes(isa, form, batch, threads);
         }
-        if single && form.summation == ProductSummation::Split && form.m.min(form.n) >= SPLIT_LEAST
-        {
+        let large = ProductSummation::is_large(form.m as u64, form.n as u64, form.k as u64);
+        if single && form.summation == ProductSummation::Split && large {
             return Method::split(isa, form, batch, threads);
         }
         if !floating || size <= 1 || size.saturating_mul(form.k) <= TINY {
@@ -245,7 +245,7 @@ impl Method {
     /// The method of a split product: in tiles where this machine has them.
     fn split(isa: Isa, form: Form, batch: usize, threads: usize) -> Option<Method> {
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        if isa == Isa::Avx512 && split::detected() && form.m.min(form.n).min(form.k) > 0 {
+        if isa == Isa::Avx512 && split::detected() {
             let form = form.along_extents();
             let choice =
                 choose_split::<avx512::Avx512F32>(&form, batch, threads, split::walk::STRIP);
@@ -266,10 +266,7 @@ impl Method {
             }));
             return Method::cut(form, batch, threads, panel, parts, scratch, walk);
         }
-        let walk = Walk::Chain(match form.k {
-            0 => chain::f32(isa),
-            _ => split::definition(isa),
-        });
+        let walk = Walk::Chain(split::definition(isa));
         let panels = threads.div_ceil(batch.max(1)).min(form.m.max(1));
         let panel = form.m.div_ceil(panels).max(1);
         Method::cut(form, batch, threads, panel, 1, 0, walk)

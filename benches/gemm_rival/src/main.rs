@@ -280,7 +280,7 @@ fn summation([m, n, k]: [usize; 3], [lhs, rhs]: [char; 2], tiles: bool) -> Produ
     let along = m == 1 && (rhs == 't' || n == 1) || n == 1 && (lhs == 'n' || m == 1);
     if along && k >= 32 {
         ProductSummation::Lanes
-    } else if tiles && k >= 32 && 32 * (m + n) <= m * n {
+    } else if tiles && ProductSummation::is_large(m as u64, n as u64, k as u64) {
         ProductSummation::Split
     } else {
         ProductSummation::Chain

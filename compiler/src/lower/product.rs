@@ -25,12 +25,8 @@ pub(crate) struct ProductShape {
     pub(crate) batch_strides: Vec<Dim>,
 }
 
-/// The terms from which on partial sums pay: there is one for each of them then. As many fill a chunk of a split product.
+/// The terms from which on partial sums pay: there is one for each of them then.
 const LONG: i64 = 32;
-
-/// What rows and columns must be worth for a product to be split: as much as with so many of both. Each element of an operand is cut into
-/// parts once, which takes as long as thirty of the multiplications that are saved on it.
-const LARGE: i64 = 64;
 
 /// The product of a dot node.
 ///
@@ -73,12 +69,7 @@ pub(super) fn product(
         || is_one(&n) && contracts_last(shapes[0], &axes[0][2]);
     let summation = if in_itself && long && vector {
         ProductSummation::Lanes
-    } else if split
-        && long
-        && accumulate == DType::F32
-        && node.ty.dtype == DType::F32
-        && are_large(&m, &n)
-    {
+    } else if split && in_itself && accumulate == DType::F32 && is_large(&m, &n, &k) {
         ProductSummation::Split
     } else {
         ProductSummation::Chain
@@ -106,32 +97,15 @@ fn contracts_last(shape: &[Dim], contracted: &[usize]) -> bool {
     !contracted.is_empty() && all.ends_with(&contracted)
 }
 
-/// Whether `1 / m + 1 / n <= 2 / LARGE`. An extent that is not known is large.
-fn are_large(m: &Dim, n: &Dim) -> bool {
-    match (m.constant(), n.constant()) {
-        (Some(m), Some(n)) => {
-            LARGE.saturating_mul(m.saturating_add(n)) <= m.saturating_mul(n).saturating_mul(2)
-        }
-        (Some(one), None) | (None, Some(one)) => 2 * one >= LARGE,
-        (None, None) => true,
-    }
+/// Whether a product may be large enough to be split: an extent that is not known may be of any size.
+fn is_large(m: &Dim, n: &Dim, k: &Dim) -> bool {
+    let [m, n, k] = [m, n, k].map(|extent| match extent.constant() {
+        Some(extent) => u64::try_from(extent).unwrap_or(0),
+        None => u64::MAX,
+    });
+    ProductSummation::is_large(m, n, k)
 }
 
 fn is_one(extent: &Dim) -> bool {
     extent.constant() == Some(1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_and_columns_are_large_together() {
-        let large = |m: i64, n: i64| are_large(&Dim::from(m), &Dim::from(n));
-        assert!(large(64, 64) && large(48, 96) && large(33, 2000));
-        assert!(!large(63, 64) && !large(32, 5000) && !large(10, 5000));
-        let (b, one) = (Dim::symbol("b"), |n: i64| Dim::from(n));
-        assert!(are_large(&b, &b) && are_large(&b, &one(32)) && are_large(&one(32), &b));
-        assert!(!are_large(&b, &one(31)) && !are_large(&one(10), &b));
-    }
 }

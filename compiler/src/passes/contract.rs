@@ -1,7 +1,7 @@
 //! Products read their operands as they lie: transposes are folded into the axes of `dot`.
 //!
-//! What a product sums is the same, but a library of matrix products may order the sums by the layout it meets, so the pass stands
-//! before the equality point.
+//! What a product sums is the same, but a library of matrix products may order the sums by the layout it meets, and parts of a split product
+//! are summed in another order where its sides are exchanged, so the pass stands before the equality point.
 
 use super::canonicalize::MOVEMENT;
 use super::rewrite::{Rewriter, Rule, apply_rules};

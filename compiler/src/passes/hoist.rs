@@ -3,7 +3,8 @@
 //! What depends on captured values alone is computed once before the loop. A product of values that depend on the entries but on no carry, as
 //! the input projection of a recurrent layer is, becomes one large product before the loop, whose result is scanned. A product of which each
 //! iteration only yields the result, as the gradient by the input of such a layer is, becomes one large product behind it. The elements of a
-//! product are defined by its terms alone, but for vectors, whose sums have another order; so the pass stands before the equality point.
+//! product are defined by its terms alone, but for vectors and for large products, whose sums have another order; so the pass stands before
+//! the equality point.
 
 use super::rewrite::{Fate, Rewriter, rewrite};
 use super::{Numerics, Pass, PassCx, PassError};

@@ -14,13 +14,11 @@ mod definition;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod pack;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod place;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub(super) mod walk;
 
 pub(super) use definition::definition;
-
-/// The rows and columns that a product must have to be split, where the program says so; otherwise it is a chain. To cut each number into
-/// parts takes as long as some thirty multiplications.
-pub const SPLIT_LEAST: usize = 32;
 
 /// The depths whose terms are summed among themselves before they are added to the sum. It is part of the definition of a product's bits.
 pub(super) const CHUNK: usize = 32;

@@ -60,25 +60,38 @@ unsafe fn as_written(form: &Form, rows: &Range<usize>, cols: &Range<usize>, at: 
 fn element(depth: usize, parts: impl Fn(usize) -> [Parts; 2]) -> f32 {
     let mut sum = 0.0;
     for first in (0..depth).step_by(CHUNK) {
-        for [left, right] in PARTS {
-            let mut halves = [0.0_f32; 2];
-            for pair in 0..CHUNK / 2 {
-                for (half, total) in halves.iter_mut().enumerate() {
-                    let at = first + half * CHUNK / 2 + pair;
-                    if at < depth {
-                        let [a, b] = parts(at);
-                        // A product of two bf16 is exact, but for what underflows.
-                        *total = flushed(a.0[left].mul_add(b.0[right], *total));
-                    }
-                }
+        let mut halves = [[0.0_f32; 2]; PARTS.len()];
+        for at in first..depth.min(first + CHUNK) {
+            let [a, b] = parts(at);
+            let half = (at - first) / (CHUNK / 2);
+            for (halves, [left, right]) in halves.iter_mut().zip(PARTS) {
+                halves[half] = multiply_add(a.0[left], b.0[right], halves[half]);
             }
-            sum = flushed(sum + flushed(halves[0] + halves[1]));
+        }
+        for [low, high] in halves {
+            sum = flushed(sum + flushed(low + high));
         }
     }
     sum
 }
 
-/// The number, or 0 with its sign where it is subnormal.
+/// `a * b + c` rounded once, or 0 where that is below the smallest normal number when rounded to 24 bits of any exponent. `a` and `b` are
+/// bf16, so that their product is exact in f64.
+#[inline(always)]
+fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
+    /// Numbers from half a unit in the last place below the smallest normal one on are rounded to it.
+    const SMALLEST: f64 = f32::MIN_POSITIVE as f64 * (1.0 - f32::EPSILON as f64 / 4.0);
+    let rounded = a.mul_add(b, c);
+    // Exact where it is that small.
+    let sum = f64::from(a) * f64::from(b) + f64::from(c);
+    if sum.abs() < SMALLEST {
+        0.0_f32.copysign(rounded)
+    } else {
+        rounded
+    }
+}
+
+/// The number, or 0 with its sign where it is subnormal. Sums of two numbers that are none are exact there.
 fn flushed(value: f32) -> f32 {
     if value.is_subnormal() {
         0.0_f32.copysign(value)

@@ -182,7 +182,7 @@ unsafe fn gather(
 /// Stores one row of each part.
 ///
 /// # Safety
-/// As [`blocks`].
+/// As [`pack`].
 #[inline(always)]
 unsafe fn store(to: *mut u8, row: usize, low: __m512, high: __m512) {
     // SAFETY: the row of each part is inside the chunk and begins a line.

@@ -6,11 +6,9 @@
 
 use super::amx::{self, Ahead, CHUNK, CHUNK_BYTES, Registers, SIDE, TILE, Tile};
 use super::pack::{Operand, Side, pack};
-use crate::product::avx512::Avx512F32;
+use super::place::Place;
 use crate::product::blocked::Packing;
-use crate::product::simd::Simd;
-use crate::product::{Form, Isa, Matrices, chain};
-use std::arch::x86_64::*;
+use crate::product::{Form, Matrices};
 use std::ops::Range;
 
 /// The depths that are packed at a time: a strip of so many takes up half of L1.
@@ -38,7 +36,7 @@ const PAGE: usize = 1024;
 /// How a split product is computed.
 #[derive(Clone, Debug)]
 pub(in crate::product) struct Split {
-    form: Form,
+    pub(super) form: Form,
     /// Whether the result's rows give the lanes.
     pub(in crate::product) swapped: bool,
     /// What becomes of the lanes.
@@ -170,7 +168,7 @@ impl Split {
     }
 
     /// The lanes, and where their first one at depth 0 is.
-    fn lanes(&self, at: *const u8) -> (usize, Operand) {
+    pub(super) fn lanes(&self, at: *const u8) -> (usize, Operand) {
         let form = &self.form;
         let (extent, step, depth_step) = if self.swapped {
             (form.m, form.lhs.row, form.lhs.col)
@@ -190,7 +188,7 @@ impl Split {
     }
 
     /// The rows.
-    fn rows(&self, at: *const u8) -> Operand {
+    pub(super) fn rows(&self, at: *const u8) -> Operand {
         let form = &self.form;
         let (step, depth_step) = if self.swapped {
             (form.rhs.col, form.rhs.row)
@@ -474,166 +472,4 @@ fn inner_offset(
 ) -> usize {
     let within = block.start - depths.start..block.end - depths.start;
     offset(all.len().div_ceil(STRIP), &within, (at - all.start) / STRIP)
-}
-
-/// The part of the result that a tile computes.
-struct Place<'a> {
-    split: &'a Split,
-    at: Matrices,
-    rows: Range<usize>,
-    lanes: Range<usize>,
-    /// Its sums, [`STRIP`] to a row.
-    sums: *mut f32,
-}
-
-impl Place<'_> {
-    /// From a row to the next in the result, and from a lane to the next, in elements.
-    fn steps(&self) -> [isize; 2] {
-        let dst = &self.split.form.dst;
-        if self.split.swapped {
-            [dst.col, dst.row]
-        } else {
-            [dst.row, dst.col]
-        }
-    }
-
-    /// The results of up to a vector of lanes, and as many sums: how many these are, and where they begin.
-    fn pieces(&self) -> impl Iterator<Item = (usize, *mut f32, *mut f32)> + use<> {
-        let [row_step, lane_step] = self.steps();
-        let out = self.at.dst.cast::<f32>();
-        let out = out
-            .wrapping_offset(self.rows.start as isize * row_step)
-            .wrapping_offset(self.lanes.start as isize * lane_step);
-        let (rows, lanes, sums) = (self.rows.len(), self.lanes.len(), self.sums);
-        (0..rows).flat_map(move |row| {
-            (0..lanes).step_by(SIDE).map(move |lane| {
-                let out = out
-                    .wrapping_offset(row as isize * row_step)
-                    .wrapping_offset(lane as isize * lane_step);
-                let sums = sums.wrapping_add(row * STRIP + lane);
-                (SIDE.min(lanes - lane), out, sums)
-            })
-        })
-    }
-
-    /// The results and their row's bytes, where they fill registers and lie as they do.
-    fn in_place(&self) -> Option<(*mut f32, isize)> {
-        let [row_step, lane_step] = self.steps();
-        let whole = self.rows.len().is_multiple_of(SIDE) && self.lanes.len().is_multiple_of(SIDE);
-        let (_, out, _) = self.pieces().next()?;
-        (whole && lane_step == 1).then_some((out, row_step * size_of::<f32>() as isize))
-    }
-
-    /// Whether all results are finite, where their lanes follow one another.
-    ///
-    /// # Safety
-    /// The results are readable.
-    #[target_feature(enable = "avx512f")]
-    unsafe fn is_finite(&self) -> bool {
-        let mut differences = _mm512_setzero_si512();
-        for (count, out, _) in self.pieces() {
-            // SAFETY: the lanes are this tile's.
-            let vector = unsafe { Avx512F32::load_masked(out, Avx512F32::mask(count)) };
-            differences = _mm512_or_si512(differences, difference(vector));
-        }
-        _mm512_test_epi32_mask(differences, differences) == 0
-    }
-
-    /// Copies the results to the sums.
-    ///
-    /// # Safety
-    /// The results are readable, and the sums writable.
-    #[target_feature(enable = "avx512f")]
-    unsafe fn fetch(&self) {
-        let [_, lane_step] = self.steps();
-        for (count, out, sums) in self.pieces() {
-            for lane in 0..count {
-                // SAFETY: the lane is this tile's.
-                unsafe {
-                    *sums.wrapping_add(lane) = *out.wrapping_offset(lane as isize * lane_step)
-                }
-            }
-        }
-    }
-
-    /// Copies the sums to the results, and tells whether all are finite.
-    ///
-    /// # Safety
-    /// The results are writable, and the sums readable.
-    #[target_feature(enable = "avx512f")]
-    unsafe fn store(&self) -> bool {
-        let [_, lane_step] = self.steps();
-        let mut differences = _mm512_setzero_si512();
-        for (count, out, sums) in self.pieces() {
-            // SAFETY: the lanes are this tile's.
-            unsafe {
-                let mask = Avx512F32::mask(count);
-                let vector = Avx512F32::load_masked(sums, mask);
-                differences = _mm512_or_si512(differences, difference(vector));
-                if lane_step == 1 {
-                    Avx512F32::store_masked(out, vector, mask);
-                    continue;
-                }
-                for lane in 0..count {
-                    *out.wrapping_offset(lane as isize * lane_step) = *sums.wrapping_add(lane);
-                }
-            }
-        }
-        _mm512_test_epi32_mask(differences, differences) == 0
-    }
-
-    /// Computes results that are not finite again, as chains: parts of an infinity, or of a number next to it, make a NaN.
-    ///
-    /// # Safety
-    /// As [`multiply`]; the results have been computed.
-    #[target_feature(enable = "avx512f")]
-    unsafe fn mend(&self) {
-        // SAFETY: the results are this tile's, the operands the caller's.
-        unsafe {
-            let is_nan = |operand: Operand| {
-                let depths = 0..self.split.form.k as isize;
-                let mut elements =
-                    depths.map(|d| *operand.at.wrapping_offset(d * operand.depth_step));
-                elements.any(f32::is_nan)
-            };
-            let Matrices { lhs, rhs, dst } = self.at;
-            let (rows_at, lanes_at) = if self.split.swapped {
-                (rhs, lhs)
-            } else {
-                (lhs, rhs)
-            };
-            let (rows, (_, lanes)) = (self.split.rows(rows_at), self.split.lanes(lanes_at));
-            let [row_step, lane_step] = self.steps();
-            // A NaN among the terms stays one, so there is nothing to compute again: least of all where everything is NaN.
-            for row in self.rows.clone() {
-                let mut row_is_nan = None;
-                for lane in self.lanes.clone() {
-                    let at = row as isize * row_step + lane as isize * lane_step;
-                    if (*dst.cast::<f32>().wrapping_offset(at)).is_finite() {
-                        continue;
-                    }
-                    if *row_is_nan.get_or_insert_with(|| is_nan(rows.from(row, 0))) {
-                        break;
-                    }
-                    if is_nan(lanes.from(lane, 0)) {
-                        continue;
-                    }
-                    let (row, lane) = (row..row + 1, lane..lane + 1);
-                    let (row, col) = if self.split.swapped {
-                        (lane, row)
-                    } else {
-                        (row, lane)
-                    };
-                    chain::f32(Isa::Avx512)(&self.split.form, &row, &col, self.at);
-                }
-            }
-        }
-    }
-}
-
-/// The difference of numbers and themselves: 0 where they are finite, and otherwise the bits of a NaN.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn difference(vector: __m512) -> __m512i {
-    _mm512_castps_si512(_mm512_sub_ps(vector, vector))
 }
