@@ -234,7 +234,7 @@ fn infinities_stay_in_their_rows_and_columns() {
         (1e30, 1),
         (f32::NAN, 1),
     ] {
-        let element = |i: usize| if i % every == 0 { value } else { 1.0 };
+        let element = |i: usize| if i.is_multiple_of(every) { value } else { 1.0 };
         let columns: [Layout; 3] = [column_major; 3];
         for layouts in [[row_major as Layout; 3], columns, [padded, sparse, sparse]] {
             check([70, 80, 600], layouts, 2, element);
