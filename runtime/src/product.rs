@@ -220,9 +220,7 @@ impl Method {
                 (true, false) => Walk::Chain(chain::f64(isa)),
                 (false, _) => Walk::Plain,
             };
-            let panels = threads.div_ceil(batch.max(1)).min(form.m.max(1));
-            let panel = form.m.div_ceil(panels).max(1);
-            return Method::cut(form, batch, threads, panel, 1, 0, walk);
+            return Method::by_rows(form, batch, threads, walk);
         }
         match (isa, single) {
             #[cfg(target_arch = "x86_64")]
@@ -267,6 +265,11 @@ impl Method {
             return Method::cut(form, batch, threads, panel, parts, scratch, walk);
         }
         let walk = Walk::Chain(split::definition(isa));
+        Method::by_rows(form, batch, threads, walk)
+    }
+
+    /// A walk over elements, of which each thread has as many rows.
+    fn by_rows(form: Form, batch: usize, threads: usize, walk: Walk) -> Option<Method> {
         let panels = threads.div_ceil(batch.max(1)).min(form.m.max(1));
         let panel = form.m.div_ceil(panels).max(1);
         Method::cut(form, batch, threads, panel, 1, 0, walk)

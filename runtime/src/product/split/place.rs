@@ -121,13 +121,7 @@ impl Place<'_> {
     /// As [`multiply`](super::walk::multiply); the results have been computed.
     #[target_feature(enable = "avx512f,fma")]
     pub(super) unsafe fn mend(&self) {
-        let Matrices { lhs, rhs, .. } = self.at;
-        let (rows_at, lanes_at) = if self.split.swapped {
-            (rhs, lhs)
-        } else {
-            (lhs, rhs)
-        };
-        let (rows, (_, lanes)) = (self.split.rows(rows_at), self.split.lanes(lanes_at));
+        let [rows, lanes] = self.split.sides(&self.at);
         for (index, (count, out, _)) in self.pieces().enumerate() {
             let pieces = self.lanes.len().div_ceil(SIDE);
             let row = rows.from(self.rows.start + index / pieces, 0);

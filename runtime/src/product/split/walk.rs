@@ -83,16 +83,16 @@ impl Split {
     ) -> Option<Split> {
         let [rows, lanes] = [rows, lanes].map(|extent| extent.div_ceil(STRIP));
         let rows_outside = rows > lanes;
-        let outer_step = if rows_outside != swapped {
-            form.lhs.col
+        let (outer, steps, depth_step) = if rows_outside != swapped {
+            (form.m, form.lhs, form.lhs.col)
         } else {
-            form.rhs.row
+            (form.n, form.rhs, form.rhs.row)
         };
         let inner = rows.min(lanes);
         let block = inner.checked_mul(STRIP_BYTES)?;
         let blocks = form.k.div_ceil(BLOCK);
         let fits = blocks.saturating_mul(block) <= INNER_BYTES;
-        let deep = outer_step == 1 && blocks > 1 && fits;
+        let deep = depth_step == 1 && blocks > 1 && fits;
         let (sums, inner_bytes) = if deep {
             (inner * SUMS_BYTES, blocks * block)
         } else {
@@ -104,16 +104,7 @@ impl Split {
             [inner_bytes, STRIP_BYTES]
         };
         let lanes = sums.checked_add(of_rows)?;
-        let (outer, outer_step) = if rows_outside != swapped {
-            (form.m, form.lhs)
-        } else {
-            (form.n, form.rhs)
-        };
-        let pages = outer_step
-            .row
-            .unsigned_abs()
-            .max(outer_step.col.unsigned_abs())
-            < PAGE;
+        let pages = steps.row.unsigned_abs().max(steps.col.unsigned_abs()) < PAGE;
         let far = outer.saturating_mul(form.k) >= FAR;
         let mut split = Split {
             form,
@@ -155,52 +146,40 @@ impl Split {
 
     /// The bytes of all lanes when they are packed whole; `None` where they cannot be counted.
     pub(in crate::product) fn packed(&self) -> Option<usize> {
-        let lanes = if self.swapped {
-            self.form.m
-        } else {
-            self.form.n
-        };
         let chunks = self.form.k.div_ceil(CHUNK);
-        lanes
+        self.extent()
             .div_ceil(STRIP)
             .checked_mul(chunks)?
             .checked_mul(CHUNK_BYTES)
     }
 
-    /// The lanes, and where their first one at depth 0 is.
-    pub(super) fn lanes(&self, at: *const u8) -> (usize, Operand) {
-        let form = &self.form;
-        let (extent, step, depth_step) = if self.swapped {
-            (form.m, form.lhs.row, form.lhs.col)
+    /// The rows and the lanes.
+    pub(super) fn sides(&self, at: &Matrices) -> [Operand; 2] {
+        let Form { lhs, rhs, .. } = self.form;
+        let left = self.operand(at.lhs, lhs.row, lhs.col);
+        let right = self.operand(at.rhs, rhs.col, rhs.row);
+        if self.swapped {
+            [right, left]
         } else {
-            (form.n, form.rhs.col, form.rhs.row)
-        };
-        let at = at.cast();
-        (
-            extent,
-            Operand {
-                at,
-                step,
-                depth_step,
-                ahead: STRIP as isize * step,
-            },
-        )
+            [left, right]
+        }
     }
 
-    /// The rows.
-    pub(super) fn rows(&self, at: *const u8) -> Operand {
-        let form = &self.form;
-        let (step, depth_step) = if self.swapped {
-            (form.rhs.col, form.rhs.row)
-        } else {
-            (form.lhs.row, form.lhs.col)
-        };
-        let at = at.cast();
+    fn operand(&self, at: *const u8, step: isize, depth_step: isize) -> Operand {
         Operand {
-            at,
+            at: at.cast(),
             step,
             depth_step,
-            ahead: STRIP as isize * step,
+            ahead: if self.asks { 0 } else { STRIP as isize * step },
+        }
+    }
+
+    /// How many lanes there are.
+    fn extent(&self) -> usize {
+        if self.swapped {
+            self.form.m
+        } else {
+            self.form.n
         }
     }
 }
@@ -219,13 +198,14 @@ fn offset(tiles: usize, block: &Range<usize>, tile: usize) -> usize {
     (block.start / CHUNK * tiles + tile * chunks) * CHUNK_BYTES
 }
 
-/// Packs all lanes to `whole`.
+/// Packs the right side to `whole`, of a product whose lanes it is.
 ///
 /// # Safety
 /// The machine has tiles; all lanes at all depths are readable, and `whole` is [`Split::packed`] bytes, aligned to 64.
 #[target_feature(enable = "avx512f")]
-pub(in crate::product) unsafe fn pack_whole(split: &Split, lanes: *const u8, whole: *mut u8) {
-    let (extent, operand) = split.lanes(lanes);
+pub(in crate::product) unsafe fn pack_whole(split: &Split, rhs: *const u8, whole: *mut u8) {
+    let (extent, steps) = (split.extent(), split.form.rhs);
+    let operand = split.operand(rhs, steps.col, steps.row);
     for block in blocks(0..split.form.k) {
         for lane in (0..extent).step_by(STRIP) {
             let tiles = extent.div_ceil(STRIP);
@@ -246,20 +226,14 @@ pub(in crate::product) unsafe fn pack_whole(split: &Split, lanes: *const u8, who
 /// are no more rows than the split was made for, and something is contracted.
 #[target_feature(enable = "avx512f")]
 pub(in crate::product) unsafe fn multiply(split: &Split, work: &Work) {
-    let (rows_at, lanes_at) = if split.swapped {
-        (work.at.rhs, work.at.lhs)
-    } else {
-        (work.at.lhs, work.at.rhs)
-    };
-    let (extent, lanes) = split.lanes(lanes_at);
+    let [rows, lanes] = split.sides(&work.at);
     // SAFETY: the machine has tiles, and this function does not call itself.
     let _registers = unsafe { Registers::new() };
     let call = Call {
         split,
         work,
-        rows: split.rows(rows_at),
+        rows,
         lanes,
-        extent,
     };
     // SAFETY: the caller's promise is passed on; blocks come in order.
     unsafe {
@@ -277,8 +251,6 @@ struct Call<'a> {
     work: &'a Work,
     rows: Operand,
     lanes: Operand,
-    /// All lanes of the product.
-    extent: usize,
 }
 
 impl Call<'_> {
@@ -329,7 +301,7 @@ impl Call<'_> {
     /// Where a strip of lanes is packed to.
     fn strip(&self, lane: usize, depths: &Range<usize>, block: &Range<usize>) -> *mut u8 {
         if self.split.packing == Packing::Whole {
-            let at = offset(self.extent.div_ceil(STRIP), block, lane / STRIP);
+            let at = offset(self.split.extent().div_ceil(STRIP), block, lane / STRIP);
             return self.work.whole.wrapping_add(at);
         }
         let strips = self.work.scratch.wrapping_add(self.split.room.lanes);
@@ -344,10 +316,7 @@ impl Call<'_> {
     #[target_feature(enable = "avx512f")]
     unsafe fn pack_rows(&self, row: usize, depths: &Range<usize>, block: &Range<usize>) {
         let count = STRIP.min(self.work.rows.end - row);
-        let mut from = self.rows.from(row, block.start);
-        if self.split.asks {
-            from.ahead = 0;
-        }
+        let from = self.rows.from(row, block.start);
         let to = self.sliver(row, depths, block);
         // SAFETY: the rows are the work's, and there is room for them.
         unsafe { pack(Side::Rows, from, count, block.len(), to) }
@@ -361,10 +330,7 @@ impl Call<'_> {
             return;
         }
         let count = STRIP.min(self.work.lanes.end - lane);
-        let mut from = self.lanes.from(lane, block.start);
-        if self.split.asks {
-            from.ahead = 0;
-        }
+        let from = self.lanes.from(lane, block.start);
         let to = self.strip(lane, depths, block);
         // SAFETY: the lanes are the work's, and there is room for them.
         unsafe { pack(Side::Lanes, from, count, block.len(), to) }
