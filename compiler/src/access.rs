@@ -158,6 +158,20 @@ fn reshaped(index: &[Index], to: &Shape, from: &Shape, extents: &Extents<'_>) ->
     moved
 }
 
+/// Whether each element of a node is computed from those of its operands at the same place.
+pub(crate) fn is_element_wise(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Compare(_)
+            | Op::Select(_)
+            | Op::Fma(_)
+            | Op::Convert(_)
+            | Op::Bitcast(_)
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

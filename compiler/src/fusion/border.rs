@@ -39,7 +39,7 @@ fn with_border(former: &Former<'_>, map: GroupId, rows: GroupId) -> Option<Group
         let read = |user: &super::form::Use| {
             let level = group.level(user.consumer)?;
             let reduces = former.is_fold(user.consumer);
-            Some(read_level(&group.space, level, reduces, user.relation, false).0)
+            Some(read_level(&group.space, level, reduces, user, false).0)
         };
         let mut levels = former.users[id.index()].iter().filter_map(read);
         let unit = level == Level::Inline

@@ -6,9 +6,10 @@
 //! (AOTAutograd's by a minimum cut); here it is looked for between two groups, and no value is computed twice for it.
 
 use super::form::{Former, MOST_MEMBERS};
-use super::nodes::{is_element_wise, is_given};
+use super::nodes::is_given;
 use super::relation::Relation;
 use super::{GroupId, Level, Space, squeezed};
+use crate::access::is_element_wise;
 use kiln_ir::NodeId;
 use std::collections::BTreeSet;
 

@@ -23,6 +23,8 @@ pub(super) const MOST_MEMBERS: usize = 200;
 pub(super) struct Use {
     pub(super) consumer: NodeId,
     pub(super) relation: Relation,
+    /// The same where the consumer is a concatenation that is stored part by part: how the part reads it.
+    pub(super) as_part: Relation,
     /// The views between the two.
     pub(super) views: Views,
 }
@@ -185,9 +187,10 @@ impl<'g> Former<'g> {
                 }
             }
         }
-        let (space, level) = match as_fold(self.graph, node) {
-            Some(fold) => (fold.space(self.shape(node.operands[0])), Level::Unit),
-            None => (Space::map(&node.ty.shape), Level::Point),
+        let (space, level) = match (as_fold(self.graph, node), self.part_space(node)) {
+            (Some(fold), _) => (fold.space(self.shape(node.operands[0])), Level::Unit),
+            (None, Some(parts)) if self.fuse => (parts, Level::Parts),
+            (None, _) => (Space::map(&node.ty.shape), Level::Point),
         };
         self.begin(id, level, space, None);
     }

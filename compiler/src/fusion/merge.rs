@@ -127,9 +127,9 @@ fn merged_space(former: &Former<'_>, kin: &Kin, a: GroupId, b: GroupId) -> Optio
     let space = common_space(&first.space, &second.space)?;
     let points = |members: &[(NodeId, Level)]| members.iter().any(|(_, l)| *l == Level::Point);
     let stores_points = [first, second].iter().any(|g| {
-        g.roots
-            .iter()
-            .any(|r| g.product != Some(*r) && g.level(*r) == Some(Level::Point))
+        g.roots.iter().any(|r| {
+            g.product != Some(*r) && matches!(g.level(*r), Some(Level::Point | Level::Parts))
+        })
     });
     let whole = matches!(&space, Space::Rows { rows, columns, fixed: true } if rows.is_empty() && !columns.is_empty());
     if whole && stores_points && first.product.is_none() && second.product.is_none() {
@@ -242,7 +242,7 @@ fn reads_in_place(
                 return None;
             }
             let reduces = former.is_fold(user.consumer);
-            let (read, border) = read_level(space, level, reduces, user.relation, false);
+            let (read, border) = read_level(space, level, reduces, user, false);
             if read != own || border.is_some() {
                 return None;
             }

@@ -61,6 +61,8 @@ pub enum Level {
     Point,
     /// Wherever its consumers read it, through an index map.
     Inline,
+    /// A concatenation whose parts are points: each is stored where it lies in the whole, and that is all there is to do.
+    Parts,
 }
 
 /// An iteration space. Extents of exactly 1 are left out, so that `[b, 1]` and `[b]` are one space.
@@ -183,7 +185,7 @@ impl Group {
         let points = self
             .roots
             .iter()
-            .any(|n| self.level(*n) == Some(Level::Point));
+            .any(|n| matches!(self.level(*n), Some(Level::Point | Level::Parts)));
         if let Some(op) = alone {
             return op.rules().name();
         }

@@ -76,20 +76,6 @@ pub(crate) fn has_own_loops(op: &Op) -> bool {
     )
 }
 
-/// Whether each element of a node is computed from those of its operands at the same place.
-pub(super) fn is_element_wise(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Unary(_)
-            | Op::Binary(_)
-            | Op::Compare(_)
-            | Op::Select(_)
-            | Op::Fma(_)
-            | Op::Convert(_)
-            | Op::Bitcast(_)
-    )
-}
-
 /// Which nodes are scalars of a few element-wise ops on sources and constants.
 pub(super) fn scalars(graph: &Graph) -> Vec<bool> {
     let mut ops: Vec<Option<usize>> = vec![None; graph.len()];

@@ -1,7 +1,7 @@
 //! Where a node would be evaluated in a group of its consumers, or why it cannot be.
 
 use super::cost::is_cheap;
-use super::form::{Former, MOST_MEMBERS};
+use super::form::{Former, MOST_MEMBERS, Use};
 use super::limits::Inlined;
 use super::nodes::is_given;
 use super::relation::Relation;
@@ -119,23 +119,17 @@ impl Former<'_> {
             }
             let consumer = self.graph.node(user.consumer);
             let reduces = consumer.is_some_and(|c| as_fold(self.graph, c).is_some());
-            let (level, border) = read_level(
-                &joined.space,
-                level,
-                reduces,
-                user.relation,
-                cheap && !stored,
-            );
-            if level == Level::Inline {
+            let (read, border) = read_level(&joined.space, level, reduces, user, cheap && !stored);
+            if read == Level::Inline {
                 let by = self.inlined.get(&(group, user.consumer));
                 inlined = inlined.read(by.copied(), user.views);
                 replicated |= !matches!(
-                    user.relation,
+                    user.relation_to(level),
                     Relation::Same | Relation::Other { replicates: false }
                 );
             }
-            if !levels.contains(&(level, border)) {
-                levels.push((level, border));
+            if !levels.contains(&(read, border)) {
+                levels.push((read, border));
             }
         }
         let inline = levels.iter().any(|(l, _)| *l == Level::Inline);
@@ -184,6 +178,9 @@ impl Former<'_> {
                 Space::Rows { .. } => {}
             }
         }
+        if promote && joined.members.iter().any(|(_, l)| *l == Level::Parts) {
+            return Err("the group joins parts of points".into());
+        }
         if promote && joined.product.is_some() {
             return Err("the group is the epilogue of a product".into());
         }
@@ -210,18 +207,18 @@ pub(super) fn read_level(
     space: &Space,
     consumer: Level,
     reduces: bool,
-    relation: Relation,
+    read: &Use,
     movable: bool,
 ) -> (Level, Option<usize>) {
     let inline = (Level::Inline, None);
     // A reduction reads its operand at the points of its unit.
     let at = if reduces { Level::Point } else { consumer };
-    match (at, relation) {
+    match (at, read.relation_to(consumer)) {
         (_, Relation::Other { .. } | Relation::Memory) | (Level::Inline, _) => inline,
-        (Level::Point, Relation::Same) => (Level::Point, None),
+        (Level::Point | Level::Parts, Relation::Same) => (Level::Point, None),
         (Level::Unit, Relation::Same) => (Level::Unit, None),
         (Level::Unit, Relation::Prefix(_)) => inline,
-        (Level::Point, Relation::Prefix(k)) => match space {
+        (Level::Point | Level::Parts, Relation::Prefix(k)) => match space {
             Space::Rows {
                 rows, fixed: true, ..
             } if rows.len() == k => (Level::Unit, None),

@@ -42,6 +42,7 @@ impl Printed<'_> {
                 Level::Unit => "unit ",
                 Level::Point => "point",
                 Level::Inline => "inline",
+                Level::Parts => "parts",
             };
             write!(f, "    {level} {}", self.node(*node))?;
             if group.product == Some(*node) {

@@ -188,7 +188,7 @@ fn reads_in_place(former: &Former<'_>, kept: &Kept, columns: GroupId, rows: Grou
                 return true;
             }
             let level = to.level(user.consumer).unwrap_or(Level::Inline);
-            let (read, border) = read_level(&space, level, reduces, user.relation, false);
+            let (read, border) = read_level(&space, level, reduces, user, false);
             from.level(*root) == Some(read) && border.is_none()
         })
     };

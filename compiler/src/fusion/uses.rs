@@ -1,9 +1,9 @@
 //! Who reads whom, and how: the uses of every node through the movement ops in between.
 
-use super::as_fold;
 use super::form::{Former, Use};
 use super::nodes::{product_axes, single_axis_index};
 use super::relation::{Relation, classify, product_operand, strided, walk};
+use super::{Level, Space, as_fold};
 use crate::access::counters;
 use crate::kernel::Index;
 use crate::likely::likely;
@@ -12,6 +12,20 @@ use kiln_ir::{Dim, Graph, Node, NodeId};
 
 /// The elements from which on the base of a scatter is written by a launch of its own.
 const LARGE_BASE: i64 = 1 << 16;
+
+/// A concatenation of more parts is not stored part by part, nor is one whose rows are shorter than a register of the widest machine.
+const MOST_PARTS: usize = 8;
+const LEAST_RUN: i64 = 16;
+
+impl Use {
+    /// How a consumer at a level reads the producer.
+    pub(super) fn relation_to(&self, consumer: Level) -> Relation {
+        match consumer {
+            Level::Parts => self.as_part,
+            Level::Unit | Level::Point | Level::Inline => self.relation,
+        }
+    }
+}
 
 impl<'g> Former<'g> {
     /// What a product cannot read as a strided matrix, or a convolution as a strided view, is written out first, and so is what a
@@ -83,16 +97,43 @@ impl<'g> Former<'g> {
                 let Some((producer, relation)) = self.reach(node, position, *operand) else {
                     continue;
                 };
+                let as_part = match &node.op {
+                    Op::Concat(_) => self.reach_part(*operand).unwrap_or(relation),
+                    _ => relation,
+                };
                 if relation == Relation::Memory {
                     self.stored[producer.index()] = true;
                 }
                 self.users[producer.index()].push(Use {
                     consumer: id,
                     relation,
+                    as_part,
                     views: self.views[operand.index()],
                 });
             }
         }
+    }
+
+    /// How a part of a concatenation reads the anchored node behind it, at a point of the part.
+    fn reach_part(&self, part: NodeId) -> Option<Relation> {
+        let own = self.shape(part);
+        let (producer, index) = walk(self.graph, &self.anchored, part, counters(own.len()), own)?;
+        Some(classify(&index, self.shape(producer), own))
+    }
+
+    /// The space of the parts of a concatenation, where each may be stored by itself: they are of one shape, and rows of some length
+    /// stay together.
+    pub(super) fn part_space(&self, node: &Node) -> Option<Space> {
+        let Op::Concat(concat) = &node.op else {
+            return None;
+        };
+        let mut parts = node.operands.iter().map(|o| self.shape(*o));
+        let first = parts.next()?;
+        let run = first[concat.axis..]
+            .iter()
+            .fold(Dim::from(1), |n, d| &n * d);
+        let alike = (2..=MOST_PARTS).contains(&node.operands.len()) && parts.all(|p| p == first);
+        (alike && likely(&run) >= LEAST_RUN).then(|| Space::map(first))
     }
 
     /// The anchored node behind an operand, and how the consumer reads it.

@@ -98,7 +98,8 @@ pub(super) fn evaluate(
     let mut evaluator = Evaluator::new(graph, stored, group, group.space.point());
     if group.members.len() > MOST_LEVELS {
         for (id, level) in &group.members {
-            if *level != Level::Inline && group.product != Some(*id) {
+            let by_itself = !matches!(level, Level::Inline | Level::Parts);
+            if by_itself && group.product != Some(*id) {
                 let index = own_index(&group.space, &evaluator.node(*id)?.ty.shape, *level);
                 evaluator.compute(*id, &index, None)?;
             }
@@ -136,6 +137,9 @@ impl<'g> Evaluator<'g> {
     fn root(&mut self, id: NodeId) -> Result<(), LowerError> {
         let node = self.node(id)?;
         let level = self.group.level(id).unwrap_or(Level::Point);
+        if let (Level::Parts, Op::Concat(concat)) = (level, &node.op) {
+            return self.parts(id, &node, concat.axis);
+        }
         let index = own_index(&self.group.space, &node.ty.shape, level);
         let target = linear(&index, &node.ty.shape);
         let value = self.compute(id, &index, None)?;
@@ -145,6 +149,28 @@ impl<'g> Evaluator<'g> {
             index: target,
             value,
         });
+        Ok(())
+    }
+
+    /// Stores the parts of a concatenation where they lie in the whole.
+    fn parts(&mut self, id: NodeId, node: &Node, axis: usize) -> Result<(), LowerError> {
+        let param = self.param(ParamSource::Node(id), node.ty.dtype, Access::Write);
+        let mut start = Dim::from(0);
+        for part in &node.operands {
+            let shape = self.node(*part)?.ty.shape;
+            let own = own_index(&self.group.space, &shape, Level::Point);
+            let value = self.value(*part, &own, None)?;
+            let mut whole = own;
+            whole[axis] = whole[axis].offset(&start);
+            let index = linear(&whole, &node.ty.shape);
+            let store = PointStore {
+                param,
+                index,
+                value,
+            };
+            self.points.stores.push(store);
+            start = &start + &shape[axis];
+        }
         Ok(())
     }
 
@@ -447,7 +473,7 @@ fn own_index(space: &Space, shape: &[Dim], level: Level) -> Vec<Index> {
     // One counter an axis, in the order of the space's points.
     let all = counters(space.point().len());
     let own: Vec<Index> = match (level, space) {
-        (Level::Point | Level::Inline, _) => all,
+        (Level::Point | Level::Inline | Level::Parts, _) => all,
         (Level::Unit, Space::Rows { rows, .. }) => all[..rows.len()].to_vec(),
         (Level::Unit, Space::Columns { outer, reduced, .. }) => {
             [&all[..outer.len()], &all[outer.len() + reduced.len()..]].concat()

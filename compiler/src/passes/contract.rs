@@ -27,7 +27,7 @@ impl Pass for AbsorbTransposes {
     }
 }
 
-const CONTRACTION: &[Rule] = &[
+pub(super) const CONTRACTION: &[Rule] = &[
     Rule {
         name: "dot-of-transpose-left",
         apply: dot_of_transpose_left,

@@ -1,18 +1,25 @@
-//! One layout for a chain of convolutions: features innermost.
+//! One layout for a chain of convolutions, and one for what follows a loop.
 //!
 //! A convolution that is spelled with spatial axes innermost (NCHW, PyTorch's) is computed over features innermost (NHWC), between
 //! transposes, and the transposes move with the data: through element-wise ops, reductions, windows and pads, until they meet the next
 //! convolution's and both go. What is left stands at the borders of the chain, on its inputs, its weights and its results.
 //!
+//! A loop stacks its results step by step, and what follows a recurrent layer wants them example by example. A product by weights takes
+//! its rows in any order, and so do a loss and its gradient: the transpose moves behind the product, where it moves less, and on with the
+//! data, until it is gone in a reduction or meets that of the gradient, which goes back to the loop.
+//!
 //! A reduction that a transpose passes through may sum in another order, so the pass stands before the equality point. Graphs without
-//! such convolutions are left as they are.
+//! such convolutions or loops are left as they are.
 
 use super::canonicalize::MOVEMENT;
+use super::contract::CONTRACTION;
 use super::rewrite::{Rewriter, Rule, apply_rules};
 use super::{Numerics, Pass, PassCx, PassError};
+use crate::access::is_element_wise;
 use crate::likely::likely_elements;
 use kiln_ir::ops::{
-    ArgWindow, Conv, GatherWindow, Op, Pad, Reduce, ReduceWindow, ScatterWindow, Transpose, Windows,
+    ArgWindow, Conv, Dot, GatherWindow, Iota, Op, Pad, Reduce, ReduceWindow, ScatterWindow,
+    Transpose, Windows,
 };
 use kiln_ir::{Graph, Node, NodeId, TensorType};
 
@@ -31,10 +38,17 @@ impl Pass for Layout {
 
     fn run(&self, graph: &Graph, _: &PassCx<'_>) -> Result<Graph, PassError> {
         let outside = |node: &Node| matches!(&node.op, Op::Conv(conv) if has_spatial_inside(conv));
-        if !graph.nodes().any(|(_, node)| outside(node)) {
+        let stacked = |node: &Node| {
+            let operand = node.operands.first().and_then(|o| graph.node(*o));
+            let part = operand.is_some_and(|o| matches!(o.op, Op::Part(_)));
+            part && matches!(node.op, Op::Transpose(_))
+        };
+        let wanted = |node: &Node| outside(node) || stacked(node);
+        if !graph.nodes().any(|(_, node)| wanted(node)) {
             return Ok(graph.clone());
         }
-        apply_rules(graph, self.name(), &[MOVEMENT, LAYOUT])
+        // A product takes in the transposes around it first: what moves on from it could not come back.
+        apply_rules(graph, self.name(), &[MOVEMENT, CONTRACTION, LAYOUT])
     }
 }
 
@@ -42,6 +56,14 @@ const LAYOUT: &[Rule] = &[
     Rule {
         name: "conv-features-innermost",
         apply: conv_features_innermost,
+    },
+    Rule {
+        name: "rows-of-transpose",
+        apply: rows_of_transpose,
+    },
+    Rule {
+        name: "transpose-of-rows",
+        apply: transpose_of_rows,
     },
     Rule {
         name: "element-wise-of-transposes",
@@ -147,8 +169,95 @@ fn conv_features_innermost(rw: &mut Rewriter<'_>, node: &Node) -> Option<NodeId>
     rw.make(Transpose { order }, &[conv])
 }
 
-/// The operands as they lie before a transpose by `order`: transposes of their own go, and what is spread or all one number costs nothing
-/// to spread otherwise.
+/// A product whose left side is a transpose that only exchanges rows, as one of the rows as they lie: the product and the order in which
+/// its result has to be put.
+fn exchanged(rw: &Rewriter<'_>, node: &Node) -> Option<(Dot, [NodeId; 2], Vec<usize>)> {
+    let (Op::Dot(dot), [lhs, rhs]) = (&node.op, node.operands.as_slice()) else {
+        return None;
+    };
+    let (transpose, inner) = rw.as_transpose(*lhs)?;
+    let inside =
+        |axes: &[usize]| -> Vec<usize> { axes.iter().map(|a| transpose.order[*a]).collect() };
+    let contract = inside(&dot.contract.0);
+    let free = (0..transpose.order.len()).filter(|a| !dot.contract.0.contains(a));
+    let rows = inside(&free.collect::<Vec<_>>());
+    if !dot.batch.0.is_empty() || dot.contract.0.len() != 1 || rows.is_sorted() {
+        return None;
+    }
+    let place = |row: &usize| rows.iter().filter(|other| *other < row).count();
+    let order = rows.iter().map(place).chain(rows.len()..node.ty.rank());
+    let order = order.collect();
+    let contract = (contract, dot.contract.1.clone());
+    let dot = Dot {
+        contract,
+        ..dot.clone()
+    };
+    Some((dot, [inner, *rhs], order))
+}
+
+/// Only where the result is no wider than the rows, so that the transpose moves no more than it did.
+fn rows_of_transpose(rw: &mut Rewriter<'_>, node: &Node) -> Option<NodeId> {
+    let (dot, [lhs, rhs], order) = exchanged(rw, node)?;
+    let elements = |ty: &TensorType| likely_elements(ty.shape.iter());
+    if elements(&node.ty) > elements(rw.ty(lhs)?) {
+        return None;
+    }
+    let product = rw.make(dot, &[lhs, rhs])?;
+    rw.make(Transpose { order }, &[product])
+}
+
+/// Where the result is put back into the order of the rows, whatever its width.
+fn transpose_of_rows(rw: &mut Rewriter<'_>, node: &Node) -> Option<NodeId> {
+    let (Op::Transpose(outer), [x]) = (&node.op, node.operands.as_slice()) else {
+        return None;
+    };
+    if !rw.is_read_once(*x) {
+        return None;
+    }
+    let (dot, operands, order) = exchanged(rw, &rw.node(*x)?.clone())?;
+    let whole: Vec<usize> = outer.order.iter().map(|a| order[*a]).collect();
+    if !whole.is_sorted() {
+        return None;
+    }
+    rw.make(dot, &operands)
+}
+
+/// How deep in a tree of element-wise ops a transpose is moved to where it costs nothing.
+const DEEPEST: usize = 4;
+
+/// The operand as it lies before a transpose by `order`, if that costs nothing: it is spread, counted or all one number, or computed from
+/// such.
+fn spread(rw: &mut Rewriter<'_>, operand: NodeId, order: &[usize], depth: usize) -> Option<NodeId> {
+    let node = rw.node(operand)?.clone();
+    let mut shape = node.ty.shape.to_vec();
+    for (to, from) in order.iter().enumerate() {
+        shape[*from] = node.ty.shape[to].clone();
+    }
+    let ty = TensorType::new(node.ty.dtype, shape);
+    if let Some(number) = rw.splat(operand) {
+        return rw.constant(ty, number);
+    }
+    match &node.op {
+        Op::Broadcast(_) => {
+            let order = inverse(order);
+            rw.make(Transpose { order }, &[operand])
+        }
+        Op::Iota(iota) => {
+            let axis = order[iota.axis];
+            rw.make(Iota { ty, axis }, &[])
+        }
+        op if is_element_wise(op) && depth < DEEPEST => {
+            let operands = node.operands.iter();
+            let operands: Vec<NodeId> = operands
+                .map(|o| spread(rw, *o, order, depth + 1))
+                .collect::<Option<_>>()?;
+            rw.make(node.op, &operands)
+        }
+        _ => None,
+    }
+}
+
+/// The operands as they lie before a transpose by `order`: transposes of their own go, and what costs nothing is written otherwise.
 fn before(rw: &mut Rewriter<'_>, operands: &[NodeId], order: &[usize]) -> Option<Vec<NodeId>> {
     let mut found = Vec::with_capacity(operands.len());
     for operand in operands {
@@ -156,11 +265,8 @@ fn before(rw: &mut Rewriter<'_>, operands: &[NodeId], order: &[usize]) -> Option
             && transpose.order == order
         {
             found.push(inner);
-        } else if rw.as_broadcast(*operand).is_some() || rw.splat(*operand).is_some() {
-            let order = inverse(order);
-            found.push(rw.make(Transpose { order }, &[*operand])?);
         } else {
-            return None;
+            found.push(spread(rw, *operand, order, 0)?);
         }
     }
     Some(found)
@@ -173,18 +279,7 @@ fn first_order(rw: &Rewriter<'_>, operands: &[NodeId]) -> Option<Vec<usize>> {
 }
 
 fn element_wise_of_transposes(rw: &mut Rewriter<'_>, node: &Node) -> Option<NodeId> {
-    let element_wise = matches!(
-        node.op,
-        Op::Unary(_)
-            | Op::Binary(_)
-            | Op::Compare(_)
-            | Op::Select(_)
-            | Op::Fma(_)
-            | Op::Convert(_)
-            | Op::Bitcast(_)
-            | Op::StopGradient(_)
-    );
-    if !element_wise {
+    if !is_element_wise(&node.op) && !matches!(node.op, Op::StopGradient(_)) {
         return None;
     }
     let order = first_order(rw, &node.operands)?;

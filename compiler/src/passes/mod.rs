@@ -15,6 +15,7 @@ mod cse;
 mod dce;
 mod fold;
 mod hoist;
+mod join_kept;
 mod layout;
 mod legalize;
 mod literal;
@@ -30,6 +31,7 @@ pub use cse::Cse;
 pub use dce::{Dce, live_part};
 pub use fold::Fold;
 pub use hoist::Hoist;
+pub use join_kept::JoinKept;
 pub use layout::Layout;
 pub use legalize::Legalize;
 pub use matrices::OrderMatrices;
@@ -98,6 +100,7 @@ impl Pipeline {
                 Box::new(Canonicalize),
                 Box::new(Fold),
                 Box::new(Cse),
+                Box::new(JoinKept),
                 Box::new(Dce),
             ],
         }

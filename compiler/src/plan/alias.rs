@@ -1,6 +1,8 @@
 //! Whether a kernel may write a result over one of its operands.
 
-use crate::kernel::{Expr, Index, Kernel, LoopId, LoopKind, ParamId, Stmt};
+use crate::kernel::{Atom, Expr, Index, Kernel, LoopId, LoopKind, ParamId, Stmt};
+use kiln_ir::Dim;
+use std::collections::BTreeMap;
 
 /// A place where a parameter is touched: the loops around it from the outermost, and its position in the kernel.
 struct Touch {
@@ -15,6 +17,9 @@ struct Touch {
 /// The loops of different sweeps over one unit count the same elements, so a load of an earlier sweep is compared with its counter
 /// renamed to that of the store. So do the phases of strips: each touches an element in the strip that the element lies in, so that the
 /// order of the phases is the order in which the element is touched, and the strips themselves count for nothing.
+///
+/// A result that is written in parts, as gates that are joined are, has several stores. A load of one part and a store of another have
+/// nothing to do with each other: see [`apart()`].
 pub(super) fn may_alias(kernel: &Kernel, from: ParamId, to: ParamId) -> bool {
     let mut loads = Vec::new();
     let mut stores = Vec::new();
@@ -31,28 +36,83 @@ pub(super) fn may_alias(kernel: &Kernel, from: ParamId, to: ParamId) -> bool {
             }
         },
     );
-    let [store] = stores.as_slice() else {
-        return false;
+    let mut extents = BTreeMap::new();
+    measure(&kernel.body, None, &mut extents);
+    let before = |load: &Touch| {
+        let mut stores = stores.iter();
+        stores.all(|store| precedes(load, store) || apart(load, store, &extents))
     };
-    !store.masked && loads.iter().all(|load| precedes(load, store))
+    !stores.is_empty() && stores.iter().all(|s| !s.masked) && loads.iter().all(before)
 }
 
 fn precedes(load: &Touch, store: &Touch) -> bool {
     if load.masked || load.position > store.position || load.loops.len() != store.loops.len() {
         return false;
     }
-    let Some((store_inner, store_outer)) = store.loops.split_last() else {
-        return load.index == store.index;
+    match (load.loops.split_last(), store.loops.split_last()) {
+        (None, None) => load.index == store.index,
+        (Some((from, load_outer)), Some((to, store_outer))) => {
+            load_outer == store_outer && renamed(&load.index, *from, *to) == store.index
+        }
+        (_, _) => false,
+    }
+}
+
+/// An index with one counter in the place of another.
+fn renamed(index: &Index, from: LoopId, to: LoopId) -> Index {
+    let counter = |id| Index::counter(if id == from { to } else { id });
+    index.substitute(&counter, &|_| None)
+}
+
+/// Whether a load and a store never touch the same element, in whatever iterations of the loops around them: both step through stretches
+/// of rows, one element after the other, and the stretches lie apart within the rows.
+fn apart(load: &Touch, store: &Touch, extents: &BTreeMap<LoopId, Dim>) -> bool {
+    let stretch = |touch: &Touch| {
+        let (inner, _) = touch.loops.split_last()?;
+        let (mut row, mut adjacent) = (0, false);
+        for (atom, c) in touch.index.terms() {
+            match (atom, c.constant()?) {
+                (Atom::Loop(id), 1) if id == inner => adjacent = true,
+                (Atom::Loop(id), c) if id != inner => row = gcd(row, c),
+                (_, _) => return None,
+            }
+        }
+        let start = touch.index.base().constant()?;
+        let end = start.checked_add(extents.get(inner)?.constant()?)?;
+        (adjacent && start >= 0).then_some((start, end, row))
     };
-    let (load_inner, load_outer) = match load.loops.split_last() {
-        Some(split) => split,
-        None => return false,
+    let (Some(load), Some(store)) = (stretch(load), stretch(store)) else {
+        return false;
     };
-    let renamed = load.index.substitute(
-        &|id| Index::counter(if id == *load_inner { *store_inner } else { id }),
-        &|_| None,
-    );
-    load_outer == store_outer && renamed == store.index
+    // The rows of both are multiples of this; without any, there is one row.
+    let row = gcd(load.2, store.2);
+    let within = row == 0 || load.1 <= row && store.1 <= row;
+    within && (load.1 <= store.0 || store.1 <= load.0)
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 {
+        a.saturating_abs()
+    } else {
+        gcd(b, a % b)
+    }
+}
+
+/// The extents of loops; functions over strips run as far as the strips do.
+fn measure(body: &[Stmt], strips: Option<&Dim>, extents: &mut BTreeMap<LoopId, Dim>) {
+    for stmt in body {
+        match stmt {
+            Stmt::Loop(inner) => {
+                extents.insert(inner.id, inner.extent.clone());
+                let strips = (inner.kind == LoopKind::Strips).then_some(&inner.extent);
+                measure(&inner.body, strips, extents);
+            }
+            Stmt::Apply(apply) => {
+                extents.extend(strips.map(|extent| (apply.id, extent.clone())));
+            }
+            Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Sort(_) => {}
+        }
+    }
 }
 
 fn collect(

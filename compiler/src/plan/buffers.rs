@@ -3,11 +3,13 @@
 //! Sources have their own; so has the value of an output, and an update written in place has that of its target. Everything else lives in
 //! the arena, and takes over the buffer of an operand that dies in the same kernel where the kernel may write over it.
 
+use super::Bodies;
 use super::alias::may_alias;
+use super::entries::replaced;
 use super::needs::Needs;
 use super::schedule::{Item, Schedule};
 use crate::kernel::ParamId;
-use crate::lower::{LoweredGroup, ParamSource};
+use crate::lower::{CompoundShape, LoweredGroup, ParamSource};
 use kiln_ir::ops::{ConstantValue, Op};
 use kiln_ir::program::{Buffer, Home, LiveRange};
 use kiln_ir::{BufferId, DType, Dim, Graph, NodeId, Role};
@@ -45,6 +47,7 @@ impl Homes {
 pub(super) fn assign(
     graph: &Graph,
     groups: &[LoweredGroup],
+    bodies: &Bodies,
     needs: &Needs,
     schedule: &Schedule,
 ) -> Homes {
@@ -99,6 +102,9 @@ pub(super) fn assign(
                     last.position == position && last.group == Some(*group)
                 };
                 let operands = &needs.traffic[*group].operands;
+                if let Some(compound) = &groups[*group].compound {
+                    place_results(graph, compound, bodies, &dies, &mut homes);
+                }
                 place_group(graph, &groups[*group], operands, &dies, &mut homes);
             }
         }
@@ -208,11 +214,6 @@ fn place_group(
             None => Some(fresh(graph, product.node(), homes)),
         };
     }
-    for (_, part) in group.compound.iter().flat_map(|compound| &compound.parts) {
-        if homes.of[part.index()].is_none() {
-            homes.of[part.index()] = Some(fresh(graph, *part, homes));
-        }
-    }
     let mut taken: Vec<BufferId> = Vec::new();
     for root in written {
         if homes.of[root.index()].is_some() {
@@ -240,6 +241,41 @@ fn place_group(
         };
         taken.push(buffer);
         homes.of[root.index()] = Some(buffer);
+    }
+}
+
+/// Gives the results of a compound op memory: that of a scanned tensor that dies there, where the body may write over its entries.
+fn place_results(
+    graph: &Graph,
+    compound: &CompoundShape,
+    bodies: &Bodies,
+    dies: &dyn Fn(NodeId) -> bool,
+    homes: &mut Homes,
+) {
+    let op = graph.node(compound.node).map(|n| &n.op);
+    let body = bodies.get(&compound.node).map(Vec::as_slice);
+    let mut taken: Vec<BufferId> = Vec::new();
+    for (position, part) in &compound.parts {
+        if homes.of[part.index()].is_some() {
+            continue;
+        }
+        let entries = match (op, body) {
+            (Some(Op::Scan(scan)), Some([body])) => replaced(scan, compound, body, *position),
+            (_, _) => Vec::new(),
+        };
+        let reused = entries.into_iter().find_map(|entry| {
+            let node = compound.operands[entry];
+            let buffer = homes.of[node.index()]?;
+            let others = compound.operands.iter().filter(|o| **o != node);
+            let shared = others
+                .into_iter()
+                .any(|o| homes.of[o.index()] == Some(buffer));
+            let free = dies(node) && homes.is_arena(buffer) && !shared && !taken.contains(&buffer);
+            free.then_some(buffer)
+        });
+        let buffer = reused.unwrap_or_else(|| fresh(graph, *part, homes));
+        taken.push(buffer);
+        homes.of[part.index()] = Some(buffer);
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) fn without_kept(scan: &Scan) -> Graph {
 }
 
 /// The carry whose value at the beginning of each iteration the result at a position stacks, if that is what it is.
-fn kept(scan: &Scan, position: usize) -> Option<usize> {
+pub(super) fn kept(scan: &Scan, position: usize) -> Option<usize> {
     if position < scan.carries || scan.reverse {
         return None;
     }
@@ -165,6 +165,16 @@ impl Assembler<'_> {
                 let name = format!("{name} result {position}");
                 self.homes.add(name, ty.dtype, all, arena())
             });
+            // What takes the memory of a scanned tensor has its entries too.
+            let entry = |id: &BufferId| {
+                let home = self.homes.buffers.get(id.index()).map(|b| &b.home);
+                matches!(home, Some(Home::Slice(slice)) if slice.of == of)
+            };
+            let scanned = scan.carries..scan.carries + scan.scanned;
+            if let Some(entry) = inputs[scanned].iter().copied().find(entry) {
+                outputs.push(entry);
+                continue;
+            }
             let label = format!("{name} entry of result {position}");
             outputs.push(self.slice(&label, ty.dtype, elements, stacked(of)));
         }

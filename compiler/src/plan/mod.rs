@@ -17,6 +17,7 @@ mod assemble;
 mod buffers;
 mod control;
 mod custom;
+mod entries;
 mod extents;
 mod live;
 mod needs;
@@ -53,6 +54,6 @@ pub(crate) fn plan(
 ) -> Planned {
     let needs = needs::Needs::new(graph, groups);
     let schedule = schedule::schedule(graph, groups, &needs, options);
-    let homes = buffers::assign(graph, groups, &needs, &schedule);
+    let homes = buffers::assign(graph, groups, bodies, &needs, &schedule);
     assemble::assemble(graph, groups, bodies, &schedule, homes, requirements)
 }

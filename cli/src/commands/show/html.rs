@@ -144,6 +144,7 @@ impl<'g> Page<'g> {
                 Level::Unit => "unit  ",
                 Level::Point => "point ",
                 Level::Inline => "inline",
+                Level::Parts => "parts ",
             };
             let Some(node) = graph.node(*id) else {
                 return String::new();
