@@ -100,6 +100,11 @@ impl Facts {
         }
     }
 
+    /// The index that a value is.
+    pub(super) fn index(&self, value: ValueId) -> Option<&Index> {
+        self.indices.get(&value)
+    }
+
     /// The position of random words that step by 1 from lane to lane under one key and counter.
     pub(super) fn in_a_row(&self, value: ValueId) -> Option<&Index> {
         self.in_a_row.get(&value).map(|(_, _, index)| index)

@@ -256,7 +256,12 @@ impl Allocator<'_> {
         let args = inst.args();
         match (inst.op, args) {
             (Op::Fma, [a, b, c]) => return self.fma(inst, at, [*a, *b, *c]),
-            (Op::Load(pointer, element), _) => {
+            (Op::Counts, _) => {
+                let reg = self.result(inst.out)?;
+                self.code.push(moved(reg, Place::Counter, 0, false));
+                self.code.push(lanes(row::INT_ADD, reg, reg, Place::Counts));
+            }
+            (Op::Load(from, element), _) => {
                 let (mask, zeroing) = self.memory_mask(inst.mask)?;
                 self.release(inst, at);
                 let reg = self.result(inst.out)?;
@@ -272,13 +277,13 @@ impl Allocator<'_> {
                     row,
                     reg,
                     second: 0,
-                    place: Place::Element(pointer, element),
+                    place: Place::Element(from, element),
                     mask,
                     zeroing,
                     immediate: None,
                 });
             }
-            (Op::Store(pointer, element), [value]) => {
+            (Op::Store(to, element), [value]) => {
                 let reg = self.in_register(*value)?;
                 let (mask, _) = self.memory_mask(inst.mask)?;
                 self.release(inst, at);
@@ -291,7 +296,7 @@ impl Allocator<'_> {
                     row,
                     reg,
                     second: 0,
-                    place: Place::Element(pointer, element),
+                    place: Place::Element(to, element),
                     mask,
                     zeroing: false,
                     immediate: None,

@@ -376,9 +376,13 @@ impl<'k> Emitter<'k, '_> {
         }
         for (i, uniform) in callee.function.uniforms.iter().enumerate() {
             if uniform.row == row {
-                let register = self.form(uniform.value, Point::Uniform).one();
                 let at = layout.uniform(i) as i32;
-                self.b.ins().stack_store(I64, register, callee.slot, at);
+                let index = self.facts.index(uniform.value).filter(|_| uniform.first);
+                let value = match index.cloned() {
+                    Some(index) => self.lane_index(&index, 0),
+                    None => self.form(uniform.value, Point::Uniform).one(),
+                };
+                self.b.ins().stack_store(I64, value, callee.slot, at);
             }
         }
     }

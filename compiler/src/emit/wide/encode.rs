@@ -4,7 +4,8 @@
 //! instructions. A memory operand is relative to the instruction pointer (constants), to the block that the caller hands over (uniforms),
 //! to the stack, or an element: a pointer and the counter, scaled.
 
-use super::tape::Element;
+use super::LANES;
+use super::tape::{At, Element};
 use row::Row;
 
 pub(super) mod row;
@@ -49,8 +50,12 @@ pub(super) enum Place {
     Uniform(u32),
     /// Sixteen words of the caller's block, at this many bytes.
     Block(u32),
-    /// The counter's element of a pointer.
-    Element(u32, Element),
+    /// An element of a pointer.
+    Element(At, Element),
+    /// The counter.
+    Counter,
+    /// The numbers of the lanes.
+    Counts,
     /// So many bytes above the stack pointer.
     Stack(u32),
 }
@@ -101,13 +106,30 @@ pub(super) enum MaskOp {
     Xor = 0x47,
 }
 
+/// What stands behind the code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Constant {
+    Word(u32),
+    /// Sixteen words that count from this one on.
+    Counts(u32),
+}
+
+impl Constant {
+    fn words(self) -> Vec<u32> {
+        match self {
+            Constant::Word(word) => vec![word],
+            Constant::Counts(first) => (first..first + LANES).collect(),
+        }
+    }
+}
+
 /// How code is written, with the constants that it needs behind it.
 #[derive(Default)]
 pub(super) struct Assembler {
     pub(super) bytes: Vec<u8>,
     words: Vec<u32>,
-    /// Where a displacement lies, where its instruction ends, and the constant that it leads to.
-    references: Vec<(usize, usize, u32)>,
+    /// Where a displacement lies, where its instruction ends, and the constants that it leads to.
+    references: Vec<(usize, usize, Constant)>,
     /// Where a jump's displacement lies and its label, and where the labels are.
     jumps: Vec<(usize, Label)>,
     labels: Vec<Option<usize>>,
@@ -203,8 +225,9 @@ impl Assembler {
         // The upper bits of the operands' numbers are stored inverted.
         let (rm_high, rm_higher) = match place {
             Place::Register(r) => (r >> 3 & 1, r >> 4 & 1),
-            Place::Element(pointer, _) => (POINTERS[pointer as usize].0 >> 3 & 1, 0),
+            Place::Element(at, _) => (POINTERS[at.pointer as usize].0 >> 3 & 1, 0),
             Place::Word(_) | Place::Uniform(_) | Place::Block(_) | Place::Stack(_) => (0, 0),
+            Place::Counter | Place::Counts => (0, 0),
         };
         let p0 = (!reg >> 3 & 1) << 7
             | (rm_higher ^ 1) << 6
@@ -223,30 +246,36 @@ impl Assembler {
         let mut reference = None;
         match place {
             Place::Register(r) => self.bytes.push(0xc0 | field | r & 7),
-            Place::Word(word) => {
+            Place::Counter => self.bytes.push(0xc0 | field | RCX.0),
+            Place::Word(_) | Place::Counts => {
                 self.bytes.push(field | 5);
-                reference = Some((self.bytes.len(), word));
+                let constant = match place {
+                    Place::Word(word) => Constant::Word(word),
+                    _ => Constant::Counts(self.ahead),
+                };
+                reference = Some((self.bytes.len(), constant));
                 self.bytes.extend([0; 4]);
             }
             Place::Uniform(bytes) | Place::Block(bytes) => {
                 self.displaced(field, RDI, None, bytes, unit);
             }
             Place::Stack(bytes) => self.displaced(field, RSP, None, bytes, unit),
-            Place::Element(pointer, element) => {
+            Place::Element(at, element) => {
                 let size = element.size();
-                let pointer = POINTERS[pointer as usize];
+                let pointer = POINTERS[at.pointer as usize];
+                let behind = self.ahead.wrapping_add_signed(at.behind);
                 self.displaced(
                     field,
                     pointer,
                     Some(size.trailing_zeros() as u8),
-                    self.ahead * size,
+                    behind.wrapping_mul(size),
                     unit,
                 );
             }
         }
         self.bytes.extend(immediate);
-        if let Some((at, word)) = reference {
-            self.references.push((at, self.bytes.len(), word));
+        if let Some((at, constant)) = reference {
+            self.references.push((at, self.bytes.len(), constant));
         }
     }
 
@@ -372,7 +401,7 @@ impl Assembler {
             .extend([0xc4, 0xe2, vex & 0x7f, 0xf5, to.0 << 3 | 5]);
         let at = self.bytes.len();
         self.bytes.extend([0; 4]);
-        let all = u32::MAX;
+        let all = Constant::Word(u32::MAX);
         self.references.push((at, self.bytes.len(), all));
     }
 
@@ -411,14 +440,14 @@ impl Assembler {
     /// The code, with its constants behind it.
     pub(super) fn finish(mut self) -> Vec<u8> {
         self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
-        for (at, end, word) in std::mem::take(&mut self.references) {
-            let position = match self.words.iter().position(|w| *w == word) {
-                Some(position) => position,
-                None => {
-                    self.words.push(word);
-                    self.words.len() - 1
-                }
-            };
+        for (at, end, constant) in std::mem::take(&mut self.references) {
+            let wanted = constant.words();
+            let mut known = self.words.windows(wanted.len());
+            let position = known.position(|words| *words == wanted);
+            let position = position.unwrap_or_else(|| {
+                self.words.extend(wanted);
+                self.words.len() - constant.words().len()
+            });
             let target = self.bytes.len() + 4 * position;
             self.patch(at, target - end);
         }

@@ -19,8 +19,9 @@ pub(super) fn lanes(row: Row, reg: u8, second: u8, place: Place) -> Instruction 
 pub(super) fn moved(reg: u8, place: Place, mask: u8, zeroing: bool) -> Instruction {
     let row = match place {
         Place::Register(_) => row::MOVE,
+        Place::Counter => row::BROADCAST_COUNTER,
         Place::Word(_) | Place::Uniform(_) => row::BROADCAST,
-        Place::Block(_) | Place::Element(..) | Place::Stack(_) => row::LOAD,
+        Place::Block(_) | Place::Element(..) | Place::Stack(_) | Place::Counts => row::LOAD,
     };
     Instruction::Lanes {
         row,

@@ -6,12 +6,15 @@
 use super::super::analysis::Facts;
 use super::super::{form, recipes};
 use super::encode::POINTERS;
-use super::tape::{self, Arg, Element, Mask, Op, Tape};
+use super::tape::{self, Arg, At, Element, Mask, Op, Tape};
 use crate::kernel::{Expr, Index, Kernel, Loop, ParamId, Stmt, ValueId};
 use crate::math::Machine;
 use kiln_ir::ops::{Binary, Compare, Literal, Unary};
-use kiln_ir::{Class, DType};
+use kiln_ir::{Class, DType, Dim};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Accesses that lie farther apart, in elements, have pointers of their own.
+const FARTHEST: i32 = 1 << 24;
 
 mod rows;
 
@@ -39,6 +42,8 @@ pub(in crate::emit) struct Stream<'k> {
 pub(in crate::emit) struct Uniform {
     pub(in crate::emit) value: ValueId,
     pub(in crate::emit) row: usize,
+    /// Whether the value is an index that counts the lanes: what it is for the first one.
+    pub(in crate::emit) first: bool,
 }
 
 /// A body as a tape, and what the caller must hand to it.
@@ -68,14 +73,21 @@ pub(super) fn select<'k>(
     facts: &Facts,
     inner: &'k Loop,
 ) -> Option<Selected<'k>> {
-    let mut selector = Selector::new(kernel, facts, inner, 0);
-    selector.draws = true;
-    for stmt in &inner.body {
-        selector.stmt(stmt)?;
-    }
-    let mut operands = Vec::with_capacity(inner.accumulators.len());
-    for accumulator in &inner.accumulators {
-        operands.push(selector.lanes(accumulator.operand)?);
+    let run = |shares: bool| {
+        let mut selector = Selector::new(kernel, facts, inner, 0);
+        (selector.is_loop, selector.shares) = (true, shares);
+        for stmt in &inner.body {
+            selector.stmt(stmt)?;
+        }
+        let mut operands = Vec::with_capacity(inner.accumulators.len());
+        for accumulator in &inner.accumulators {
+            operands.push(selector.lanes(accumulator.operand)?);
+        }
+        Some((selector, operands))
+    };
+    let (mut selector, mut operands) = run(false)?;
+    if selector.streams.len() > POINTERS.len() {
+        (selector, operands) = run(true)?;
     }
     selector.finish(operands)
 }
@@ -131,8 +143,10 @@ struct Selector<'k, 'f> {
     own: usize,
     streams: Vec<Stream<'k>>,
     uniforms: Vec<Uniform>,
-    /// Whether the caller draws random words.
-    draws: bool,
+    /// Whether it is a lanes loop by itself: the caller draws random words, and the counter counts its iterations.
+    is_loop: bool,
+    /// Whether accesses at constant distances share a pointer.
+    shares: bool,
     /// The row at hand, and the values that differ from row to row but not from lane to lane.
     row: usize,
     local: Option<BTreeSet<ValueId>>,
@@ -149,7 +163,8 @@ impl<'k, 'f> Selector<'k, 'f> {
             own,
             streams: Vec::new(),
             uniforms: Vec::new(),
-            draws: false,
+            is_loop: false,
+            shares: false,
             row: 0,
             local: None,
         }
@@ -205,13 +220,32 @@ impl<'k, 'f> Selector<'k, 'f> {
     }
 
     /// The pointer of an access to adjacent elements.
-    fn pointer(&mut self, param: ParamId, index: &'k Index) -> Option<u32> {
-        let mut varies = false;
-        index.visit_values(&mut |v| varies |= self.facts.varies(v));
-        if index.step(self.inner.id) != Some(1) || varies {
+    fn pointer(&mut self, param: ParamId, index: &'k Index) -> Option<At> {
+        if !self.counts(index) {
             return None;
         }
-        Some(self.stream(Source::Elements(param, index)))
+        let behind = |other: &Stream<'k>| match other.source {
+            Source::Elements(of, from) if of == param && other.row == self.row => {
+                let distance = index.plus(&from.times(&Dim::from(-1)));
+                let distance = distance.as_constant()?.constant()?;
+                i32::try_from(distance).ok().filter(|d| d.abs() < FARTHEST)
+            }
+            Source::Elements(..) | Source::Words(_) => None,
+        };
+        let mut shared = self.streams.iter().enumerate();
+        let shared = shared.find_map(|(i, other)| Some((i, behind(other)?)));
+        if let (true, Some((i, behind))) = (self.shares, shared) {
+            let pointer = (self.own + i) as u32;
+            return Some(At { pointer, behind });
+        }
+        Some(self.stream(Source::Elements(param, index)).into())
+    }
+
+    /// Whether an index goes on by one from lane to lane.
+    fn counts(&self, index: &Index) -> bool {
+        let mut varies = false;
+        index.visit_values(&mut |v| varies |= self.facts.varies(v));
+        index.step(self.inner.id) == Some(1) && !varies
     }
 
     fn stream(&mut self, source: Source<'k>) -> u32 {
@@ -222,7 +256,30 @@ impl<'k, 'f> Selector<'k, 'f> {
     fn uniform(&mut self, value: ValueId) -> Arg {
         let is_local = self.local.as_ref().is_some_and(|l| l.contains(&value));
         let row = if is_local { self.row } else { 0 };
-        Arg::Uniform(position(&mut self.uniforms, Uniform { value, row }) as u32)
+        self.handed_in(Uniform {
+            value,
+            row,
+            first: false,
+        })
+    }
+
+    fn handed_in(&mut self, uniform: Uniform) -> Arg {
+        Arg::Uniform(position(&mut self.uniforms, uniform) as u32)
+    }
+
+    /// The low words of an index that counts the lanes.
+    fn counted(&mut self, value: ValueId) -> Option<Known> {
+        let index = self.facts.index(value)?;
+        if !self.is_loop || !self.counts(index) {
+            return None;
+        }
+        let first = self.handed_in(Uniform {
+            value,
+            row: self.row,
+            first: true,
+        });
+        let counts = self.tape.lanes(Op::Counts, &[]);
+        Some(Known::Lanes(self.tape.lanes(Op::IntAdd, &[counts, first])))
     }
 
     /// A number of at most 32 bits.
@@ -309,11 +366,11 @@ impl<'k, 'f> Selector<'k, 'f> {
                 same.then_some(Known::Lanes(lanes))
             }
             // They are drawn beforehand, as many as are read.
-            Expr::Philox { .. } if self.draws && self.facts.in_a_row(value).is_some() => {
+            Expr::Philox { .. } if self.is_loop && self.facts.in_a_row(value).is_some() => {
                 let pointer = self.stream(Source::Words(value));
                 Some(Known::Lanes(self.tape.load(pointer, Element::Word, None)))
             }
-            // The position of random words has no use but theirs; any other one finds no value here.
+            // The position of random words has no use but theirs, and others are used by conversion to a narrower type.
             Expr::Index(_) => Some(Known::Nothing),
             Expr::Const(_) | Expr::Fma(..) | Expr::Philox { .. } => None,
         }
@@ -429,6 +486,9 @@ impl<'k, 'f> Selector<'k, 'f> {
                 _ => Arg::Word(1),
             };
             return Some(Known::Lanes(self.tape.lanes(Op::Keep, &[mask.arg(), one])));
+        }
+        if let (DType::I64, DType::I32 | DType::U32) = (from, to) {
+            return self.counted(operand);
         }
         let a = self.lanes(operand)?;
         let tape = &mut self.tape;

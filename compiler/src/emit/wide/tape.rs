@@ -54,6 +54,19 @@ impl Element {
     }
 }
 
+/// The counter's element of a pointer, or one that lies so many elements behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct At {
+    pub(super) pointer: u32,
+    pub(super) behind: i32,
+}
+
+impl From<u32> for At {
+    fn from(pointer: u32) -> At {
+        At { pointer, behind: 0 }
+    }
+}
+
 /// What an instruction does. The operands of floats are numbers, those of integers 32-bit words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Op {
@@ -117,9 +130,11 @@ pub(super) enum Op {
     /// The second where the first is not.
     MaskAndNot,
     /// Adjacent elements; under a mask, if the instruction has one, zero elsewhere.
-    Load(u32, Element),
+    Load(At, Element),
     /// Adjacent elements; under a mask, if the instruction has one.
-    Store(u32, Element),
+    Store(At, Element),
+    /// The counter's iteration, counted from the first one, and those behind it.
+    Counts,
     /// Asks memory for the elements that lie [`AHEAD`](super::encode::AHEAD) bytes behind those of a pointer.
     Ahead(u32, Element),
     /// The operand as it is.
@@ -215,16 +230,22 @@ impl Tape {
     }
 
     /// Adjacent elements.
-    pub(super) fn load(&mut self, pointer: u32, element: Element, mask: Option<Mask>) -> Arg {
+    pub(super) fn load(&mut self, at: impl Into<At>, element: Element, mask: Option<Mask>) -> Arg {
         let out = self.fresh();
-        let op = Op::Load(pointer, element);
+        let op = Op::Load(at.into(), element);
         self.insts.push(Inst::new(op, Out::Lanes(out), &[], mask));
         Arg::Value(out)
     }
 
     /// Writes adjacent elements.
-    pub(super) fn store(&mut self, pointer: u32, element: Element, value: Arg, mask: Option<Mask>) {
-        let op = Op::Store(pointer, element);
+    pub(super) fn store(
+        &mut self,
+        at: impl Into<At>,
+        element: Element,
+        value: Arg,
+        mask: Option<Mask>,
+    ) {
+        let op = Op::Store(at.into(), element);
         self.insts.push(Inst::new(op, Out::Nothing, &[value], mask));
     }
 

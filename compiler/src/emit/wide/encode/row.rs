@@ -94,6 +94,7 @@ rows! {
     LOAD_FOUR = "vmovups" M0F None 0x10 L128 16;
     MOVE = "vmovaps" M0F None 0x28 L512 64;
     BROADCAST = "vbroadcastss" M0F38 P66 0x18 L512 4;
+    BROADCAST_COUNTER = "vpbroadcastd" M0F38 P66 0x7c L512 4;
     LOAD_SIGNED_BYTES = "vpmovsxbd" M0F38 P66 0x21 L512 16;
     LOAD_BYTES = "vpmovzxbd" M0F38 P66 0x31 L512 16;
     LOAD_SIGNED_SHORTS = "vpmovsxwd" M0F38 P66 0x23 L512 32;

@@ -110,18 +110,28 @@ fn operands_in_memory() {
     a.instruction(&lanes(STORE, 30, 0, Place::Block(128)));
     a.instruction(&lanes(LOAD, 17, 0, Place::Stack(64)));
     a.instruction(&lanes(LOAD_FOUR, 17, 0, Place::Stack(80)));
-    a.instruction(&lanes(LOAD, 9, 0, Place::Element(0, Element::Word)));
-    a.instruction(&lanes(LOAD, 9, 0, Place::Element(7, Element::Word)));
-    a.instruction(&lanes(LOAD_BYTES, 9, 0, Place::Element(8, Element::Byte)));
+    a.instruction(&lanes(LOAD, 9, 0, Place::Element(0.into(), Element::Word)));
+    a.instruction(&lanes(LOAD, 9, 0, Place::Element(7.into(), Element::Word)));
+    a.instruction(&lanes(
+        LOAD_BYTES,
+        9,
+        0,
+        Place::Element(8.into(), Element::Byte),
+    ));
     a.ahead = 48;
-    a.instruction(&lanes(LOAD, 9, 0, Place::Element(10, Element::Word)));
+    a.instruction(&lanes(LOAD, 9, 0, Place::Element(10.into(), Element::Word)));
     a.instruction(&lanes(
         STORE_SHORTS,
         9,
         0,
-        Place::Element(1, Element::Short),
+        Place::Element(1.into(), Element::Short),
     ));
     a.instruction(&lanes(BROADCAST, 20, 0, Place::Uniform(4)));
+    for behind in [16, -1, 1 << 20] {
+        let at = At { pointer: 9, behind };
+        a.instruction(&lanes(LOAD, 9, 0, Place::Element(at, Element::Word)));
+    }
+    a.instruction(&lanes(BROADCAST_COUNTER, 20, 0, Place::Counter));
     for pointer in [1, 9] {
         let element = Element::Word;
         a.instruction(&Instruction::Prefetch { pointer, element });
@@ -140,6 +150,10 @@ fn operands_in_memory() {
             "vmovups zmm9,[r15+rcx*4+0C0h]",
             "vpmovdw [rdx+rcx*2+60h],zmm9",
             "vbroadcastss zmm20,[rdi+4]",
+            "vmovups zmm9,[r14+rcx*4+100h]",
+            "vmovups zmm9,[r14+rcx*4+0BCh]",
+            "vmovups zmm9,[r14+rcx*4+4000C0h]",
+            "vpbroadcastd zmm20,ecx",
             "prefetcht0 [rdx+rcx*4+8C0h]",
             "prefetcht0 [r14+rcx*4+8C0h]",
         ]
@@ -178,7 +192,7 @@ fn masks_and_shifts() {
         row: LOAD,
         reg: 8,
         second: 0,
-        place: Place::Element(0, Element::Word),
+        place: Place::Element(0.into(), Element::Word),
         mask,
         zeroing,
         immediate: None,
