@@ -20,7 +20,7 @@ pub struct JoinKept;
 
 impl Pass for JoinKept {
     fn name(&self) -> &'static str {
-        "join-kept"
+        "join_kept"
     }
 
     fn numerics(&self) -> Numerics {

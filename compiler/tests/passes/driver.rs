@@ -271,7 +271,7 @@ fn unknown_passes_and_invalid_graphs_are_refused() {
     let error = driver::run_pass("inline", &linear(), &options).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "there is no pass `inline`; the passes are legalize, hoist, reduce_strength, layout, absorb_transposes, order_matrices, canonicalize, fold, cse, dce"
+        "there is no pass `inline`; the passes are legalize, hoist, reduce_strength, layout, absorb_transposes, order_matrices, canonicalize, fold, cse, join_kept, dce"
     );
     let mut graph = linear();
     let mut node = graph.node(NodeId::new(3)).unwrap().clone();
