@@ -43,19 +43,25 @@ pub(super) unsafe fn pack_rows<S: Simd>(
 ) {
     let sliver = |index: usize| to.wrapping_add(index * sliver_stride::<S>(depth));
     if b.row == 1 && b.tile_rows <= S::LANES {
-        for first in (0..tiles).step_by(SLIVERS_AT_ONCE) {
-            let end = tiles.min(first + SLIVERS_AT_ONCE);
-            for d in 0..depth {
-                let from = from.wrapping_offset(d as isize * b.row_depth);
-                for index in first..end {
-                    let range = cut(rows, tiles, index);
-                    // SAFETY: the rows of a tile are no more than a vector's lanes, and a sliver has a vector for each depth.
-                    unsafe {
-                        let mask = S::mask(range.len());
-                        let at = from.wrapping_add(range.start);
-                        S::prefetch_to_l2(at.wrapping_offset(AHEAD * b.row_depth));
-                        let vector = S::load_masked(at, mask);
-                        S::store(sliver(index).wrapping_add(d * S::SLIVER), vector);
+        // Longer slivers come first: those of one length are packed together.
+        let (each, longer) = (rows / tiles, rows % tiles);
+        for (first, end, length) in [(0, longer, each + 1), (longer, tiles, each)] {
+            for first in (first..end).step_by(SLIVERS_AT_ONCE) {
+                let count = SLIVERS_AT_ONCE.min(end - first);
+                let mut from = from.wrapping_add(cut(rows, tiles, first).start);
+                let mut to = sliver(first);
+                // SAFETY: the rows of a tile are no more than a vector's lanes, and a sliver has a vector for each depth.
+                unsafe {
+                    let mask = S::mask(length);
+                    for _ in 0..depth {
+                        for index in 0..count {
+                            let at = from.wrapping_add(index * length);
+                            S::prefetch_to_l2(at.wrapping_offset(AHEAD * b.row_depth));
+                            let vector = S::load_masked(at, mask);
+                            S::store(to.wrapping_add(index * sliver_stride::<S>(depth)), vector);
+                        }
+                        from = from.wrapping_offset(b.row_depth);
+                        to = to.wrapping_add(S::SLIVER);
                     }
                 }
             }
