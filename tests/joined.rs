@@ -6,7 +6,9 @@ mod common;
 use common::Numbers;
 use common::compare::bits_differ;
 use common::data::{Fed, Kind, random};
-use common::jit::{Results, VARIANTS, executable, inputs, program, residents, session, states, step};
+use common::jit::{
+    Results, VARIANTS, executable, inputs, program, residents, session, states, step,
+};
 use common::layer;
 use kiln_compiler::{FullWidth, Options, compile};
 use kiln_ir::ops::{CumulativeKind, Iota, OutOfRange};
@@ -63,7 +65,8 @@ impl<'g> Compiled<'g> {
                 let mut session = session(executable, threads);
                 let before = states(&session);
                 for _ in 0..2 {
-                    let found = step(&mut session, &feeds).unwrap_or_else(|e| panic!("{name}: {e}"));
+                    let found =
+                        step(&mut session, &feeds).unwrap_or_else(|e| panic!("{name}: {e}"));
                     if first.is_none() {
                         first = Some((found.clone(), before.clone()));
                     }
@@ -71,7 +74,9 @@ impl<'g> Compiled<'g> {
                     for (at, (a, b)) in found.outputs.iter().zip(&wanted.outputs).enumerate() {
                         let output = &graph.outputs()[at].name;
                         if let Some(why) = bits_differ(a, b) {
-                            panic!("{name} {way} on {threads} threads at {sizes:?}: `{output}`: {why}");
+                            panic!(
+                                "{name} {way} on {threads} threads at {sizes:?}: `{output}`: {why}"
+                            );
                         }
                     }
                 }
@@ -86,7 +91,11 @@ impl<'g> Compiled<'g> {
         });
         let expected = expected.unwrap_or_else(|e| panic!("{name}: {e}"));
         for (at, (a, b)) in found.outputs.iter().zip(&expected.outputs).enumerate() {
-            near(&format!("{name} at {sizes:?}: `{}`", graph.outputs()[at].name), a, b);
+            near(
+                &format!("{name} at {sizes:?}: `{}`", graph.outputs()[at].name),
+                a,
+                b,
+            );
         }
     }
 }
@@ -109,7 +118,10 @@ fn near(what: &str, a: &Array, b: &Array) {
     let differ = x.iter().zip(y).filter(|(a, b)| a != b);
     let difference = norm(&mut differ.map(|(a, b)| a - b));
     let size = norm(&mut y.iter().copied());
-    assert!(difference <= 1e-5 * size + 3e-5, "{what}: {difference} of {size}");
+    assert!(
+        difference <= 1e-5 * size + 3e-5,
+        "{what}: {difference} of {size}"
+    );
 }
 
 fn shape_of(tensor: Tensor<'_>) -> Shape {
@@ -140,19 +152,34 @@ fn parts<'g>(x: Tensor<'g>, of: i64) -> Vec<Tensor<'g>> {
 
 /// Concatenations of what is computed, of sources, of one part several times and of each other, beside other readers of their parts.
 fn concatenations(dtype: DType, rows: Dim, columns: Dim, axis: usize) -> Graph {
-    let g = Builder::new(&format!("concatenations of {dtype}[{rows}, {columns}] along {axis}"));
+    let g = Builder::new(&format!(
+        "concatenations of {dtype}[{rows}, {columns}] along {axis}"
+    ));
     let shape = [rows, columns];
-    let (x, y) = (g.input("x", dtype, shape.clone()), g.input("y", dtype, shape));
+    let (x, y) = (
+        g.input("x", dtype, shape.clone()),
+        g.input("y", dtype, shape),
+    );
     let [p, q, r] = match dtype {
         DType::Bool => [x.and(y), x.or(y), y.not()],
         DType::I32 => [x * y, x + y, x - 3.0],
-        _ => [x * y, (x + y).tanh(), x - spread(x.reduce(ReduceKind::Sum, &[1]), x)],
+        _ => [
+            x * y,
+            (x + y).tanh(),
+            x - spread(x.reduce(ReduceKind::Sum, &[1]), x),
+        ],
     };
     let all = g.concat(&[p, q, x, p, r], axis);
     g.output("all", all);
     g.output("q", q);
     g.output("again", g.concat(&[all, all], axis));
-    g.output("other", g.concat(&[g.concat(&[p, q], 1 - axis), g.concat(&[r, p], 1 - axis)], axis));
+    g.output(
+        "other",
+        g.concat(
+            &[g.concat(&[p, q], 1 - axis), g.concat(&[r, p], 1 - axis)],
+            axis,
+        ),
+    );
     if dtype != DType::Bool {
         g.output("rows", p.reduce(ReduceKind::Sum, &[1]));
         g.output("columns", q.reduce(ReduceKind::Max, &[0]));
@@ -192,8 +219,15 @@ fn parts_in_the_middle_and_behind_products() {
         let y = x.dot(w).tanh();
         let z = x * y;
         g.output("all", g.concat(&[y, z, y], axis));
-        g.output("turned", g.concat(&[y.transpose(&[0, 1, 2]), z + 1.0], axis).reduce(ReduceKind::Sum, &[2]));
-        g.output("over rows", g.concat(&[z, spread(z.reduce(ReduceKind::Max, &[2]), z)], axis));
+        g.output(
+            "turned",
+            g.concat(&[y.transpose(&[0, 1, 2]), z + 1.0], axis)
+                .reduce(ReduceKind::Sum, &[2]),
+        );
+        g.output(
+            "over rows",
+            g.concat(&[z, spread(z.reduce(ReduceKind::Max, &[2]), z)], axis),
+        );
         let graph = g.finish().unwrap();
         check(&graph, &[&[("b", 1)], &[("b", 2)], &[("b", 33)]]);
     }
@@ -203,10 +237,16 @@ fn parts_in_the_middle_and_behind_products() {
 fn parts_in_a_row() {
     let g = Builder::new("vectors");
     let n = g.dim("n");
-    let (x, y) = (g.input("x", DType::F32, (n.clone(),)), g.input("y", DType::F32, (n,)));
+    let (x, y) = (
+        g.input("x", DType::F32, (n.clone(),)),
+        g.input("y", DType::F32, (n,)),
+    );
     g.output("all", g.concat(&[x * y, x + y, x], 0));
     g.output("sum", (x * y).sum());
-    g.output("scaled", g.concat(&[x * y.sum().broadcast_to(shape_of(x)), y.exp()], 0));
+    g.output(
+        "scaled",
+        g.concat(&[x * y.sum().broadcast_to(shape_of(x)), y.exp()], 0),
+    );
     let graph = g.finish().unwrap();
     let compiled = Compiled::new(&graph);
     for n in [0, 1, 2, 15, 16, 17, 100, 4097] {
@@ -224,7 +264,10 @@ fn random_map(seed: u64) -> Graph {
         _ => g.dim("b"),
     };
     let shape = [rows.clone(), Dim::from(columns)];
-    let (x, y) = (g.input("x", DType::F32, shape.clone()), g.input("y", DType::F32, shape));
+    let (x, y) = (
+        g.input("x", DType::F32, shape.clone()),
+        g.input("y", DType::F32, shape),
+    );
     let w = g.param("w", (columns, columns), Init::uniform(0.5));
     let mut narrow = vec![x, y];
     // Two tensors behind one another along each axis.
@@ -232,7 +275,11 @@ fn random_map(seed: u64) -> Graph {
     for _ in 0..6 + numbers.below(14) {
         let (a, b) = (numbers.pick(&narrow), numbers.pick(&narrow));
         let axis = numbers.below(2);
-        let half = if axis == 0 { rows.clone() } else { Dim::from(columns) };
+        let half = if axis == 0 {
+            rows.clone()
+        } else {
+            Dim::from(columns)
+        };
         let wide = joined[axis].clone();
         match numbers.below(14) {
             0 => narrow.push(a * b),
@@ -248,7 +295,11 @@ fn random_map(seed: u64) -> Graph {
             11 => joined[axis].push(numbers.pick(&wide).reverse(&[numbers.below(2)])),
             12 => joined[axis].push(numbers.pick(&wide).sin()),
             _ => {
-                let start = if numbers.one_in(2) { half.clone() } else { Dim::from(0) };
+                let start = if numbers.one_in(2) {
+                    half.clone()
+                } else {
+                    Dim::from(0)
+                };
                 let end = &start + &half;
                 narrow.push(numbers.pick(&wide).slice_axis(axis, start, end));
             }
@@ -260,7 +311,10 @@ fn random_map(seed: u64) -> Graph {
         match numbers.below(6) {
             0 => g.output(&format!("whole{at}"), *tensor),
             1 => g.output(&format!("rows{at}"), tensor.reduce(ReduceKind::Sum, &[1])),
-            2 => g.output(&format!("columns{at}"), tensor.reduce(ReduceKind::Max, &[0])),
+            2 => g.output(
+                &format!("columns{at}"),
+                tensor.reduce(ReduceKind::Max, &[0]),
+            ),
             3 => loss = loss + tensor.sin().mean(),
             _ => {}
         }
@@ -298,14 +352,14 @@ fn random_maps() {
 
 /// How many arguments of kernels are entries that the same call names twice.
 fn in_place(program: &Program) -> usize {
-    let entry = |id: &kiln_ir::BufferId| {
-        matches!(program.buffers[id.index()].home, Home::Slice(_))
-    };
+    let entry = |id: &kiln_ir::BufferId| matches!(program.buffers[id.index()].home, Home::Slice(_));
     let calls = program.steps.iter().flat_map(|step| step.calls());
     let twice = calls.map(|call| {
         let arguments = &call.arguments;
         let seen = |at: usize| arguments[..at].contains(&arguments[at]);
-        (0..arguments.len()).filter(|at| entry(&arguments[*at]) && seen(*at)).count()
+        (0..arguments.len())
+            .filter(|at| entry(&arguments[*at]) && seen(*at))
+            .count()
     });
     twice.sum()
 }
@@ -351,7 +405,10 @@ const BODIES: &[(&str, Body)] = &[
     ("parts around each other's sums", |g, x, _| {
         let p = parts(x, 4);
         let sum = |i: usize| spread(p[i].reduce(ReduceKind::Sum, &[1]), p[0]);
-        vec![g.concat(&[p[0] * sum(3), p[1] * sum(0), p[2] - sum(1), p[3] * sum(2)], 1)]
+        vec![g.concat(
+            &[p[0] * sum(3), p[1] * sum(0), p[2] - sum(1), p[3] * sum(2)],
+            1,
+        )]
     }),
     ("softmax", |_, x, _| {
         let e = (x - spread(x.reduce(ReduceKind::Max, &[1]), x)).exp();
@@ -360,7 +417,9 @@ const BODIES: &[(&str, Body)] = &[
     ("sums of columns", |_, x, _| {
         vec![x - x.reduce(ReduceKind::Sum, &[0]).broadcast_to_rows(x)]
     }),
-    ("cumulative", |_, x, _| vec![x.cumulative(CumulativeKind::Sum, 1)]),
+    ("cumulative", |_, x, _| {
+        vec![x.cumulative(CumulativeKind::Sum, 1)]
+    }),
     ("sorted", |_, x, _| vec![x.sort(1, false)]),
     ("gathered", |g, x, _| {
         let ty = TensorType::new(DType::I32, [Dim::from(80)]);
@@ -429,7 +488,9 @@ enum Beside {
 
 /// A loop over a computed tensor, with a carry or without.
 fn over_entries(body: Body, columns: i64, carries: bool, reverse: bool, beside: Beside) -> Graph {
-    let g = Builder::new(&format!("loop with carries {carries}, reversed {reverse}, beside {beside:?}"));
+    let g = Builder::new(&format!(
+        "loop with carries {carries}, reversed {reverse}, beside {beside:?}"
+    ));
     let (t, b) = (g.dim("t"), g.dim("b"));
     let x = g.input("x", DType::F32, (t.clone(), b.clone(), columns));
     let h = g.input("h", DType::F32, (b.clone(), columns / 4));
@@ -446,7 +507,11 @@ fn over_entries(body: Body, columns: i64, carries: bool, reverse: bool, beside: 
     let flat = xs.reshape((&(&t * &b) * &Dim::from(columns),));
     let done = g.scan(&options, first, &scanned, |it| {
         let entry = it.entry(0);
-        let carry = if carries { it.carry(0) } else { part(entry, 2, 4) };
+        let carry = if carries {
+            it.carry(0)
+        } else {
+            part(entry, 2, 4)
+        };
         let other = match beside {
             Beside::Nobody | Beside::Behind => None,
             Beside::Captured => Some((xs * entry.sum().broadcast_to(shape_of(xs))).sum()),
@@ -455,7 +520,10 @@ fn over_entries(body: Body, columns: i64, carries: bool, reverse: bool, beside: 
         };
         let mut stacked = body(it.builder(), entry, carry);
         if let Some(other) = other {
-            stacked = stacked.iter().map(|s| *s + other.broadcast_to(shape_of(*s))).collect();
+            stacked = stacked
+                .iter()
+                .map(|s| *s + other.broadcast_to(shape_of(*s)))
+                .collect();
         }
         // Backwards the carry comes behind what is stacked, so that the entry is read no more.
         let from = if reverse { stacked[0] } else { entry };
@@ -486,15 +554,31 @@ fn results_over_entries() {
             if in_place(&program(&graph)) > 0 {
                 taken.push((*name, carries, reverse));
             }
-            check(&graph, &[&[("t", 1), ("b", 1)], &[("t", 9), ("b", 3)], &[("t", 0), ("b", 2)]]);
+            check(
+                &graph,
+                &[
+                    &[("t", 1), ("b", 1)],
+                    &[("t", 9), ("b", 3)],
+                    &[("t", 0), ("b", 2)],
+                ],
+            );
         }
     }
     for name in ["map", "strips", "gates", "gates of each other", "in halves"] {
         for carries in [true, false] {
-            assert!(taken.contains(&(name, carries, true)), "{name} {carries}: {taken:?}");
+            assert!(
+                taken.contains(&(name, carries, true)),
+                "{name} {carries}: {taken:?}"
+            );
         }
     }
-    for name in ["back to front", "rows reversed", "sorted", "gathered", "shifted"] {
+    for name in [
+        "back to front",
+        "rows reversed",
+        "sorted",
+        "gathered",
+        "shifted",
+    ] {
         assert!(taken.iter().all(|(n, ..)| *n != name), "{name}: {taken:?}");
     }
 }
@@ -527,22 +611,41 @@ fn loops_one_behind_the_other_and_within() {
         let next = (it.carry(0) * 0.5 + it.entry(0)).tanh();
         Yield::new(&[next], &[it.carry(0), it.entry(0) + next])
     });
-    let second = g.scan(&back, &[first.carries[0]], &[first.stacked[0], first.stacked[1]], |it| {
-        let next = it.carry(0) * 0.5 + it.entry(1);
-        let inner = it.builder().scan(&options, &[], &[it.entry(0) * 3.0], |it| {
-            Yield::new(&[], &[it.entry(0) + 1.0])
-        });
-        Yield::new(&[next], &[inner.stacked[0], it.entry(1) * 2.0])
-    });
-    let third = g.scan(&options, &[second.carries[0]], &[second.stacked[0], second.stacked[1]], |it| {
-        let next = it.carry(0) - it.entry(1);
-        Yield::new(&[next], &[it.entry(0) * 2.0, it.carry(0)])
-    });
+    let second = g.scan(
+        &back,
+        &[first.carries[0]],
+        &[first.stacked[0], first.stacked[1]],
+        |it| {
+            let next = it.carry(0) * 0.5 + it.entry(1);
+            let inner = it
+                .builder()
+                .scan(&options, &[], &[it.entry(0) * 3.0], |it| {
+                    Yield::new(&[], &[it.entry(0) + 1.0])
+                });
+            Yield::new(&[next], &[inner.stacked[0], it.entry(1) * 2.0])
+        },
+    );
+    let third = g.scan(
+        &options,
+        &[second.carries[0]],
+        &[second.stacked[0], second.stacked[1]],
+        |it| {
+            let next = it.carry(0) - it.entry(1);
+            Yield::new(&[next], &[it.entry(0) * 2.0, it.carry(0)])
+        },
+    );
     g.output("kept", third.stacked[1].reverse(&[0]));
     g.output("all", third.stacked[0].reverse(&[0]));
     g.output("last", third.carries[0]);
     let graph = g.finish().unwrap();
-    check(&graph, &[&[("t", 1), ("b", 1)], &[("t", 6), ("b", 3)], &[("t", 0), ("b", 2)]]);
+    check(
+        &graph,
+        &[
+            &[("t", 1), ("b", 1)],
+            &[("t", 6), ("b", 3)],
+            &[("t", 0), ("b", 2)],
+        ],
+    );
 }
 
 #[test]
@@ -572,7 +675,14 @@ fn entries_of_other_types() {
 #[test]
 fn entries_longer_than_strips() {
     for (name, body) in BODIES {
-        let anywhere = ["gate", "strip", "rows around", "parts around", "softmax", "halves"];
+        let anywhere = [
+            "gate",
+            "strip",
+            "rows around",
+            "parts around",
+            "softmax",
+            "halves",
+        ];
         if anywhere.iter().any(|word| name.contains(word)) {
             let mut graph = over_entries(*body, 4 * 1100, true, true, Beside::Nobody);
             graph.name = format!("{name}: {}", graph.name);
@@ -586,12 +696,18 @@ fn random_loop(seed: u64) -> Graph {
     let mut numbers = Numbers::new(seed);
     let g = Builder::new(&format!("random loop {seed}"));
     let units = numbers.pick(&[1, 4, 16, 17, 20, 33]);
-    let (t, b) = (g.dim("t"), match numbers.below(3) {
-        0 => Dim::from(numbers.pick(&[1, 2, 3])),
-        _ => g.dim("b"),
-    });
+    let (t, b) = (
+        g.dim("t"),
+        match numbers.below(3) {
+            0 => Dim::from(numbers.pick(&[1, 2, 3])),
+            _ => g.dim("b"),
+        },
+    );
     let wide = [t, b.clone(), Dim::from(4 * units)];
-    let (x, y) = (g.input("x", DType::F32, wide.clone()), g.input("y", DType::F32, wide));
+    let (x, y) = (
+        g.input("x", DType::F32, wide.clone()),
+        g.input("y", DType::F32, wide),
+    );
     let h = g.input("h", DType::F32, (b, units));
     let w = g.param("w", (units, 4 * units), Init::uniform(0.3));
     let options = ScanOptions {
@@ -652,7 +768,10 @@ fn random_loop(seed: u64) -> Graph {
         g.output("last", *carry);
     }
     if numbers.one_in(2) {
-        for (name, gradient) in ["dx", "dy", "dh", "dw"].iter().zip(grad(loss, &[x, y, h, w])) {
+        for (name, gradient) in ["dx", "dy", "dh", "dw"]
+            .iter()
+            .zip(grad(loss, &[x, y, h, w]))
+        {
             g.output(name, gradient);
         }
     }
@@ -685,14 +804,21 @@ fn gated(units: i64, reverse: bool, dtype: DType) -> Graph {
         let [c, h] = [it.carry(0), it.carry(1)];
         let z = it.entry(0) + h.dot(w);
         let (p, q) = (parts(z, 4), parts(it.entry(1), 4));
-        let gates: Vec<_> = p.iter().zip(&q).map(|(p, q)| p.logistic() * q.tanh()).collect();
+        let gates: Vec<_> = p
+            .iter()
+            .zip(&q)
+            .map(|(p, q)| p.logistic() * q.tanh())
+            .collect();
         let next = c * gates[0] + gates[1] * gates[2];
         let out = next.tanh() * gates[3];
         Yield::new(&[next, out], &[out])
     });
     let y_out = done.stacked[0].transpose(&[1, 0, 2]);
     let loss = (y_out * y_out.logistic()).mean() + done.carries[0].sum() * 0.1;
-    for (name, gradient) in ["dx", "dy", "dh", "dw"].iter().zip(grad(loss, &[x, y, h, w])) {
+    for (name, gradient) in ["dx", "dy", "dh", "dw"]
+        .iter()
+        .zip(grad(loss, &[x, y, h, w]))
+    {
         g.output(name, gradient);
     }
     g.output("loss", loss);
@@ -709,7 +835,14 @@ fn gates_of_two_entries() {
         (32, false, DType::F32),
     ] {
         let graph = gated(units, reverse, dtype);
-        check(&graph, &[&[("t", 1), ("b", 1)], &[("t", 5), ("b", 3)], &[("t", 4), ("b", 1)]]);
+        check(
+            &graph,
+            &[
+                &[("t", 1), ("b", 1)],
+                &[("t", 5), ("b", 3)],
+                &[("t", 4), ("b", 1)],
+            ],
+        );
     }
 }
 
@@ -731,13 +864,23 @@ fn gradients(layer: &dyn Layer, features: i64) -> Graph {
 
 #[test]
 fn layers_in_both_directions() {
-    let sizes: &[&[(&str, i64)]] = &[&[("b", 1), ("t", 1)], &[("b", 1), ("t", 4)], &[("b", 5), ("t", 3)]];
+    let sizes: &[&[(&str, i64)]] = &[
+        &[("b", 1), ("t", 1)],
+        &[("b", 1), ("t", 4)],
+        &[("b", 5), ("t", 3)],
+    ];
     check(&gradients(&Lstm::new(4).return_sequences(), 3), sizes);
-    check(&gradients(&Lstm::new(20).go_backwards().return_sequences(), 3), sizes);
+    check(
+        &gradients(&Lstm::new(20).go_backwards().return_sequences(), 3),
+        sizes,
+    );
     check(&gradients(&Gru::new(16).return_sequences(), 3), sizes);
     check(&gradients(&Gru::new(6).go_backwards(), 3), sizes);
     check(&gradients(&SimpleRnn::new(17).return_sequences(), 3), sizes);
-    check(&gradients(&Bidirectional::new(Lstm::new(16).return_sequences()), 3), sizes);
+    check(
+        &gradients(&Bidirectional::new(Lstm::new(16).return_sequences()), 3),
+        sizes,
+    );
 }
 
 #[test]
@@ -774,18 +917,31 @@ fn rows_behind_a_loop() {
         let ty = TensorType::new(DType::I32, shape_of(logits));
         let classes = g.push(Iota { ty, axis: 2 }, &[]);
         let hit = classes.eq(spread(wanted, classes));
-        let chosen = (logits - shift).where_(hit, 0.0).reduce(ReduceKind::Sum, &[2]);
+        let chosen = (logits - shift)
+            .where_(hit, 0.0)
+            .reduce(ReduceKind::Sum, &[2]);
         // What no transpose passes: numbers along the steps, and a mask of the examples.
         let ty = TensorType::new(DType::I32, shape_of(sums));
         let steps = g.push(Iota { ty, axis: 1 }, &[]);
         let losses = (sums - chosen).where_(steps.lt(3.0), 0.5);
         g.output("losses", losses);
         g.output("weighted", losses * steps.convert(DType::F32));
-        for (name, gradient) in ["dx", "dw", "dbias"].iter().zip(grad(losses.mean(), &[x, w, bias])) {
+        for (name, gradient) in ["dx", "dw", "dbias"]
+            .iter()
+            .zip(grad(losses.mean(), &[x, w, bias]))
+        {
             g.output(name, gradient);
         }
         let graph = g.finish().unwrap();
-        check(&graph, &[&[("t", 1), ("b", 1)], &[("t", 5), ("b", 3)], &[("t", 2), ("b", 1)], &[("t", 4), ("b", 17)]]);
+        check(
+            &graph,
+            &[
+                &[("t", 1), ("b", 1)],
+                &[("t", 5), ("b", 3)],
+                &[("t", 2), ("b", 1)],
+                &[("t", 4), ("b", 17)],
+            ],
+        );
     }
 }
 
@@ -809,7 +965,11 @@ fn random_rows(seed: u64) -> Graph {
         let next = it.carry(0) * 0.5 + it.entry(0).sin();
         Yield::new(&[next], &[next, it.entry(0) * 0.5])
     });
-    let mut three: Vec<Tensor<'_>> = done.stacked.iter().map(|s| s.transpose(&[1, 0, 2])).collect();
+    let mut three: Vec<Tensor<'_>> = done
+        .stacked
+        .iter()
+        .map(|s| s.transpose(&[1, 0, 2]))
+        .collect();
     three.push(m);
     let mut two = vec![v];
     let iota = |like: Tensor<'_>, axis: usize| {
@@ -832,14 +992,23 @@ fn random_rows(seed: u64) -> Graph {
             8 => three.push(p.where_(iota(p, numbers.below(3)).lt(2.0), 0.5)),
             9 => two.push(a.where_(iota(a, axis).convert(DType::F32).lt(b), 0.25)),
             10 => three.push(p * iota(p, axis).convert(DType::F32)),
-            11 => two.push(a + p.reduce(ReduceKind::Max, &[1 - axis, 2]).sum().broadcast_to(shape_of(a))),
+            11 => two.push(
+                a + p
+                    .reduce(ReduceKind::Max, &[1 - axis, 2])
+                    .sum()
+                    .broadcast_to(shape_of(a)),
+            ),
             12 => three.push(p.exp() * 0.1 + iota(p, 2).convert(DType::F32).sin()),
             13 => three.push(p.transpose(&[1, 0, 2]).sin().transpose(&[1, 0, 2])),
             14 => {
                 let scores = p.dot_general(q, &[2], &[2], &[0], &[0]);
                 three.push(scores.tanh().dot_general(p, &[2], &[1], &[0], &[0]) * 0.1);
             }
-            15 => two.push(p.reverse(&[axis]).dot_general(u, &[2], &[0], &[], &[]).sin()),
+            15 => two.push(
+                p.reverse(&[axis])
+                    .dot_general(u, &[2], &[0], &[], &[])
+                    .sin(),
+            ),
             _ => three.push(p.dot_general(w, &[2], &[0], &[], &[]) * 0.5 + p),
         }
     }
@@ -868,7 +1037,14 @@ fn random_rows(seed: u64) -> Graph {
 fn random_rows_behind_a_loop() {
     for seed in seeds() {
         let graph = random_rows(seed);
-        check(&graph, &[&[("t", 1), ("b", 1)], &[("t", 5), ("b", 1)], &[("t", 4), ("b", 3)]]);
+        check(
+            &graph,
+            &[
+                &[("t", 1), ("b", 1)],
+                &[("t", 5), ("b", 1)],
+                &[("t", 4), ("b", 3)],
+            ],
+        );
     }
 }
 
@@ -896,17 +1072,37 @@ fn numbered(dtype: DType, columns: Dim) -> Graph {
         padded.slice_axis(1, 0, columns.clone())
     };
     let rows = iota(&columns, 0);
-    let numbers = [plain, offset, symbolic, backwards, shifted, rows, plain * 3.0 + y];
+    let numbers = [
+        plain,
+        offset,
+        symbolic,
+        backwards,
+        shifted,
+        rows,
+        plain * 3.0 + y,
+    ];
     for (at, number) in numbers.into_iter().enumerate() {
         let chosen = x.where_(number.lt(20.0), -1.0);
         g.output(&format!("chosen{at}"), chosen);
-        g.output(&format!("sum{at}"), x.where_(number.ge(y), 0.5).reduce(ReduceKind::Sum, &[1]));
+        g.output(
+            &format!("sum{at}"),
+            x.where_(number.ge(y), 0.5).reduce(ReduceKind::Sum, &[1]),
+        );
         g.output(&format!("number{at}"), number);
-        g.output(&format!("sum of numbers{at}"), (number * 5.0 + y).reduce(ReduceKind::Sum, &[1]));
-        g.output(&format!("largest{at}"), number.eq(y).reduce(ReduceKind::Any, &[1]));
+        g.output(
+            &format!("sum of numbers{at}"),
+            (number * 5.0 + y).reduce(ReduceKind::Sum, &[1]),
+        );
+        g.output(
+            &format!("largest{at}"),
+            number.eq(y).reduce(ReduceKind::Any, &[1]),
+        );
     }
     g.output("floats", plain.convert(DType::F32) * x);
-    g.output("both", (plain * 2.0).maximum(rows).reduce(ReduceKind::Max, &[1]));
+    g.output(
+        "both",
+        (plain * 2.0).maximum(rows).reduce(ReduceKind::Max, &[1]),
+    );
     g.output("flat", iota(&columns, 1).reshape((&b * &columns,)).lt(9.0));
     g.finish().unwrap()
 }
@@ -940,7 +1136,12 @@ fn numbers_beside_random_words() {
     let ty = TensorType::new(DType::I32, shape);
     let number = g.push(Iota { ty, axis: 1 }, &[]);
     g.output("map", (x * drawn).where_(number.lt(700.0), drawn));
-    g.output("sum", (x * drawn).where_(number.lt(4000.0), 0.0).reduce(ReduceKind::Sum, &[1]));
+    g.output(
+        "sum",
+        (x * drawn)
+            .where_(number.lt(4000.0), 0.0)
+            .reduce(ReduceKind::Sum, &[1]),
+    );
     let graph = g.finish().unwrap();
     let compiled = Compiled::new(&graph);
     for n in [1, 17, 300, 1025, 5000] {
@@ -955,7 +1156,10 @@ fn many(dtype: DType, columns: i64, reversed: bool) -> Graph {
     let g = Builder::new(&format!("many {dtype} {columns} {reversed}"));
     let b = g.dim("b");
     let shape = (b, 16 * columns);
-    let (x, y) = (g.input("x", dtype, shape.clone()), g.input("y", dtype, shape));
+    let (x, y) = (
+        g.input("x", dtype, shape.clone()),
+        g.input("y", dtype, shape),
+    );
     let (p, mut q) = (parts(x, 16), parts(y, 16));
     if reversed {
         q.reverse();
@@ -1004,7 +1208,10 @@ fn more_accesses_than_pointers_in_place() {
         let g = Builder::new(&format!("many in place {columns}"));
         let (t, b) = (g.dim("t"), g.dim("b"));
         let shape = (t, b.clone(), 8 * columns);
-        let (x, y) = (g.input("x", DType::F32, shape.clone()), g.input("y", DType::F32, shape));
+        let (x, y) = (
+            g.input("x", DType::F32, shape.clone()),
+            g.input("y", DType::F32, shape),
+        );
         let h = g.input("h", DType::F32, (b, columns));
         let done = g.scan(&ScanOptions::default(), &[h], &[x * 0.5, y + 1.0], |it| {
             let (p, q) = (parts(it.entry(0), 8), parts(it.entry(1), 8));
