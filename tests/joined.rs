@@ -10,7 +10,7 @@ use common::jit::{
     Results, VARIANTS, executable, inputs, program, residents, session, states, step,
 };
 use common::layer;
-use kiln_compiler::{FullWidth, Options, compile};
+use kiln_compiler::{FullWidth, Options, Stage, compile, stage_text};
 use kiln_ir::ops::{CumulativeKind, Iota, OutOfRange};
 use kiln_ir::program::{Home, Program};
 use kiln_ir::{
@@ -893,6 +893,23 @@ fn layers_upon_layers() {
     layer::check(&model, &[6, 3]);
 }
 
+/// What is optimized reads back, and has more to join: a scan is in one joint at a time.
+#[test]
+fn joined_once_more() {
+    let mut graph = gated(16, false, DType::F32);
+    // Two gradients are of the type of the entries too.
+    for joined in [1 + 2, 2 + 2, 2 + 2] {
+        let text = stage_text(&graph, Stage::Optimized, &Options::default()).expect("a graph");
+        graph = Graph::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        assert_eq!(
+            text.matches(": f32[t, b, 64] = part").count(),
+            joined,
+            "{text}"
+        );
+        check(&graph, &[&[("t", 1), ("b", 1)], &[("t", 5), ("b", 3)]]);
+    }
+}
+
 // Products and losses behind loops.
 
 #[test]
@@ -925,6 +942,9 @@ fn rows_behind_a_loop() {
         let steps = g.push(Iota { ty, axis: 1 }, &[]);
         let losses = (sums - chosen).where_(steps.lt(3.0), 0.5);
         g.output("losses", losses);
+        // Neighbours behind the transpose, and none before it.
+        g.output("of each example", logits.reduce(ReduceKind::Sum, &[1, 2]));
+        g.output("most", logits.reduce(ReduceKind::Max, &[1, 2]));
         g.output("weighted", losses * steps.convert(DType::F32));
         for (name, gradient) in ["dx", "dw", "dbias"]
             .iter()
