@@ -336,7 +336,7 @@ fn seeds() -> std::ops::Range<u64> {
     let count = std::env::var("JOINED_SEEDS").ok();
     match count.and_then(|count| count.parse::<u64>().ok()) {
         Some(count) => 1000..1000 + count,
-        None => 0..40,
+        None => 0..25,
     }
 }
 
