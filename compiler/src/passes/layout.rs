@@ -13,6 +13,7 @@
 
 use super::canonicalize::MOVEMENT;
 use super::contract::CONTRACTION;
+use super::legalize::reduce_by_runs;
 use super::rewrite::{Rewriter, Rule, apply_rules};
 use super::{Numerics, Pass, PassCx, PassError};
 use crate::access::is_element_wise;
@@ -72,6 +73,11 @@ const LAYOUT: &[Rule] = &[
     Rule {
         name: "reduce-of-transpose",
         apply: reduce_of_transpose,
+    },
+    // Neighbouring axes need not lie beside each other in front of a transpose.
+    Rule {
+        name: "reduce-by-runs",
+        apply: reduce_by_runs,
     },
     Rule {
         name: "window-of-transposes",

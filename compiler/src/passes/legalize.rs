@@ -118,7 +118,7 @@ fn no_elements_read(rw: &mut Rewriter<'_>, node: &Node) -> Option<NodeId> {
 
 /// One reduction for each run of neighbouring axes, the innermost first, so that the axes of the outer runs keep their numbers. What is
 /// accumulated in a wider type stays in it until the last run is done.
-fn reduce_by_runs(rw: &mut Rewriter<'_>, node: &Node) -> Option<NodeId> {
+pub(super) fn reduce_by_runs(rw: &mut Rewriter<'_>, node: &Node) -> Option<NodeId> {
     let (Op::Reduce(op), [x]) = (&node.op, node.operands.as_slice()) else {
         return None;
     };
