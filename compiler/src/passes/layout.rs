@@ -235,6 +235,9 @@ const DEEPEST: usize = 4;
 /// such.
 fn spread(rw: &mut Rewriter<'_>, operand: NodeId, order: &[usize], depth: usize) -> Option<NodeId> {
     let node = rw.node(operand)?.clone();
+    if node.ty.rank() != order.len() {
+        return None;
+    }
     let mut shape = node.ty.shape.to_vec();
     for (to, from) in order.iter().enumerate() {
         shape[*from] = node.ty.shape[to].clone();
