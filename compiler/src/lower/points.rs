@@ -152,28 +152,6 @@ impl<'g> Evaluator<'g> {
         Ok(())
     }
 
-    /// Stores the parts of a concatenation where they lie in the whole.
-    fn parts(&mut self, id: NodeId, node: &Node, axis: usize) -> Result<(), LowerError> {
-        let param = self.param(ParamSource::Node(id), node.ty.dtype, Access::Write);
-        let mut start = Dim::from(0);
-        for part in &node.operands {
-            let shape = self.node(*part)?.ty.shape;
-            let own = own_index(&self.group.space, &shape, Level::Point);
-            let value = self.value(*part, &own, None)?;
-            let mut whole = own;
-            whole[axis] = whole[axis].offset(&start);
-            let index = linear(&whole, &node.ty.shape);
-            let store = PointStore {
-                param,
-                index,
-                value,
-            };
-            self.points.stores.push(store);
-            start = &start + &shape[axis];
-        }
-        Ok(())
-    }
-
     fn node(&self, id: NodeId) -> Result<Node, LowerError> {
         self.graph.node(id).cloned().ok_or(LowerError {
             node: id,

@@ -6,45 +6,18 @@
 use super::super::analysis::Facts;
 use super::super::{form, recipes};
 use super::encode::POINTERS;
-use super::tape::{self, Arg, At, Element, Mask, Op, Tape};
-use crate::kernel::{Expr, Index, Kernel, Loop, ParamId, Stmt, ValueId};
+use super::tape::{self, Arg, Element, Mask, Op, Tape};
+use crate::kernel::{Expr, Kernel, Loop, Stmt, ValueId};
 use crate::math::Machine;
 use kiln_ir::ops::{Binary, Compare, Literal, Unary};
-use kiln_ir::{Class, DType, Dim};
+use kiln_ir::{Class, DType};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Accesses that lie farther apart, in elements, have pointers of their own.
-const FARTHEST: i32 = 1 << 24;
-
+mod outside;
 mod rows;
 
+pub(in crate::emit) use outside::{Source, Stream, Uniform};
 pub(super) use rows::{Rows, select_columns, select_rows};
-
-/// What has a pointer of its own.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::emit) enum Source<'k> {
-    /// Elements of a parameter, from this index on.
-    Elements(ParamId, &'k Index),
-    /// Random words in a row, which the caller draws.
-    Words(ValueId),
-}
-
-/// An access to adjacent elements.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::emit) struct Stream<'k> {
-    pub(in crate::emit) source: Source<'k>,
-    /// Of the rows that are folded at once, the one that it is of.
-    pub(in crate::emit) row: usize,
-}
-
-/// A value from outside of the lanes, and of which of the rows that are folded at once it is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::emit) struct Uniform {
-    pub(in crate::emit) value: ValueId,
-    pub(in crate::emit) row: usize,
-    /// Whether the value is an index that counts the lanes: what it is for the first one.
-    pub(in crate::emit) first: bool,
-}
 
 /// A body as a tape, and what the caller must hand to it.
 #[derive(Clone)]
@@ -217,69 +190,6 @@ impl<'k, 'f> Selector<'k, 'f> {
             Stmt::Loop(_) | Stmt::Apply(_) | Stmt::Sort(_) => return None,
         }
         Some(())
-    }
-
-    /// The pointer of an access to adjacent elements.
-    fn pointer(&mut self, param: ParamId, index: &'k Index) -> Option<At> {
-        if !self.counts(index) {
-            return None;
-        }
-        let behind = |other: &Stream<'k>| match other.source {
-            Source::Elements(of, from) if of == param && other.row == self.row => {
-                let distance = index.plus(&from.times(&Dim::from(-1)));
-                let distance = distance.as_constant()?.constant()?;
-                i32::try_from(distance).ok().filter(|d| d.abs() < FARTHEST)
-            }
-            Source::Elements(..) | Source::Words(_) => None,
-        };
-        let mut shared = self.streams.iter().enumerate();
-        let shared = shared.find_map(|(i, other)| Some((i, behind(other)?)));
-        if let (true, Some((i, behind))) = (self.shares, shared) {
-            let pointer = (self.own + i) as u32;
-            return Some(At { pointer, behind });
-        }
-        Some(self.stream(Source::Elements(param, index)).into())
-    }
-
-    /// Whether an index goes on by one from lane to lane.
-    fn counts(&self, index: &Index) -> bool {
-        let mut varies = false;
-        index.visit_values(&mut |v| varies |= self.facts.varies(v));
-        index.step(self.inner.id) == Some(1) && !varies
-    }
-
-    fn stream(&mut self, source: Source<'k>) -> u32 {
-        let row = self.row;
-        (self.own + position(&mut self.streams, Stream { source, row })) as u32
-    }
-
-    fn uniform(&mut self, value: ValueId) -> Arg {
-        let is_local = self.local.as_ref().is_some_and(|l| l.contains(&value));
-        let row = if is_local { self.row } else { 0 };
-        self.handed_in(Uniform {
-            value,
-            row,
-            first: false,
-        })
-    }
-
-    fn handed_in(&mut self, uniform: Uniform) -> Arg {
-        Arg::Uniform(position(&mut self.uniforms, uniform) as u32)
-    }
-
-    /// The low words of an index that counts the lanes.
-    fn counted(&mut self, value: ValueId) -> Option<Known> {
-        let index = self.facts.index(value)?;
-        if !self.is_loop || !self.counts(index) {
-            return None;
-        }
-        let first = self.handed_in(Uniform {
-            value,
-            row: self.row,
-            first: true,
-        });
-        let counts = self.tape.lanes(Op::Counts, &[]);
-        Some(Known::Lanes(self.tape.lanes(Op::IntAdd, &[counts, first])))
     }
 
     /// A number of at most 32 bits.

@@ -3,9 +3,11 @@
 //! They become predicates on the loads below them: where an index falls outside its operand nothing is read. A window that moves is within
 //! its operand wherever it is, and needs none.
 
-use super::Evaluator;
-use crate::kernel::{Atom, Expr, Index, LoopId, ValueId};
-use crate::lower::LowerError;
+use super::{Evaluator, PointStore, own_index};
+use crate::access::linear;
+use crate::fusion::Level;
+use crate::kernel::{Access, Atom, Expr, Index, LoopId, ValueId};
+use crate::lower::{LowerError, ParamSource};
 use kiln_ir::ops::{Binary, Compare, Concat, Gather, Literal, OutOfRange, Pad};
 use kiln_ir::{DType, Dim, Node, NodeId};
 
@@ -110,6 +112,28 @@ impl Evaluator<'_> {
             node: node.operands.first().copied().unwrap_or(NodeId::new(0)),
             reason: "a concatenation of nothing".into(),
         })
+    }
+
+    /// Stores the parts of a concatenation where they lie in the whole.
+    pub(super) fn parts(&mut self, id: NodeId, node: &Node, axis: usize) -> Result<(), LowerError> {
+        let param = self.param(ParamSource::Node(id), node.ty.dtype, Access::Write);
+        let mut start = Dim::from(0);
+        for part in &node.operands {
+            let shape = self.node(*part)?.ty.shape;
+            let own = own_index(&self.group.space, &shape, Level::Point);
+            let value = self.value(*part, &own, None)?;
+            let mut whole = own;
+            whole[axis] = whole[axis].offset(&start);
+            let index = linear(&whole, &node.ty.shape);
+            let store = PointStore {
+                param,
+                index,
+                value,
+            };
+            self.points.stores.push(store);
+            start = &start + &shape[axis];
+        }
+        Ok(())
     }
 
     pub(super) fn gather(
