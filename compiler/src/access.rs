@@ -158,6 +158,9 @@ fn reshaped(index: &[Index], to: &Shape, from: &Shape, extents: &Extents<'_>) ->
     moved
 }
 
+/// A concatenation of more parts is not stored part by part, so that nothing is joined for its sake either.
+pub(crate) const MOST_PARTS: usize = 8;
+
 /// Whether each element of a node is computed from those of its operands at the same place.
 pub(crate) fn is_element_wise(op: &Op) -> bool {
     matches!(

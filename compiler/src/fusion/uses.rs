@@ -4,17 +4,16 @@ use super::form::{Former, Use};
 use super::nodes::{product_axes, single_axis_index};
 use super::relation::{Relation, classify, product_operand, strided, walk};
 use super::{Level, Space, as_fold};
-use crate::access::counters;
+use crate::access::{MOST_PARTS, counters};
 use crate::kernel::Index;
-use crate::likely::likely;
+use crate::likely::{likely, likely_elements};
 use kiln_ir::ops::Op;
 use kiln_ir::{Dim, Graph, Node, NodeId};
 
 /// The elements from which on the base of a scatter is written by a launch of its own.
 const LARGE_BASE: i64 = 1 << 16;
 
-/// A concatenation of more parts is not stored part by part, nor is one whose rows are shorter than a register of the widest machine.
-const MOST_PARTS: usize = 8;
+/// A concatenation whose rows are shorter, a register of the widest machine, is not stored part by part.
 const LEAST_RUN: i64 = 16;
 
 impl Use {
@@ -98,7 +97,11 @@ impl<'g> Former<'g> {
                     continue;
                 };
                 let as_part = match &node.op {
-                    Op::Concat(_) => self.reach_part(*operand).unwrap_or(relation),
+                    Op::Concat(_) => {
+                        let part = self.shape(*operand);
+                        let read = self.read_at(*operand, counters(part.len()), part);
+                        read.map_or(relation, |(_, relation)| relation)
+                    }
                     _ => relation,
                 };
                 if relation == Relation::Memory {
@@ -114,11 +117,16 @@ impl<'g> Former<'g> {
         }
     }
 
-    /// How a part of a concatenation reads the anchored node behind it, at a point of the part.
-    fn reach_part(&self, part: NodeId) -> Option<Relation> {
-        let own = self.shape(part);
-        let (producer, index) = walk(self.graph, &self.anchored, part, counters(own.len()), own)?;
-        Some(classify(&index, self.shape(producer), own))
+    /// The anchored node behind an operand that is read at an index, and how a space with these extents reads it.
+    fn read_at(
+        &self,
+        operand: NodeId,
+        index: Vec<Index>,
+        space: &[Dim],
+    ) -> Option<(NodeId, Relation)> {
+        let (producer, index) = walk(self.graph, &self.anchored, operand, index, space)?;
+        let relation = classify(&index, self.shape(producer), space);
+        Some((producer, relation))
     }
 
     /// The space of the parts of a concatenation, where each may be stored by itself: they are of one shape, and rows of some length
@@ -129,11 +137,9 @@ impl<'g> Former<'g> {
         };
         let mut parts = node.operands.iter().map(|o| self.shape(*o));
         let first = parts.next()?;
-        let run = first[concat.axis..]
-            .iter()
-            .fold(Dim::from(1), |n, d| &n * d);
+        let run = likely_elements(&first[concat.axis..]);
         let alike = (2..=MOST_PARTS).contains(&node.operands.len()) && parts.all(|p| p == first);
-        (alike && likely(&run) >= LEAST_RUN).then(|| Space::map(first))
+        (alike && run >= LEAST_RUN).then(|| Space::map(first))
     }
 
     /// The anchored node behind an operand, and how the consumer reads it.
@@ -144,11 +150,7 @@ impl<'g> Former<'g> {
         operand: NodeId,
     ) -> Option<(NodeId, Relation)> {
         let own = &node.ty.shape;
-        let read = |index: Vec<Index>, space: &[Dim]| {
-            let (producer, index) = walk(self.graph, &self.anchored, operand, index, space)?;
-            let relation = classify(&index, self.shape(producer), space);
-            Some((producer, relation))
-        };
+        let read = |index: Vec<Index>, space: &[Dim]| self.read_at(operand, index, space);
         let memory = |found: Option<(NodeId, Relation)>| {
             found.map(|(producer, _)| (producer, Relation::Memory))
         };
@@ -217,8 +219,7 @@ impl<'g> Former<'g> {
                 let extents = |id: crate::kernel::LoopId| own.get(id.index()).cloned();
                 let index = counters(own.len());
                 let (at, index) = crate::access::through(self.graph, node, &index, &extents)?;
-                let (producer, index) = walk(self.graph, &self.anchored, at, index, own)?;
-                Some((producer, classify(&index, self.shape(producer), own)))
+                self.read_at(at, index, own)
             }
             Op::Source(_) | Op::Constant(_) | Op::Iota(_) | Op::DimSize(_) => memory(None),
         }

@@ -20,6 +20,15 @@ pub enum Atom {
     Mod(Box<Index>, Dim),
 }
 
+/// The greatest common divisor, of strides and borders; that of 0 and a number is the number.
+pub(crate) fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 {
+        a.saturating_abs()
+    } else {
+        gcd(b, a % b)
+    }
+}
+
 /// An index: an i64 number at each point of a nest.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Index {

@@ -15,6 +15,7 @@ mod print;
 mod verify;
 
 pub(crate) use fold::{fold_op, identity, start};
+pub(crate) use index::gcd;
 pub use index::{Atom, Index};
 pub use kiln_ir::program::Access;
 pub(crate) use print::spell;

@@ -4,15 +4,12 @@
 //! of their own beside the entries, which are read for the last time in the same iteration. Joined in the order of the parts they are as
 //! large as the entry that they come from, so that the plan can write them over it, and over them the gradient of the entry.
 
-use super::rewrite::{Fate, Rewriter, rewrite};
+use super::rewrite::{Fate, Rewriter, live_uses, rewrite};
 use super::{Numerics, Pass, PassCx, PassError};
-use crate::access::is_element_wise;
+use crate::access::{MOST_PARTS, is_element_wise};
 use kiln_ir::ops::{Concat, Op, Part, Region, Scan, Slice, Source};
 use kiln_ir::{Dim, Graph, Node, NodeId, Output, Shape, TensorType};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// An entry in more parts is left alone.
-const MOST_PARTS: i64 = 8;
 
 /// Joins what scans keep. Behind it, dead-code elimination drops the single results.
 #[derive(Clone, Copy, Debug)]
@@ -97,46 +94,35 @@ fn joints(graph: &Graph) -> Vec<Joint> {
 
 /// For each two scans, the stacked results of the first that only the second reads, each as one scanned tensor.
 fn handed_over(graph: &Graph) -> BTreeMap<(NodeId, NodeId), Vec<Kept>> {
-    let mut uses = vec![0usize; graph.len()];
-    let read = graph.nodes().flat_map(|(_, n)| n.operands.iter().copied());
-    let read = read.chain(graph.outputs().iter().map(|o| o.node));
-    for id in read.chain(graph.updates().iter().map(|u| u.value)) {
-        uses[id.index()] += 1;
-    }
+    let uses = live_uses(graph);
     let mut found: BTreeMap<(NodeId, NodeId), Vec<Kept>> = BTreeMap::new();
     for (reader, node) in graph.nodes() {
         let Op::Scan(scan) = &node.op else {
             continue;
         };
-        for position in scan.carries..scan.carries + scan.scanned {
-            let operand = node.operands[position];
-            let Some(Node {
-                op: Op::Part(part),
-                operands,
-                ..
-            }) = graph.node(operand)
-            else {
-                continue;
-            };
-            let writer = operands.first().and_then(|w| Some((*w, graph.node(*w)?)));
-            if let Some((
-                writer,
-                Node {
-                    op: Op::Scan(from), ..
-                },
-            )) = writer
-                && part.index >= from.carries
-                && uses[operand.index()] == 1
-            {
+        for operand in scan.carries..scan.carries + scan.scanned {
+            let id = node.operands[operand];
+            let kept = stacked_result(graph, id).filter(|_| uses[id.index()] == 1);
+            if let Some((writer, result)) = kept {
                 let pair = found.entry((writer, reader)).or_default();
-                pair.push(Kept {
-                    result: part.index,
-                    operand: position,
-                });
+                pair.push(Kept { result, operand });
             }
         }
     }
     found
+}
+
+/// The scan that a node is a stacked result of, and its position among the results.
+fn stacked_result(graph: &Graph, id: NodeId) -> Option<(NodeId, usize)> {
+    let node = graph.node(id)?;
+    let Op::Part(part) = &node.op else {
+        return None;
+    };
+    let writer = *node.operands.first()?;
+    match &graph.node(writer)?.op {
+        Op::Scan(scan) if part.index >= scan.carries => Some((writer, part.index)),
+        _ => None,
+    }
 }
 
 /// The results among `kept`, one for each part of an entry, that are computed from the parts element by element, and the axis along which
@@ -173,7 +159,7 @@ fn cut(whole: &Shape, part: &Shape) -> Option<(usize, i64)> {
     let axis = differ.next()?;
     let (all, one) = (whole[axis].constant()?, part[axis].constant()?);
     let count = all.checked_div(one)?;
-    let fits = (2..=MOST_PARTS).contains(&count) && count * one == all;
+    let fits = (2..=MOST_PARTS as i64).contains(&count) && count * one == all;
     (fits && differ.next().is_none()).then_some((axis, count))
 }
 
@@ -241,12 +227,12 @@ impl Joint {
     /// The reader with the joined tensor in the place of its parts.
     fn read(&self, rewriter: &mut Rewriter<'_>, scan: &Scan, node: &Node) -> Option<NodeId> {
         let writer = rewriter.new_id(self.writer)?;
-        let Some(Op::Scan(from)) = rewriter.node(writer).map(|n| n.op.clone()) else {
-            return None;
-        };
-        let part = Part {
-            index: from.body.outputs().len() - 1,
-            ty: from.whole(&self.entry),
+        let part = match &rewriter.node(writer)?.op {
+            Op::Scan(from) => Part {
+                index: from.body.outputs().len() - 1,
+                ty: from.whole(&self.entry),
+            },
+            _ => return None,
         };
         let joined = rewriter.make(part, &[writer])?;
         let own = scan.carries + scan.scanned;

@@ -22,7 +22,7 @@ use kiln_ir::ops::{
     ArgWindow, Conv, Dot, GatherWindow, Iota, Op, Pad, Reduce, ReduceWindow, ScatterWindow,
     Transpose, Windows,
 };
-use kiln_ir::{Graph, Node, NodeId, TensorType};
+use kiln_ir::{Dim, Graph, Node, NodeId, Shape, TensorType};
 
 /// Puts features innermost around convolutions.
 #[derive(Clone, Copy, Debug)]
@@ -131,6 +131,18 @@ fn inverse(order: &[usize]) -> Vec<usize> {
     inverse
 }
 
+/// For each of some axes, which differ, how many of the others come before it.
+fn ranks(axes: &[usize]) -> Vec<usize> {
+    let before = |axis: &usize| axes.iter().filter(|other| *other < axis).count();
+    axes.iter().map(before).collect()
+}
+
+/// The shape of a tensor that a transpose by `order` gives this shape.
+fn shape_before(shape: &Shape, order: &[usize]) -> Vec<Dim> {
+    let from = inverse(order);
+    from.iter().map(|to| shape[*to].clone()).collect()
+}
+
 fn conv_features_innermost(rw: &mut Rewriter<'_>, node: &Node) -> Option<NodeId> {
     let (Op::Conv(conv), [lhs, rhs]) = (&node.op, node.operands.as_slice()) else {
         return None;
@@ -190,9 +202,8 @@ fn exchanged(rw: &Rewriter<'_>, node: &Node) -> Option<(Dot, [NodeId; 2], Vec<us
     if !dot.batch.0.is_empty() || dot.contract.0.len() != 1 || rows.is_sorted() {
         return None;
     }
-    let place = |row: &usize| rows.iter().filter(|other| *other < row).count();
-    let order = rows.iter().map(place).chain(rows.len()..node.ty.rank());
-    let order = order.collect();
+    let mut order = ranks(&rows);
+    order.extend(rows.len()..node.ty.rank());
     let contract = (contract, dot.contract.1.clone());
     let dot = Dot {
         contract,
@@ -238,11 +249,7 @@ fn spread(rw: &mut Rewriter<'_>, operand: NodeId, order: &[usize], depth: usize)
     if node.ty.rank() != order.len() {
         return None;
     }
-    let mut shape = node.ty.shape.to_vec();
-    for (to, from) in order.iter().enumerate() {
-        shape[*from] = node.ty.shape[to].clone();
-    }
-    let ty = TensorType::new(node.ty.dtype, shape);
+    let ty = TensorType::new(node.ty.dtype, shape_before(&node.ty.shape, order));
     if let Some(number) = rw.splat(operand) {
         return rw.constant(ty, number);
     }
@@ -309,10 +316,7 @@ fn reduce_of_transpose(rw: &mut Rewriter<'_>, node: &Node) -> Option<NodeId> {
         .filter(|a| !reduce.axes.contains(a))
         .map(|a| order[a])
         .collect();
-    let mut sorted = kept.clone();
-    sorted.sort_unstable();
-    let place = |axis: &usize| sorted.iter().position(|other| other == axis);
-    let order: Vec<usize> = kept.iter().filter_map(place).collect();
+    let order = ranks(&kept);
     let reduce = Reduce {
         axes,
         ..reduce.clone()
@@ -363,11 +367,7 @@ fn window_of_transposes(rw: &mut Rewriter<'_>, node: &Node) -> Option<NodeId> {
         .into(),
         Op::GatherWindow(_) => GatherWindow { windows }.into(),
         Op::ScatterWindow(op) => {
-            let mut shape = op.shape.to_vec();
-            for (to, from) in order.iter().enumerate() {
-                shape[*from] = op.shape[to].clone();
-            }
-            let shape = shape.into();
+            let shape = shape_before(&op.shape, &order).into();
             ScatterWindow { shape, windows }.into()
         }
         _ => return None,

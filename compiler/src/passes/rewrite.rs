@@ -123,7 +123,8 @@ pub(super) fn live(graph: &Graph) -> Vec<bool> {
     live
 }
 
-fn live_uses(graph: &Graph) -> Vec<u32> {
+/// How often live nodes, outputs and updates read each node.
+pub(super) fn live_uses(graph: &Graph) -> Vec<u32> {
     let live = live(graph);
     let mut uses = vec![0u32; graph.len()];
     let users = graph.nodes().filter(|(id, _)| live[id.index()]);

@@ -1,6 +1,6 @@
 //! Whether a kernel may write a result over one of its operands.
 
-use crate::kernel::{Atom, Expr, Index, Kernel, LoopId, LoopKind, ParamId, Stmt};
+use crate::kernel::{Atom, Expr, Index, Kernel, LoopId, LoopKind, ParamId, Stmt, gcd};
 use kiln_ir::Dim;
 use std::collections::BTreeMap;
 
@@ -88,14 +88,6 @@ fn apart(load: &Touch, store: &Touch, extents: &BTreeMap<LoopId, Dim>) -> bool {
     let row = gcd(load.2, store.2);
     let within = row == 0 || load.1 <= row && store.1 <= row;
     within && (load.1 <= store.0 || store.1 <= load.0)
-}
-
-fn gcd(a: i64, b: i64) -> i64 {
-    if b == 0 {
-        a.saturating_abs()
-    } else {
-        gcd(b, a % b)
-    }
 }
 
 /// The extents of loops; functions over strips run as far as the strips do.

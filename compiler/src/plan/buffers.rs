@@ -260,17 +260,15 @@ fn place_results(
             continue;
         }
         let entries = match (op, body) {
-            (Some(Op::Scan(scan)), Some([body])) => replaced(scan, compound, body, *position),
+            (Some(Op::Scan(scan)), Some([body])) => replaced(scan, body, *position),
             (_, _) => Vec::new(),
         };
         let reused = entries.into_iter().find_map(|entry| {
             let node = compound.operands[entry];
             let buffer = homes.of[node.index()]?;
-            let others = compound.operands.iter().filter(|o| **o != node);
-            let shared = others
-                .into_iter()
-                .any(|o| homes.of[o.index()] == Some(buffer));
-            let free = dies(node) && homes.is_arena(buffer) && !shared && !taken.contains(&buffer);
+            let there = |o: &&NodeId| homes.of[o.index()] == Some(buffer);
+            let alone = compound.operands.iter().filter(there).count() == 1;
+            let free = dies(node) && homes.is_arena(buffer) && alone && !taken.contains(&buffer);
             free.then_some(buffer)
         });
         let buffer = reused.unwrap_or_else(|| fresh(graph, *part, homes));

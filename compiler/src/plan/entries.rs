@@ -8,18 +8,12 @@ use super::Planned;
 use super::alias::may_alias;
 use super::control::kept;
 use crate::kernel::ParamId;
-use crate::lower::CompoundShape;
 use kiln_ir::BufferId;
 use kiln_ir::ops::Scan;
-use kiln_ir::program::{Launch, Step};
+use kiln_ir::program::Step;
 
 /// The operands of a scan that a result may take the memory of, as far as the body goes: positions of scanned tensors.
-pub(super) fn replaced(
-    scan: &Scan,
-    shape: &CompoundShape,
-    body: &Planned,
-    result: usize,
-) -> Vec<usize> {
+pub(super) fn replaced(scan: &Scan, body: &Planned, result: usize) -> Vec<usize> {
     if result < scan.carries || kept(scan, result).is_some() {
         return Vec::new();
     }
@@ -27,10 +21,6 @@ pub(super) fn replaced(
     let own = scan.body.outputs().get(result).and_then(|o| ty(o.node));
     let unkept = (scan.carries..result).filter(|p| kept(scan, *p).is_none());
     let output = scan.carries + unkept.count();
-    let once = |position: &usize| {
-        let node = shape.operands[*position];
-        shape.operands.iter().filter(|o| **o == node).count() == 1
-    };
     let fits = |position: &usize| {
         let entry = scan.source(*position).and_then(ty);
         let same = entry.zip(own).is_some_and(|(entry, own)| {
@@ -39,7 +29,7 @@ pub(super) fn replaced(
         same && body_allows(body, *position, output)
     };
     let entries = scan.carries..scan.carries + scan.scanned;
-    entries.filter(once).filter(fits).collect()
+    entries.filter(fits).collect()
 }
 
 /// Whether an output of a body may have the memory of an input.
@@ -71,8 +61,7 @@ fn over(body: &Planned, step: &Step, from: BufferId, to: BufferId) -> bool {
     };
     let all = step.buffers();
     let param = |id: BufferId| {
-        let mut found = places(launch, id);
-        let at = found.next()?;
+        let at = launch.arguments.iter().position(|b| *b == id)?;
         let alone = all.iter().filter(|b| **b == id).count() == 1;
         alone.then_some(ParamId(at as u32))
     };
@@ -81,9 +70,4 @@ fn over(body: &Planned, step: &Step, from: BufferId, to: BufferId) -> bool {
         (Some(kernel), Some(from), Some(to)) => may_alias(kernel, from, to),
         (_, _, _) => false,
     }
-}
-
-fn places(launch: &Launch, id: BufferId) -> impl Iterator<Item = usize> {
-    let arguments = launch.arguments.iter().enumerate();
-    arguments.filter(move |(_, b)| **b == id).map(|(at, _)| at)
 }

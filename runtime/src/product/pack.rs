@@ -44,11 +44,14 @@ pub(super) unsafe fn pack_rows<S: Simd>(
     let sliver = |index: usize| to.wrapping_add(index * sliver_stride::<S>(depth));
     if b.row == 1 && b.tile_rows <= S::LANES {
         // Longer slivers come first: those of one length are packed together.
-        let (each, longer) = (rows / tiles, rows % tiles);
-        for (first, end, length) in [(0, longer, each + 1), (longer, tiles, each)] {
-            for first in (first..end).step_by(SLIVERS_AT_ONCE) {
+        let longer = rows % tiles;
+        for all in [0..longer, longer..tiles] {
+            let end = all.end;
+            for first in all.step_by(SLIVERS_AT_ONCE) {
                 let count = SLIVERS_AT_ONCE.min(end - first);
-                let mut from = from.wrapping_add(cut(rows, tiles, first).start);
+                let range = cut(rows, tiles, first);
+                let length = range.len();
+                let mut from = from.wrapping_add(range.start);
                 let mut to = sliver(first);
                 // SAFETY: the rows of a tile are no more than a vector's lanes, and a sliver has a vector for each depth.
                 unsafe {

@@ -247,15 +247,8 @@ impl Assembler {
         match place {
             Place::Register(r) => self.bytes.push(0xc0 | field | r & 7),
             Place::Counter => self.bytes.push(0xc0 | field | RCX.0),
-            Place::Word(_) | Place::Counts => {
-                self.bytes.push(field | 5);
-                let constant = match place {
-                    Place::Word(word) => Constant::Word(word),
-                    _ => Constant::Counts(self.ahead),
-                };
-                reference = Some((self.bytes.len(), constant));
-                self.bytes.extend([0; 4]);
-            }
+            Place::Word(word) => reference = Some(self.constant(field, Constant::Word(word))),
+            Place::Counts => reference = Some(self.constant(field, Constant::Counts(self.ahead))),
             Place::Uniform(bytes) | Place::Block(bytes) => {
                 self.displaced(field, RDI, None, bytes, unit);
             }
@@ -277,6 +270,14 @@ impl Assembler {
         if let Some((at, constant)) = reference {
             self.references.push((at, self.bytes.len(), constant));
         }
+    }
+
+    /// The operand bytes of a constant, with room for the way to it, and where that is.
+    fn constant(&mut self, field: u8, constant: Constant) -> (usize, Constant) {
+        self.bytes.push(field | 5);
+        let at = self.bytes.len();
+        self.bytes.extend([0; 4]);
+        (at, constant)
     }
 
     /// The operand bytes of memory at a register, the scaled counter, and a displacement.
@@ -443,11 +444,14 @@ impl Assembler {
         for (at, end, constant) in std::mem::take(&mut self.references) {
             let wanted = constant.words();
             let mut known = self.words.windows(wanted.len());
-            let position = known.position(|words| *words == wanted);
-            let position = position.unwrap_or_else(|| {
-                self.words.extend(wanted);
-                self.words.len() - constant.words().len()
-            });
+            let position = match known.position(|words| *words == wanted) {
+                Some(position) => position,
+                None => {
+                    let next = self.words.len();
+                    self.words.extend(wanted);
+                    next
+                }
+            };
             let target = self.bytes.len() + 4 * position;
             self.patch(at, target - end);
         }

@@ -8,7 +8,7 @@
 //! Blocks of fewer lanes than a register of the widest machine are not worth a loop of their own.
 
 use super::walk::{Walk, steps_evenly};
-use crate::kernel::{Atom, Expr, Index, LoopId, ValueId};
+use crate::kernel::{Atom, Expr, Index, LoopId, ValueId, gcd};
 use crate::lower::points::{Item, Points, visit_operands};
 use kiln_ir::ops::{Compare, Literal};
 use kiln_ir::{DType, Dim};
@@ -206,8 +206,4 @@ fn compare_blocks(
         }
         points.items.push(item);
     }
-}
-
-fn gcd(a: i64, b: i64) -> i64 {
-    if b == 0 { a.abs() } else { gcd(b, a % b) }
 }

@@ -6,7 +6,7 @@ use crate::kernel::{Index, ParamId, ValueId};
 use kiln_ir::Dim;
 
 /// Accesses that lie farther apart, in elements, have pointers of their own.
-const FARTHEST: i32 = 1 << 24;
+const FARTHEST: u64 = 1 << 24;
 
 /// What has a pointer of its own.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,13 +44,13 @@ impl<'k> Selector<'k, '_> {
             Source::Elements(of, from) if of == param && other.row == self.row => {
                 let distance = index.plus(&from.times(&Dim::from(-1)));
                 let distance = distance.as_constant()?.constant()?;
-                i32::try_from(distance).ok().filter(|d| d.abs() < FARTHEST)
+                let near = distance.unsigned_abs() < FARTHEST;
+                i32::try_from(distance).ok().filter(|_| near)
             }
             Source::Elements(..) | Source::Words(_) => None,
         };
-        let mut shared = self.streams.iter().enumerate();
-        let shared = shared.find_map(|(i, other)| Some((i, behind(other)?)));
-        if let (true, Some((i, behind))) = (self.shares, shared) {
+        let mut others = self.streams.iter().enumerate().filter(|_| self.shares);
+        if let Some((i, behind)) = others.find_map(|(i, other)| Some((i, behind(other)?))) {
             let pointer = (self.own + i) as u32;
             return Some(At { pointer, behind });
         }
