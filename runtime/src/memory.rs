@@ -1,10 +1,11 @@
-//! Zeroed, 64-byte aligned heap blocks: the ground on which arenas, states and scratch are laid out.
+//! Zeroed, 64-byte aligned blocks, large ones in large pages: the ground on which arenas, states and scratch are laid out.
 //!
 //! Kernels address memory by raw pointers and offsets that the plan computed; everyone else goes through views
 //! checked for bounds and alignment. Running out of memory is an error here, never an abort. Nothing in this file
 //! knows what lies where in a block: that is the plan's business.
 
 use crate::element::Element;
+use memmap2::MmapMut;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::fmt;
 use std::ops::Range;
@@ -12,6 +13,13 @@ use std::ptr::NonNull;
 
 /// The alignment of every block, in bytes: one cache line, and one AVX-512 register.
 pub const ALIGNMENT: usize = 64;
+
+/// The bytes of a large page, of which the processor remembers the place by one entry.
+const LARGE_PAGE: usize = 2 << 20;
+
+/// The bytes from which a block asks for large pages. The operands of a product lie thousands of bytes apart from row to row, and a large arena
+/// has more small pages than the processor remembers.
+const LARGE: usize = 2 * LARGE_PAGE;
 
 /// The system would not give this many bytes, or no address space could hold them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +60,8 @@ pub enum ViewError {
 pub struct AlignedBytes {
     pointer: NonNull<u8>,
     len: usize,
+    /// Where the bytes lie if not on the heap.
+    mapping: Option<MmapMut>,
 }
 
 impl AlignedBytes {
@@ -67,11 +77,34 @@ impl AlignedBytes {
             return Ok(AlignedBytes {
                 pointer: layout.dangling_ptr(),
                 len,
+                mapping: None,
             });
+        }
+        if len >= LARGE {
+            return AlignedBytes::mapped(len).ok_or(refused);
         }
         // SAFETY: the layout has a size above zero.
         let pointer = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(refused)?;
-        Ok(AlignedBytes { pointer, len })
+        Ok(AlignedBytes {
+            pointer,
+            len,
+            mapping: None,
+        })
+    }
+
+    /// A block of `len` zero bytes that begins at a large page, and lies in such where the system has them.
+    fn mapped(len: usize) -> Option<AlignedBytes> {
+        let mut mapping = MmapMut::map_anon(len.checked_add(LARGE_PAGE)?).ok()?;
+        // A system that has no large pages has the others.
+        #[cfg(target_os = "linux")]
+        let _ = mapping.advise(memmap2::Advice::HugePage);
+        let first = mapping.as_mut_ptr();
+        let behind = first.addr().wrapping_neg() % LARGE_PAGE;
+        Some(AlignedBytes {
+            pointer: NonNull::new(first.wrapping_add(behind))?,
+            len,
+            mapping: Some(mapping),
+        })
     }
 
     /// The length in bytes.
@@ -154,14 +187,15 @@ impl AlignedBytes {
     }
 }
 
-// SAFETY: the block is plain owned memory; access goes through `&self` and `&mut self` as with a `Vec<u8>`.
+// SAFETY: the block is plain owned memory, on the heap or mapped for nobody else; access goes through `&self` and `&mut self` as with a `Vec<u8>`.
 unsafe impl Send for AlignedBytes {}
 // SAFETY: as above; `&self` gives read access only.
 unsafe impl Sync for AlignedBytes {}
 
 impl Drop for AlignedBytes {
     fn drop(&mut self) {
-        if let (1.., Ok(layout)) = (self.len, Layout::from_size_align(self.len, ALIGNMENT)) {
+        let layout = Layout::from_size_align(self.len, ALIGNMENT);
+        if let (None, 1.., Ok(layout)) = (&self.mapping, self.len, layout) {
             // SAFETY: the pointer came from `alloc_zeroed` with this very layout, and it is freed once.
             unsafe { dealloc(self.pointer.as_ptr(), layout) }
         }
@@ -180,11 +214,12 @@ mod tests {
 
     #[test]
     fn blocks_are_zeroed_and_aligned() {
-        for len in [0, 1, 63, 64, 65, 4096, 100_001] {
+        for len in [0, 1, 63, 64, 65, 4096, 100_001, LARGE - 1, LARGE, LARGE + 100_001] {
             let block = AlignedBytes::zeroed(len).unwrap();
             assert_eq!(block.len(), len);
             assert_eq!(block.is_empty(), len == 0);
-            assert!(block.as_ptr().addr().is_multiple_of(ALIGNMENT));
+            let alignment = if len < LARGE { ALIGNMENT } else { LARGE_PAGE };
+            assert!(block.as_ptr().addr().is_multiple_of(alignment));
             assert_eq!(block.bytes(), vec![0; len]);
         }
     }
