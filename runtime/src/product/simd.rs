@@ -151,20 +151,6 @@ pub(super) unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, cons
     // pointer steps past the end it is not read, and it gets there by wrapping arithmetic.
     unsafe {
         let mask = S::mask(t.last);
-        let out = |row: usize, vector: usize| {
-            t.out
-                .wrapping_offset(row as isize * t.out_row)
-                .wrapping_add(vector * S::LANES)
-        };
-        if t.depth >= PREFETCH_DEPTH {
-            for row in 0..ROWS {
-                for vector in 0..VECTORS {
-                    S::prefetch(out(row, vector));
-                }
-                // Where rows do not begin with a line there is one more.
-                S::prefetch(out(row, VECTORS - 1).wrapping_add(S::LANES - 1));
-            }
-        }
         let sums = if t.padded || t.last == S::LANES {
             sums::<S, ROWS, VECTORS, MODE, false>(t, mask)
         } else {
@@ -206,7 +192,18 @@ unsafe fn sums<
         let mut next = t.rows.wrapping_offset(ROWS as isize * t.row);
         let mut offset = 0;
         let (mut rows, mut lanes, mut copy) = (t.rows, t.lanes, t.copy);
-        for _ in 0..t.depth {
+        // The result's lines are asked for a row with each depth: all at once they hold up the first loads, the longer the farther they come.
+        let asked = if t.depth >= PREFETCH_DEPTH { ROWS } else { 0 };
+        let mut out = t.out;
+        for depth in 0..t.depth {
+            if depth < asked {
+                for vector in 0..VECTORS {
+                    S::prefetch(out.wrapping_add(vector * S::LANES));
+                }
+                // Where rows do not begin with a line there is one more.
+                S::prefetch(out.wrapping_add(VECTORS * S::LANES - 1));
+                out = out.wrapping_offset(t.out_row);
+            }
             let mut right = [S::zero(); VECTORS];
             for (vector, right) in right.iter_mut().enumerate() {
                 let from = lanes.wrapping_add(vector * S::LANES);
