@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn blocks_are_zeroed_and_aligned() {
-        for len in [0, 1, 63, 64, 65, 4096, 100_001, LARGE - 1, LARGE, LARGE + 100_001] {
+        for len in [0, 1, 63, 64, 65, 100_001, LARGE - 1, LARGE, LARGE + 1] {
             let block = AlignedBytes::zeroed(len).unwrap();
             assert_eq!(block.len(), len);
             assert_eq!(block.is_empty(), len == 0);
