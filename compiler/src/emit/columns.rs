@@ -16,6 +16,7 @@ use crate::kernel::{Expr, Loop, LoopId, LoopKind, SERIAL_BLOCK, Stmt};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{InstBuilder, StackSlotData, StackSlotKind, Type, Value};
+use kiln_ir::program::ALIGNMENT;
 
 /// The columns of a tile whose states are one register for a group: partial results and results are then 8 KiB each, on the stack, which
 /// also bounds the frame. Larger states make the tile narrower.
@@ -27,8 +28,8 @@ const MOST_ROWS: usize = 8;
 /// The bytes of one operand from which rows are read one at a time: memory is fastest when it is read as one stream, and so is an L3 shared
 /// by many cores, while what is in L2 would be held up by the loads and stores of the partial results.
 const STREAM: i64 = 4 << 20;
-/// The bytes of a cache line.
-const LINE: i64 = 64;
+/// Where partial results begin, as buffers do: at a cache line.
+const LINE: i64 = ALIGNMENT as i64;
 /// The groups of an iteration.
 const GROUPS: usize = 4;
 /// The trip counts, where they are known, from which it pays: columns in 128 bits and in full width, and rows.

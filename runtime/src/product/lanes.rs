@@ -15,8 +15,8 @@ use std::ops::Range;
 /// The partial sums of an element. It is part of the definition of a product's bits.
 pub const PARTIALS: usize = 32;
 
-/// How many times [`PARTIALS`] depths are taken by loads of their own, where as many are left: a load that recurs after 1 KB has the
-/// prefetcher of a Zen 5 fetch that far ahead, and a matrix of 1 MB is read a quarter to a third faster.
+/// How many times [`PARTIALS`] depths are taken by loads of their own, where as many are left. A Zen 5 reads a matrix of 1 MB a quarter to a
+/// third faster by a kilobyte of each line at a stretch, if there are two lines or more side by side.
 const STRETCH: usize = 8;
 
 /// The most elements of a square of vectors, of any instruction set.
