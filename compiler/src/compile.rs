@@ -13,7 +13,7 @@ use crate::lower::{Choices, MOST_ELEMENTS, Strips, lower};
 use crate::math::wide::Width;
 use crate::options::{FullWidth, Options};
 use crate::passes::live_part;
-use crate::plan::{Bodies, Planned, plan, requirements, separate_sinks, without_kept};
+use crate::plan::{Bodies, Planned, plan, requirements, separate_sinks, without_carried};
 use crate::stage::Stage;
 use kiln_ir::ops::Op;
 use kiln_ir::program::{Program, Step};
@@ -259,7 +259,7 @@ fn bodies(graph: &Graph, options: &Options) -> Result<Bodies, CompileError> {
 /// The regions of an op as they are planned; none of an op that is no control op.
 fn planned_regions(op: &Op) -> Vec<Graph> {
     match (op, op.as_compound()) {
-        (Op::Scan(scan), _) => vec![without_kept(scan)],
+        (Op::Scan(scan), _) => vec![without_carried(scan)],
         (_, Some(control)) => {
             let regions = control.regions().into_iter();
             regions.map(|region| (**region).clone()).collect()

@@ -19,7 +19,9 @@ mod place;
 mod text;
 mod verify;
 
-pub use control::{Bodies, Branch, Copy, Loop, Part, Slice, While, root_of, slices_of};
+pub use control::{
+    Bodies, Branch, Copy, Loop, Part, Slice, Tail, While, root_of, slices_of, tail_of,
+};
 pub use convolution::{Convolution, Summation, View, WindowAxis};
 pub use custom::{Argument, Custom};
 pub use place::{ALIGNMENT, Placement, place};
@@ -112,6 +114,8 @@ pub enum Home {
     Local(LiveRange),
     /// Another buffer: it is one entry of that, another one in each iteration of a loop.
     Slice(Slice),
+    /// Another buffer without its first elements; only read.
+    Tail(Tail),
 }
 
 /// The steps, by position in [`Program::steps`], from the first write of a buffer to its last use, both included.

@@ -98,6 +98,10 @@ pub(crate) fn lay_out(
         threads,
         ..MemoryReport::default()
     };
+    let is_arena = |id: BufferId| {
+        let whole = program.buffers.get(id.index());
+        whole.is_some_and(|b| matches!(b.home, Home::Arena(_)))
+    };
     // Scratch comes first as a stand-in; the signature and the homes below assign every buffer of a verified program.
     let mut locations: Vec<Location> = program
         .buffers
@@ -106,6 +110,7 @@ pub(crate) fn lay_out(
         .map(|(buffer, offset)| match (&buffer.home, offset) {
             (Home::Arena(_), Some(offset)) => Location::Arena(*offset),
             (Home::Slice(_), _) => Location::Slice,
+            (Home::Tail(tail), Some(offset)) if is_arena(tail.of) => Location::Arena(*offset),
             (_, offset) => Location::Scratch(offset.unwrap_or(0)),
         })
         .collect();

@@ -10,6 +10,7 @@ mod concatenations;
 mod entries;
 mod gradients;
 mod numbers;
+mod stacks;
 
 use common::Numbers;
 use common::compare::bits_differ;

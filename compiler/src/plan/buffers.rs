@@ -8,17 +8,23 @@ use super::alias::may_alias;
 use super::entries::replaced;
 use super::needs::Needs;
 use super::schedule::{Item, Schedule};
+use super::stacks::place_stacks;
 use crate::kernel::ParamId;
 use crate::lower::{CompoundShape, LoweredGroup, ParamSource};
 use kiln_ir::ops::{ConstantValue, Op};
-use kiln_ir::program::{Buffer, Home, LiveRange};
+use kiln_ir::program::{Buffer, Home, LiveRange, Tail};
 use kiln_ir::{BufferId, DType, Dim, Graph, NodeId, Role};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The buffers of a program.
 pub(super) struct Homes {
     pub(super) buffers: Vec<Buffer>,
     /// For each node with memory, its buffer.
     pub(super) of: Vec<Option<BufferId>>,
+    /// The buffers of carries that are stacked results, by the scan's node and the carry.
+    pub(super) stacks: BTreeMap<(NodeId, usize), BufferId>,
+    /// Those that several results lie in, and which stay as they are when one of these dies.
+    pub(super) shared: BTreeSet<BufferId>,
 }
 
 impl Homes {
@@ -38,9 +44,22 @@ impl Homes {
         BufferId::new(self.buffers.len() - 1)
     }
 
-    fn is_arena(&self, id: BufferId) -> bool {
+    /// A buffer that is another one without its first `skip` elements.
+    pub(super) fn add_tail(
+        &mut self,
+        of: BufferId,
+        name: String,
+        elements: Dim,
+        skip: Dim,
+    ) -> BufferId {
+        let dtype = self.buffers[of.index()].dtype;
+        self.add(name, dtype, elements, Home::Tail(Tail { of, skip }))
+    }
+
+    /// Whether a value may take the memory of another one that dies.
+    fn is_free(&self, id: BufferId) -> bool {
         let buffer = self.buffers.get(id.index());
-        buffer.is_some_and(|b| matches!(b.home, Home::Arena(_)))
+        buffer.is_some_and(|b| matches!(b.home, Home::Arena(_))) && !self.shared.contains(&id)
     }
 }
 
@@ -54,6 +73,8 @@ pub(super) fn assign(
     let mut homes = Homes {
         buffers: Vec::new(),
         of: vec![None; graph.len()],
+        stacks: BTreeMap::new(),
+        shared: BTreeSet::new(),
     };
     for slot in graph.slots() {
         let Some(node) = graph.node(slot.node) else {
@@ -228,7 +249,7 @@ fn place_group(
             .filter(|(node, buffer)| {
                 dies(*node)
                     && *node != root
-                    && homes.is_arena(*buffer)
+                    && homes.is_free(*buffer)
                     && !taken.contains(buffer)
                     && !shares(homes, operands, *buffer)
                     && fits(graph, group, *node, root)
@@ -254,6 +275,9 @@ fn place_results(
 ) {
     let op = graph.node(compound.node).map(|n| &n.op);
     let body = bodies.get(&compound.node).map(Vec::as_slice);
+    if let Some(Op::Scan(scan)) = op {
+        place_stacks(graph, compound, scan, homes);
+    }
     let mut taken: Vec<BufferId> = Vec::new();
     for (position, part) in &compound.parts {
         if homes.of[part.index()].is_some() {
@@ -268,7 +292,7 @@ fn place_results(
             let buffer = homes.of[node.index()]?;
             let there = |o: &&NodeId| homes.of[o.index()] == Some(buffer);
             let alone = compound.operands.iter().filter(there).count() == 1;
-            let free = dies(node) && homes.is_arena(buffer) && alone && !taken.contains(&buffer);
+            let free = dies(node) && homes.is_free(buffer) && alone && !taken.contains(&buffer);
             free.then_some(buffer)
         });
         let buffer = reused.unwrap_or_else(|| fresh(graph, *part, homes));

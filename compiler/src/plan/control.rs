@@ -2,11 +2,11 @@
 //!
 //! A region is planned as a program of its own, whose inputs and outputs are buffers like any others. Here each of them becomes a buffer of
 //! the program around: a captured value its own, an entry of a scanned or stacked tensor a slice, and a carry a slice of a buffer with two
-//! entries, of which an iteration reads one and writes the other. Where the gradient keeps a carry of every iteration, the buffer has an
-//! entry for each, so that nothing is copied, and the kept tensor is the buffer without its last entry.
+//! entries, of which an iteration reads one and writes the other, or as many as `stacks.rs` gave it.
 
 use super::Planned;
 use super::assemble::Assembler;
+use super::stacks::{Carried, carried};
 use crate::lower::CompoundShape;
 use kiln_ir::ops::{Cond, Op, Scan, While};
 use kiln_ir::program::{Branch, Buffer, Copy, Home, Launch, LiveRange, Loop, Part, Slice, Step};
@@ -15,8 +15,8 @@ use kiln_ir::{BufferId, DType, Dim, Graph, KernelId, NodeId, TensorType};
 /// From how many iterations on, where the number is known, threads share out the iterations of a loop without carries.
 const LEAST_PARALLEL: i64 = 8;
 
-/// The body of a scan as it is planned: without those of its stacked results that are carries as an iteration finds them.
-pub(crate) fn without_kept(scan: &Scan) -> Graph {
+/// The body of a scan as it is planned: without those of its stacked results that are carries.
+pub(crate) fn without_carried(scan: &Scan) -> Graph {
     let mut body = Graph::empty(&scan.body.name);
     for (_, node) in scan.body.nodes() {
         body.push(node.clone());
@@ -25,20 +25,11 @@ pub(crate) fn without_kept(scan: &Scan) -> Graph {
         body.push_slot(slot.clone());
     }
     for (position, output) in scan.body.outputs().iter().enumerate() {
-        if kept(scan, position).is_none() {
+        if carried(scan, position).is_none() {
             body.push_output(output.clone());
         }
     }
     body
-}
-
-/// The carry whose value at the beginning of each iteration the result at a position stacks, if that is what it is.
-pub(super) fn kept(scan: &Scan, position: usize) -> Option<usize> {
-    if position < scan.carries || scan.reverse {
-        return None;
-    }
-    let node = scan.body.outputs().get(position)?.node;
-    (0..scan.carries).find(|carry| scan.source(*carry) == Some(node))
 }
 
 /// The type of a node. Every node that a verified control op names exists.
@@ -50,6 +41,22 @@ fn type_of(graph: &Graph, node: Option<NodeId>) -> TensorType {
 /// The home of a buffer whose live range is set when all steps are there.
 pub(super) fn arena() -> Home {
     Home::Arena(LiveRange { first: 0, last: 0 })
+}
+
+/// Where a carry lies.
+struct Carry {
+    buffer: BufferId,
+    dtype: DType,
+    /// Of one value.
+    elements: Dim,
+    /// How many values the buffer holds.
+    entries: Dim,
+    /// The entry of the first value.
+    first: Dim,
+    /// From an entry to that of the next iteration.
+    step: i64,
+    /// The entry of the last value.
+    last: Dim,
 }
 
 impl Assembler<'_> {
@@ -72,8 +79,8 @@ impl Assembler<'_> {
         part.map(|(_, node)| self.at(*node))
     }
 
-    /// A buffer that is an entry of another one. Where that one has an entry more than the tensor in it, as kept carries have, the slice
-    /// knows it.
+    /// A buffer that is an entry of another one. Where that one has an entry more than the tensor in it, as carries that are results have,
+    /// the slice knows it.
     fn slice(&mut self, name: &str, dtype: DType, elements: Dim, mut slice: Slice) -> BufferId {
         let more = &slice.entries + &Dim::from(1);
         let of = self.homes.buffers.get(slice.of.index());
@@ -86,36 +93,46 @@ impl Assembler<'_> {
 
     fn scan(&mut self, shape: &CompoundShape, scan: &Scan, body: &Planned) {
         let name = self.name(shape.node, "scan");
-        let one = Dim::from(1);
-        // The carries: where they lie, and how many entries that has.
+        let (one, two) = (Dim::from(1), Dim::from(2));
+        // Of two entries, one is the next iteration's.
+        let ring = |buffer, dtype, elements| Carry {
+            buffer,
+            dtype,
+            elements,
+            entries: two.clone(),
+            first: Dim::from(0),
+            step: 1,
+            last: scan.trip.modulo(&two),
+        };
         let mut carries = Vec::new();
-        for carry in 0..scan.carries {
-            let ty = type_of(self.graph, Some(shape.operands[carry]));
+        for position in 0..scan.carries {
+            let ty = type_of(self.graph, Some(shape.operands[position]));
             let elements = ty.shape.elements();
-            let outputs = scan.carries..scan.body.outputs().len();
-            let kept_by = outputs
-                .clone()
-                .find(|p| kept(scan, *p) == Some(carry))
-                .and_then(|position| self.result(shape, position));
-            let (buffer, entries) = match kept_by {
-                Some(result) => {
-                    let entries = &scan.trip + &one;
-                    (self.grown(result, &entries * &elements), entries)
-                }
+            let stack = self.homes.stacks.get(&(shape.node, position)).copied();
+            let carry = match stack {
+                Some(buffer) if scan.reverse => Carry {
+                    entries: &scan.trip + &one,
+                    first: scan.trip.clone(),
+                    step: -1,
+                    last: Dim::from(0),
+                    ..ring(buffer, ty.dtype, elements)
+                },
+                Some(buffer) => Carry {
+                    entries: &scan.trip + &one,
+                    last: scan.trip.clone(),
+                    ..ring(buffer, ty.dtype, elements)
+                },
                 None => {
-                    let entries = Dim::from(2);
-                    let name = format!("{name} carry {carry}");
-                    let all = &entries * &elements;
-                    (self.homes.add(name, ty.dtype, all, arena()), entries)
+                    let name = format!("{name} carry {position}");
+                    let all = &two * &elements;
+                    let buffer = self.homes.add(name, ty.dtype, all, arena());
+                    ring(buffer, ty.dtype, elements)
                 }
             };
-            self.copy(
-                &name,
-                elements.clone(),
-                (self.at(shape.operands[carry]), Dim::from(0)),
-                (buffer, Dim::from(0)),
-            );
-            carries.push((buffer, entries, ty.dtype, elements));
+            let from = (self.at(shape.operands[position]), Dim::from(0));
+            let to = (carry.buffer, carry.first.clone());
+            self.copy(&name, carry.elements.clone(), from, to);
+            carries.push(carry);
         }
         let at = self.steps.len();
         let entry = |first: Dim, step: i64, of: BufferId, entries: Dim| Slice {
@@ -134,11 +151,12 @@ impl Assembler<'_> {
         };
         let mut inputs = Vec::new();
         let mut outputs = Vec::new();
-        for (carry, (buffer, entries, dtype, elements)) in carries.iter().enumerate() {
-            for (first, all) in [(0, &mut inputs), (1, &mut outputs)] {
-                let slice = entry(Dim::from(first), 1, *buffer, entries.clone());
-                let label = format!("{name} carry {carry}");
-                all.push(self.slice(&label, *dtype, elements.clone(), slice));
+        for (number, carry) in carries.iter().enumerate() {
+            let next = &carry.first + &Dim::from(carry.step);
+            for (first, all) in [(carry.first.clone(), &mut inputs), (next, &mut outputs)] {
+                let slice = entry(first, carry.step, carry.buffer, carry.entries.clone());
+                let label = format!("{name} carry {number}");
+                all.push(self.slice(&label, carry.dtype, carry.elements.clone(), slice));
             }
         }
         for operand in scan.carries..scan.carries + scan.scanned {
@@ -152,7 +170,7 @@ impl Assembler<'_> {
             inputs.push(self.at(*node));
         }
         for position in scan.carries..scan.body.outputs().len() {
-            if kept(scan, position).is_some() {
+            if carried(scan, position).is_some() {
                 continue;
             }
             let ty = type_of(
@@ -189,38 +207,40 @@ impl Assembler<'_> {
         }));
         self.splice(body, &inputs, &outputs, parallel);
         for position in scan.carries..scan.body.outputs().len() {
-            let carry = kept(scan, position).and_then(|carry| carries.get(carry));
-            let result = self.result(shape, position);
-            // A result that is no buffer of the arena could not be given another entry.
-            if let (Some((buffer, _, _, elements)), Some(result)) = (carry, result)
-                && *buffer != result
-            {
-                let all = &scan.trip * elements;
-                let from = (*buffer, Dim::from(0));
-                self.copy(&name, all, from, (result, Dim::from(0)));
+            let of = carried(scan, position);
+            let carry = of.and_then(|of| Some((of, carries.get(of.carry)?)));
+            if let (Some((of, carry)), Some(result)) = (carry, self.result(shape, position)) {
+                self.unstack(&name, of, carry, &scan.trip, result);
             }
         }
-        for (carry, (buffer, entries, _, elements)) in carries.into_iter().enumerate() {
-            if let Some(result) = self.result(shape, carry) {
-                let last = scan.trip.modulo(&entries);
-                self.copy(&name, elements, (buffer, last), (result, Dim::from(0)));
+        for (position, carry) in carries.into_iter().enumerate() {
+            if let Some(result) = self.result(shape, position) {
+                let from = (carry.buffer, carry.last);
+                self.copy(&name, carry.elements, from, (result, Dim::from(0)));
             }
         }
     }
 
-    /// The buffer with room for more elements, where it lies in the arena; else another one.
-    fn grown(&mut self, buffer: BufferId, elements: Dim) -> BufferId {
-        match self.homes.buffers.get_mut(buffer.index()) {
-            Some(found) if matches!(found.home, Home::Arena(_)) => {
-                found.elements = elements;
-                buffer
-            }
-            Some(found) => {
-                let (name, dtype) = (found.name.clone(), found.dtype);
-                self.homes.add(name, dtype, elements, arena())
-            }
-            None => buffer,
+    /// Copies what a carry was in each iteration to a result that is not where the carry is.
+    fn unstack(&mut self, name: &str, of: Carried, carry: &Carry, trip: &Dim, result: BufferId) {
+        let home = self.homes.buffers.get(result.index()).map(|b| &b.home);
+        let in_place = match home {
+            Some(Home::Tail(tail)) => tail.of == carry.buffer,
+            Some(_) | None => result == carry.buffer,
+        };
+        if in_place {
+            return;
         }
+        let all = trip * &carry.elements;
+        let from = if of.is_tail {
+            let label = format!("{name} carry {}", of.carry);
+            let skip = carry.elements.clone();
+            self.homes.add_tail(carry.buffer, label, all.clone(), skip)
+        } else {
+            carry.buffer
+        };
+        let zero = || Dim::from(0);
+        self.copy(name, all, (from, zero()), (result, zero()));
     }
 
     fn copy(
@@ -359,7 +379,12 @@ impl Assembler<'_> {
                 }
                 Home::Local(live) => self.homes.add(name, dtype, elements, Home::Local(live)),
                 Home::Arena(_) => self.homes.add(name, dtype, elements, arena()),
-                // Slices are of loops within; what they are of comes before them.
+                Home::Tail(tail) => {
+                    let of = map.get(tail.of.index()).copied().flatten();
+                    let of = of.unwrap_or(tail.of);
+                    self.homes.add_tail(of, name, elements, tail.skip)
+                }
+                // Slices are of loops within; what they are of comes before them, as what tails are of does.
                 Home::Slice(slice) => {
                     let of = map.get(slice.of.index()).copied().flatten();
                     let slice = Slice {

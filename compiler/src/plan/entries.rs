@@ -6,7 +6,7 @@
 
 use super::Planned;
 use super::alias::may_alias;
-use super::control::kept;
+use super::stacks::carried;
 use crate::kernel::ParamId;
 use kiln_ir::BufferId;
 use kiln_ir::ops::Scan;
@@ -14,13 +14,13 @@ use kiln_ir::program::Step;
 
 /// The operands of a scan that a result may take the memory of, as far as the body goes: positions of scanned tensors.
 pub(super) fn replaced(scan: &Scan, body: &Planned, result: usize) -> Vec<usize> {
-    if result < scan.carries || kept(scan, result).is_some() {
+    if result < scan.carries || carried(scan, result).is_some() {
         return Vec::new();
     }
     let ty = |node| scan.body.node(node).map(|n| &n.ty);
     let own = scan.body.outputs().get(result).and_then(|o| ty(o.node));
-    let unkept = (scan.carries..result).filter(|p| kept(scan, *p).is_none());
-    let output = scan.carries + unkept.count();
+    let others = (scan.carries..result).filter(|p| carried(scan, *p).is_none());
+    let output = scan.carries + others.count();
     let fits = |position: &usize| {
         let entry = scan.source(*position).and_then(ty);
         let same = entry.zip(own).is_some_and(|(entry, own)| {

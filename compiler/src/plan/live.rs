@@ -1,17 +1,20 @@
 //! From when to when each buffer of the arena is used, and each that is local to a thread.
 //!
-//! In a flat list of steps this is from the first mention to the last. A loop goes back, so what a body uses and others do too, or another
-//! iteration, lives as long as the whole loop; what only one body mentions is written anew in each iteration before it is read.
+//! In a flat list of steps this is from the first mention to the last, and what mentions a tail mentions the whole. A loop goes back, so what
+//! a body uses and others do too, or another iteration, lives as long as the whole loop; what only one body mentions is written anew in each
+//! iteration before it is read.
 
-use kiln_ir::program::{Buffer, Home, LiveRange, Step};
+use kiln_ir::BufferId;
+use kiln_ir::program::{Buffer, Home, LiveRange, Step, tail_of};
 use std::collections::BTreeSet;
 
 pub(super) fn set_ranges(buffers: &mut [Buffer], steps: &[Step]) {
     let mut touched: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); buffers.len()];
+    let whole = |id: BufferId| tail_of(buffers, id).map_or(id, |tail| tail.of);
     let end = |position: usize| steps[position].bodies(position).second.end - 1;
     for (position, step) in steps.iter().enumerate() {
         for id in step.buffers() {
-            if let Some(touched) = touched.get_mut(id.index()) {
+            if let Some(touched) = touched.get_mut(whole(id).index()) {
                 touched.insert(position);
             }
         }
@@ -20,7 +23,7 @@ pub(super) fn set_ranges(buffers: &mut [Buffer], steps: &[Step]) {
     // looks at the entry.
     for buffer in buffers.iter() {
         if let Home::Slice(slice) = &buffer.home
-            && let Some(touched) = touched.get_mut(slice.of.index())
+            && let Some(touched) = touched.get_mut(whole(slice.of).index())
         {
             touched.extend([slice.at, end(slice.at)]);
         }

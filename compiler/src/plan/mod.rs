@@ -25,8 +25,9 @@ mod order;
 mod requirements;
 mod schedule;
 mod sinks;
+mod stacks;
 
-pub(crate) use control::without_kept;
+pub(crate) use control::without_carried;
 pub(crate) use requirements::requirements;
 pub(crate) use sinks::separate_sinks;
 
@@ -43,7 +44,7 @@ pub(crate) type Bodies = BTreeMap<NodeId, Vec<Planned>>;
 /// Plans the groups of a graph whose sinks are separate (see [`separate_sinks`]). What sizes must meet comes from the graph as the user
 /// gave it (see [`requirements()`]), so that no pass can lose it.
 ///
-/// `bodies` holds what the regions of each control op have become, by its node: programs of their own, of the regions as [`without_kept()`]
+/// `bodies` holds what the regions of each control op have become, by its node: programs of their own, of the regions as [`without_carried()`]
 /// leaves them. Their steps become steps of this program.
 pub(crate) fn plan(
     graph: &Graph,

@@ -1,4 +1,4 @@
-//! Steps that run other steps: loops, loops of unknown length, branches; and the views of one entry of a buffer that they run over.
+//! Steps that run other steps: loops, loops of unknown length, branches; and the views of buffers that they run over and leave.
 //!
 //! The tree of steps is written down flat, in order: a [`Loop`] is followed by the steps of its body, so that a position in
 //! [`Program::steps`](super::Program::steps) names a step, live ranges are ranges of positions, and nothing that walks all steps needs to
@@ -81,7 +81,8 @@ pub struct Part {
 ///
 /// A stacked operand of a loop over `t` has `t` entries, `first = 0` and `step = 1`; in reverse, `first = t - 1` and `step = -1`. A carry of
 /// which only the newest value is needed has two entries: the body reads the one from `first = 0` and writes the one from `first = 1`. A
-/// carry whose every value is kept has `t + 1`.
+/// carry whose every value is kept has `t + 1`: the buffer is what the iterations found, and its [`Tail`] what they left, or, in reverse, the
+/// other way round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Slice {
     /// The buffer whose entry it is: `entries` times as many elements, of the same element type. It may be a slice of an outer loop, but not
@@ -95,6 +96,15 @@ pub struct Slice {
     pub first: Dim,
     /// From an iteration to the next: 1 or -1.
     pub step: i64,
+}
+
+/// The memory of a buffer that is another one without its first elements. It is only read: what it holds is written to the whole.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tail {
+    /// The whole, of the same element type: `skip` elements more. It is at home in the arena, or local to a thread.
+    pub of: BufferId,
+    /// How many elements come before the tail.
+    pub skip: Dim,
 }
 
 /// The two bodies of a step, as positions in [`Program::steps`](super::Program::steps).
@@ -138,7 +148,7 @@ impl Bodies {
 }
 
 /// The slices that lead from a buffer to the memory that it lies in, innermost first; none for a buffer that is no slice. The walk ends at
-/// slices that are not of an outer loop's, which no verified program has.
+/// slices that are not of an outer loop's, which no verified program has, and at a tail, which is of no slice.
 pub fn slices_of(buffers: &[Buffer], id: BufferId) -> impl Iterator<Item = &Slice> {
     let slice = |id: BufferId| match buffers.get(id.index()).map(|b| &b.home) {
         Some(Home::Slice(slice)) => Some(slice),
@@ -149,7 +159,8 @@ pub fn slices_of(buffers: &[Buffer], id: BufferId) -> impl Iterator<Item = &Slic
             | Home::Constant(_)
             | Home::Arena(_)
             | Home::Scratch
-            | Home::Local(_),
+            | Home::Local(_)
+            | Home::Tail(_),
         )
         | None => None,
     };
@@ -158,7 +169,27 @@ pub fn slices_of(buffers: &[Buffer], id: BufferId) -> impl Iterator<Item = &Slic
     })
 }
 
-/// The buffer that has the memory of `id`: itself, or what it is a slice of a slice of.
+/// The tail that a buffer is, or that it is a slice of a slice of.
+pub fn tail_of(buffers: &[Buffer], id: BufferId) -> Option<&Tail> {
+    let sliced = slices_of(buffers, id).last().map_or(id, |slice| slice.of);
+    match buffers.get(sliced.index()).map(|b| &b.home) {
+        Some(Home::Tail(tail)) => Some(tail),
+        Some(
+            Home::Input
+            | Home::Resident
+            | Home::Output
+            | Home::Constant(_)
+            | Home::Arena(_)
+            | Home::Scratch
+            | Home::Local(_)
+            | Home::Slice(_),
+        )
+        | None => None,
+    }
+}
+
+/// The buffer that has the memory of `id`: itself, or what it is a slice of a slice of, or what that is a tail of.
 pub fn root_of(buffers: &[Buffer], id: BufferId) -> BufferId {
-    slices_of(buffers, id).last().map_or(id, |slice| slice.of)
+    let sliced = slices_of(buffers, id).last().map_or(id, |slice| slice.of);
+    tail_of(buffers, sliced).map_or(sliced, |tail| tail.of)
 }

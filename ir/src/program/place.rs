@@ -15,7 +15,7 @@ pub const ALIGNMENT: usize = 64;
 /// Where the buffers of one binding lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
-    /// For each buffer of the arena or of scratch, its offset in bytes there.
+    /// For each buffer of the arena or of scratch and each tail of one, its offset in bytes there.
     pub offsets: Vec<Option<usize>>,
     /// The bytes of each buffer.
     pub bytes: Vec<usize>,
@@ -87,8 +87,13 @@ pub fn place(buffers: &[Buffer], bindings: &Bindings) -> Result<Placement, BindE
             }
             Home::Arena(live) => tenants.push(Tenant { id, size, live }),
             Home::Local(live) => locals.push(Tenant { id, size, live }),
-            // A slice lies in the memory of what it is a slice of.
-            Home::Input | Home::Resident | Home::Output | Home::Constant(_) | Home::Slice(_) => {}
+            // A slice or a tail lies in the memory of what it is a slice or a tail of.
+            Home::Input
+            | Home::Resident
+            | Home::Output
+            | Home::Constant(_)
+            | Home::Slice(_)
+            | Home::Tail(_) => {}
         }
     }
     let live_peak = live_peak(&tenants);
@@ -101,6 +106,14 @@ pub fn place(buffers: &[Buffer], bindings: &Bindings) -> Result<Placement, BindE
         offsets[tenant.id] = Some(scratch.saturating_add(*offset));
     }
     scratch = scratch.saturating_add(local.arena);
+    for (id, buffer) in buffers.iter().enumerate() {
+        if let Home::Tail(tail) = &buffer.home {
+            let size = buffer.dtype.size();
+            let skip = tail.skip.eval_size(bindings)?.saturating_mul(size);
+            let whole = offsets.get(tail.of.index()).copied().flatten();
+            offsets[id] = whole.map(|at: usize| at.saturating_add(skip));
+        }
+    }
     Ok(Placement {
         offsets,
         bytes,

@@ -5,7 +5,7 @@
 
 use super::{
     Access, Guard, Home, Launch, Matrix, Part, Product, ProductSummation, Program, Requirement,
-    Slice, Step,
+    Slice, Step, Tail,
 };
 use crate::dim::{Dim, Symbol};
 use crate::graph::Role;
@@ -34,6 +34,9 @@ impl Program {
             if let Home::Slice(slice) = &buffer.home {
                 visit(&slice.entries);
                 visit(&slice.first);
+            }
+            if let Home::Tail(tail) = &buffer.home {
+                visit(&tail.skip);
             }
         }
         self.requirements.iter().for_each(|r| visit(&r.value));
@@ -311,6 +314,7 @@ impl fmt::Display for Home {
             Home::Scratch => f.write_str("scratch"),
             Home::Local(live) => write!(f, "local, live {}..={}", live.first, live.last),
             Home::Slice(slice) => write!(f, "slice {slice}"),
+            Home::Tail(Tail { of, skip }) => write!(f, "tail of {of} from {skip}"),
         }
     }
 }

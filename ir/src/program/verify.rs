@@ -19,7 +19,7 @@ mod custom;
 mod order;
 mod product;
 
-use control::{copy, live_through_loops, nested, parallel_loops, slices};
+use control::{copy, live_through_loops, nested, parallel_loops, slices, tails};
 use convolution::convolution;
 use custom::custom;
 use order::{guards_first, uses};
@@ -72,6 +72,9 @@ pub enum Rule {
     /// A slice has the element type of what it is a slice of, which is neither scratch nor moved by the same loop, and as many elements as
     /// an entry; it moves by one entry, and only steps of its loop's body touch it.
     Slice,
+    /// A tail has the element type of what it is a tail of, which is at home in the arena or local to a thread, and as many elements as are left
+    /// of that; nothing writes to it.
+    Tail,
     /// Both parts of a copy have one element type.
     Copy,
     /// The buffers of a custom call have the types and sizes of its tensors, and each result one of its own, which is no resident's.
@@ -103,6 +106,7 @@ impl fmt::Display for Rule {
             Rule::Body => "body",
             Rule::Condition => "condition",
             Rule::Slice => "slice",
+            Rule::Tail => "tail",
             Rule::Copy => "copy",
             Rule::Custom => "custom",
             Rule::Parallel => "parallel",
@@ -153,6 +157,7 @@ impl Program {
         buffers(self, &mut errors);
         let nested = nested(self, &mut errors);
         slices(self, &nested, &mut errors);
+        tails(self, &mut errors);
         for (position, step) in self.steps.iter().enumerate() {
             let place = format!("step {position}");
             match step {
@@ -237,9 +242,12 @@ fn kind(home: &Home) -> Option<Kind> {
         Home::Input => Some(Kind::Input),
         Home::Resident => Some(Kind::Resident),
         Home::Output => Some(Kind::Output),
-        Home::Constant(_) | Home::Arena(_) | Home::Scratch | Home::Local(_) | Home::Slice(_) => {
-            None
-        }
+        Home::Constant(_)
+        | Home::Arena(_)
+        | Home::Scratch
+        | Home::Local(_)
+        | Home::Slice(_)
+        | Home::Tail(_) => None,
     }
 }
 
@@ -355,7 +363,12 @@ fn buffers(program: &Program, errors: &mut Errors) {
                     errors.add(Rule::LiveRange, &place, message);
                 }
             }
-            Home::Input | Home::Resident | Home::Output | Home::Scratch | Home::Slice(_) => {}
+            Home::Input
+            | Home::Resident
+            | Home::Output
+            | Home::Scratch
+            | Home::Slice(_)
+            | Home::Tail(_) => {}
         }
     }
 }

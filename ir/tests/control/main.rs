@@ -3,6 +3,7 @@
 mod bodies;
 #[path = "../common/refused.rs"]
 mod refused;
+mod tails;
 mod writes;
 
 use kiln_ir::program::{

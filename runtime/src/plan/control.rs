@@ -8,7 +8,7 @@ use super::{Context, Plan, PlanError, Resolved, Spot};
 use crate::profile::Cost;
 use crate::share::PARALLEL_ELEMENTS;
 use kiln_ir::program::{
-    Access, Bodies, Branch, Copy, Home, Loop, Part, Slice, Step, While, root_of, slices_of,
+    Access, Bodies, Branch, Copy, Home, Loop, Part, Slice, Step, While, root_of, slices_of, tail_of,
 };
 use kiln_ir::{BindError, BufferId};
 use std::ops::Range;
@@ -381,10 +381,14 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Whether two slices of one buffer are different entries of it in every iteration.
+    /// Whether two slices of one buffer are different entries of it in every iteration. Of a whole and its tail that is not known.
     fn are_apart(&self, one: BufferId, other: BufferId) -> Result<bool, BindError> {
+        let buffers = &self.loaded.program.buffers;
+        if tail_of(buffers, one) != tail_of(buffers, other) {
+            return Ok(false);
+        }
         let chain = |id: BufferId| {
-            let mut slices: Vec<&Slice> = slices_of(&self.loaded.program.buffers, id).collect();
+            let mut slices: Vec<&Slice> = slices_of(buffers, id).collect();
             slices.reverse();
             slices
         };

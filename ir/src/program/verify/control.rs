@@ -1,6 +1,6 @@
 //! The rules about steps that run others: which lie in which body, what slices are of, and what loops may leave behind.
 
-use super::super::{Bodies, Copy, Home, Loop, Program, Slice, Step, root_of, slices_of};
+use super::super::{Bodies, Copy, Home, Loop, Program, Slice, Step, Tail, root_of, slices_of};
 use super::{Errors, Rule, missing};
 use crate::dim::Dim;
 use crate::ids::BufferId;
@@ -158,7 +158,11 @@ pub(super) fn slices(program: &Program, nested: &Nested, errors: &mut Errors) {
             );
             errors.add(Rule::Slice, &place, message);
         }
-        match &whole.home {
+        let home = match tail(&whole.home) {
+            Some(tail) => program.buffer(tail.of).map(|b| &b.home),
+            None => Some(&whole.home),
+        };
+        match home.unwrap_or(&whole.home) {
             Home::Scratch => {
                 let message = format!("it is a slice of scratch, {}", program.describe(*of));
                 errors.add(Rule::Slice, &place, message);
@@ -191,7 +195,48 @@ pub(super) fn slices(program: &Program, nested: &Nested, errors: &mut Errors) {
             | Home::Input
             | Home::Resident
             | Home::Output
-            | Home::Constant(_) => {}
+            | Home::Constant(_)
+            | Home::Tail(_) => {}
+        }
+    }
+}
+
+fn tail(home: &Home) -> Option<&Tail> {
+    match home {
+        Home::Tail(tail) => Some(tail),
+        Home::Input
+        | Home::Resident
+        | Home::Output
+        | Home::Constant(_)
+        | Home::Arena(_)
+        | Home::Scratch
+        | Home::Local(_)
+        | Home::Slice(_) => None,
+    }
+}
+
+/// [`Rule::Tail`] but for who writes.
+pub(super) fn tails(program: &Program, errors: &mut Errors) {
+    for (index, buffer) in program.buffers.iter().enumerate() {
+        let Some(Tail { of, skip }) = tail(&buffer.home) else {
+            continue;
+        };
+        let place = program.describe(BufferId::new(index));
+        let Some(whole) = program.buffer(*of) else {
+            missing(*of, &place, errors);
+            continue;
+        };
+        if whole.dtype != buffer.dtype || whole.elements != skip + &buffer.elements {
+            let message = format!(
+                "{}[{}] without its first {skip} are not {}[{}]",
+                whole.dtype, whole.elements, buffer.dtype, buffer.elements
+            );
+            errors.add(Rule::Tail, &place, message);
+        }
+        if !matches!(whole.home, Home::Arena(_) | Home::Local(_)) {
+            let name = program.describe(*of);
+            let message = format!("it is a tail of {name}, {}", whole.home);
+            errors.add(Rule::Tail, &place, message);
         }
     }
 }

@@ -1,12 +1,13 @@
 //! The rules about what happens to each buffer in the order of the steps.
 
-use super::super::{Access, Home, Program, Step, root_of, slices_of};
+use super::super::{Access, Home, Program, Step, root_of, slices_of, tail_of};
 use super::control::Nested;
 use super::{Errors, Rule};
 use crate::ids::BufferId;
 use std::ops::Range;
 
-/// [`Rule::ReadOnly`], [`Rule::LiveRange`], [`Rule::Written`], and [`Rule::Slice`] about where slices are touched.
+/// [`Rule::ReadOnly`], [`Rule::LiveRange`], [`Rule::Written`], [`Rule::Slice`] about where slices are touched, and [`Rule::Tail`] about
+/// who writes.
 pub(super) fn uses(program: &Program, nested: &Nested, errors: &mut Errors) {
     let none = vec![false; program.buffers.len()];
     let mut walk = Walk {
@@ -31,7 +32,8 @@ pub(super) fn uses(program: &Program, nested: &Nested, errors: &mut Errors) {
     }
 }
 
-/// The walk over the steps in the order in which they run, bodies once. All lists are by buffer, and slices count for what has their memory.
+/// The walk over the steps in the order in which they run, bodies once. All lists are by buffer, and slices and tails count for what has
+/// their memory.
 struct Walk<'a> {
     program: &'a Program,
     nested: &'a Nested,
@@ -136,7 +138,8 @@ impl Walk<'_> {
     fn touch(&mut self, position: usize, id: BufferId, access: Access, reads_later: bool) {
         let (program, nested) = (self.program, self.nested);
         let place = format!("step {position}");
-        if let Some(slice) = slices_of(&program.buffers, id).next()
+        let slice = slices_of(&program.buffers, id).next();
+        if let Some(slice) = slice
             && !nested.around[position].contains(&slice.at)
         {
             let message = format!(
@@ -153,12 +156,17 @@ impl Walk<'_> {
         let name = if root == id {
             program.describe(id)
         } else {
+            let kind = if slice.is_some() { "slice" } else { "tail" };
             format!(
-                "{}, a slice of {}",
+                "{}, a {kind} of {}",
                 program.describe(id),
                 program.describe(root)
             )
         };
+        if access.writes() && tail_of(&program.buffers, id).is_some() {
+            let message = format!("it writes {name}, and tails are only read");
+            self.errors.add(Rule::Tail, &place, message);
+        }
         let reads = access == Access::Read && !reads_later && !self.written[root.index()];
         let unwritten = if self.ever[root.index()] {
             "which may not have been written"
@@ -177,7 +185,7 @@ impl Walk<'_> {
                 }
             }
             Home::Arena(live) | Home::Local(live)
-                if root == id && !(live.first..=live.last).contains(&position) =>
+                if slice.is_none() && !(live.first..=live.last).contains(&position) =>
             {
                 let (first, last) = (live.first, live.last);
                 let message = format!("it uses {name}, which lives {first}..={last}");
@@ -194,7 +202,8 @@ impl Walk<'_> {
             | Home::Output
             | Home::Resident
             | Home::Scratch
-            | Home::Slice(_) => {}
+            | Home::Slice(_)
+            | Home::Tail(_) => {}
         }
     }
 }
