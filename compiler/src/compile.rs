@@ -17,7 +17,7 @@ use crate::plan::{Bodies, Planned, plan, requirements, separate_sinks, without_c
 use crate::stage::Stage;
 use kiln_ir::ops::Op;
 use kiln_ir::program::{Program, Step};
-use kiln_ir::{DType, Graph, Node};
+use kiln_ir::{DType, Graph, Node, NodeId};
 use std::time::{Duration, Instant};
 
 /// What one phase took.
@@ -246,7 +246,7 @@ pub(crate) fn planned(
 fn bodies(graph: &Graph, options: &Options) -> Result<Bodies, CompileError> {
     let mut bodies = Bodies::new();
     for (id, node) in graph.nodes() {
-        let regions = planned_regions(&node.op);
+        let regions = planned_regions(graph, id, &node.op);
         if regions.is_empty() {
             continue;
         }
@@ -256,10 +256,10 @@ fn bodies(graph: &Graph, options: &Options) -> Result<Bodies, CompileError> {
     Ok(bodies)
 }
 
-/// The regions of an op as they are planned; none of an op that is no control op.
-fn planned_regions(op: &Op) -> Vec<Graph> {
+/// The regions of an op, that of a node of a graph, as they are planned; none of an op that is no control op.
+fn planned_regions(graph: &Graph, node: NodeId, op: &Op) -> Vec<Graph> {
     match (op, op.as_compound()) {
-        (Op::Scan(scan), _) => vec![without_carried(scan)],
+        (Op::Scan(scan), _) => vec![without_carried(graph, node, scan)],
         (_, Some(control)) => {
             let regions = control.regions().into_iter();
             regions.map(|region| (**region).clone()).collect()
@@ -281,7 +281,7 @@ fn body(region: &Graph, options: &Options) -> Result<Planned, CompileError> {
 fn fused_text(graph: &Graph, groups: &Groups, fuse: bool) -> String {
     let mut text = Printed { groups, graph }.to_string();
     for (id, node) in graph.nodes() {
-        for region in planned_regions(&node.op) {
+        for region in planned_regions(graph, id, &node.op) {
             let region = separate_sinks(&region);
             let groups = form(&region, fuse);
             text += &format!("region of {id}: {}", fused_text(&region, &groups, fuse));

@@ -20,7 +20,7 @@ mod text;
 mod verify;
 
 pub use control::{
-    Bodies, Branch, Copy, Loop, Part, Slice, Tail, While, root_of, slices_of, tail_of,
+    Bodies, Branch, Copy, Loop, Part, Slice, Stretch, While, root_of, slices_of, stretch_of,
 };
 pub use convolution::{Convolution, Summation, View, WindowAxis};
 pub use custom::{Argument, Custom};
@@ -114,8 +114,8 @@ pub enum Home {
     Local(LiveRange),
     /// Another buffer: it is one entry of that, another one in each iteration of a loop.
     Slice(Slice),
-    /// Another buffer without its first elements; only read.
-    Tail(Tail),
+    /// Another buffer without its first elements, or its last ones.
+    Stretch(Stretch),
 }
 
 /// The steps, by position in [`Program::steps`], from the first write of a buffer to its last use, both included.

@@ -110,7 +110,9 @@ pub(crate) fn lay_out(
         .map(|(buffer, offset)| match (&buffer.home, offset) {
             (Home::Arena(_), Some(offset)) => Location::Arena(*offset),
             (Home::Slice(_), _) => Location::Slice,
-            (Home::Tail(tail), Some(offset)) if is_arena(tail.of) => Location::Arena(*offset),
+            (Home::Stretch(stretch), Some(offset)) if is_arena(stretch.of) => {
+                Location::Arena(*offset)
+            }
             (_, offset) => Location::Scratch(offset.unwrap_or(0)),
         })
         .collect();

@@ -15,6 +15,7 @@ use kiln_ir::{
 };
 
 mod layers;
+mod loops;
 mod movement;
 mod ordered;
 mod windows;
@@ -46,6 +47,8 @@ struct Making<'g> {
     g: &'g Builder,
     numbers: Numbers,
     pool: Vec<Tensor<'g>>,
+    /// Whether this is the body of a loop, in which nothing may fail.
+    within: bool,
 }
 
 /// A random graph over the symbols `b` and `t`.
@@ -55,6 +58,7 @@ pub fn graph(seed: u64, steps: usize) -> Graph {
         g: &g,
         numbers: Numbers::new(seed),
         pool: Vec::new(),
+        within: false,
     };
     let residents = making.slots();
     for _ in 0..steps {
@@ -209,7 +213,7 @@ impl<'g> Making<'g> {
         let (x, ty) = self.any();
         let (g, rank) = (self.g, ty.rank());
         let float = ty.dtype.is_float();
-        match self.numbers.below(50) {
+        match self.numbers.below(52) {
             0..=3 => {
                 let op = self.numbers.pick(Unary::ALL);
                 self.push(op, &[x])
@@ -302,7 +306,7 @@ impl<'g> Making<'g> {
                 }),
             },
             34 => self.push(StopGradient, &[x]),
-            35 => {
+            35 if !self.within => {
                 // Mostly true, and computed without rounding.
                 let condition = x.eq(x).or(g.splat(DType::Bool, &ty.shape, 1.0));
                 let condition = if ty.dtype == DType::I32 && self.numbers.one_in(2) {
@@ -320,6 +324,7 @@ impl<'g> Making<'g> {
             44 | 45 => self.pooled(x, &ty),
             46 | 47 if rank > 0 => self.ordered(x, &ty),
             48 | 49 => self.windowed(x, &ty),
+            50 | 51 => self.looped(x, &ty),
             _ => None,
         }
     }
@@ -420,7 +425,11 @@ impl<'g> Making<'g> {
             OutOfRange::Clamp,
             OutOfRange::Skip,
             OutOfRange::Skip,
-            OutOfRange::Fail,
+            if self.within {
+                OutOfRange::Skip
+            } else {
+                OutOfRange::Fail
+            },
         ])
     }
 

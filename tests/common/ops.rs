@@ -13,7 +13,7 @@ use windows::{convolutions, indices, windows};
 
 mod windows;
 
-/// Ops of several results, and these: `tests/control.rs` and `tests/custom.rs` run them.
+/// Ops of several results, and these: `tests/control.rs` and `tests/custom.rs` run them, and random graphs have loops.
 pub const COMPOUND: &[&str] = &["scan", "while", "cond", "custom_call", "part"];
 
 /// An op with the types of its operands.

@@ -14,6 +14,7 @@ mod stacks;
 
 use common::Numbers;
 use common::compare::bits_differ;
+use common::custom::register_all;
 use common::data::{Fed, Kind, random};
 use common::jit::{
     Results, VARIANTS, executable, inputs, program, residents, session, states, step,

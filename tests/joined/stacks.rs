@@ -12,15 +12,16 @@ enum Stacked {
 
 use Stacked::{Found, Left};
 
-/// What is stacked, and how many tails there are, forwards and in reverse. What is left is stacked by itself where nobody asks for what is found.
-const STACKED: &[(&[Stacked], [usize; 2])] = &[
-    (&[Found(0)], [0, 1]),
-    (&[Left(0)], [0, 0]),
-    (&[Found(0), Left(0)], [1, 1]),
-    (&[Left(0), Found(0)], [1, 1]),
-    (&[Left(0), Found(1)], [0, 1]),
-    (&[Left(0), Found(0), Left(1), Found(1)], [2, 2]),
-    (&[Found(0), Found(0), Left(0), Left(0)], [1, 1]),
+/// What is stacked, and how many buffers are stretches of those of the carries. What is left is stacked by itself where nobody asks for what is
+/// found.
+const STACKED: &[(&[Stacked], usize)] = &[
+    (&[Found(0)], 1),
+    (&[Left(0)], 0),
+    (&[Found(0), Left(0)], 2),
+    (&[Left(0), Found(0)], 2),
+    (&[Left(0), Found(1)], 1),
+    (&[Left(0), Found(0), Left(1), Found(1)], 4),
+    (&[Found(0), Found(0), Left(0), Left(0)], 2),
 ];
 
 /// What becomes of the results.
@@ -36,6 +37,12 @@ enum Behind {
     TakenBackwards,
     /// Another loop scans them, the other way, and stacks what could lie over them.
     Scanned,
+    /// The same in one without carries, whose iterations run in parallel.
+    Parallel,
+    /// Another loop scans them in entries of half the size.
+    Halved,
+    /// A custom op takes them.
+    Called,
 }
 
 /// A loop over two states of `[b, 20]`.
@@ -100,6 +107,34 @@ fn states_of(stacked: &[Stacked], reverse: bool, behind: Behind) -> Graph {
                 g.output(&format!("over{at}"), over.dot(w));
             }
         }
+        Behind::Parallel => {
+            for (at, result) in results {
+                let over = g.scan(&ScanOptions::default(), &[], &[result], |it| {
+                    Yield::new(&[], &[it.entry(0).tanh()])
+                });
+                g.output(&format!("over{at}"), over.stacked[0].reverse(&[0]));
+            }
+        }
+        Behind::Halved => {
+            let half = h.slice_axis(1, 0, 10);
+            for (at, result) in results {
+                let mut shape = shape_of(result).to_vec();
+                shape[0] = &shape[0] * &Dim::from(2);
+                shape[2] = Dim::from(10);
+                let halves = result.reshape(shape);
+                let over = g.scan(&options, &[half], &[halves], |it| {
+                    let next = it.carry(0) * 0.5 + it.entry(0);
+                    Yield::new(&[next], &[next.tanh()])
+                });
+                g.output(&format!("over{at}"), over.stacked[0].reverse(&[0]));
+            }
+        }
+        Behind::Called => {
+            for (at, result) in results {
+                let [scaled] = g.custom_call("tests/scale", &[], &[result, result]);
+                g.output(&format!("scaled{at}"), scaled);
+            }
+        }
     }
     g.output("sum", sum);
     g.output("h", done.carries[0]);
@@ -107,35 +142,50 @@ fn states_of(stacked: &[Stacked], reverse: bool, behind: Behind) -> Graph {
     g.finish().unwrap()
 }
 
-/// How many buffers are tails, and how many steps copy.
-fn tails_and_copies(program: &Program) -> (usize, usize) {
-    let is_tail = |b: &&kiln_ir::program::Buffer| matches!(b.home, Home::Tail(_));
+/// How many buffers are stretches, and how many steps copy.
+fn stretches_and_copies(program: &Program) -> (usize, usize) {
     let is_copy = |s: &&Step| matches!(s, Step::Copy(_));
     (
-        program.buffers.iter().filter(is_tail).count(),
+        program
+            .buffers
+            .iter()
+            .filter_map(|b| b.home.stretch())
+            .count(),
         program.steps.iter().filter(is_copy).count(),
     )
 }
 
 #[test]
 fn carries_that_are_results() {
-    use Behind::{FirstOutput, Outputs, Scanned, Taken, TakenBackwards};
-    for (stacked, tails) in STACKED {
-        for (reverse, tails) in [(false, tails[0]), (true, tails[1])] {
-            for behind in [Outputs, FirstOutput, Taken, TakenBackwards, Scanned] {
-                let graph = states_of(stacked, reverse, behind);
-                if matches!(behind, Taken | TakenBackwards) {
-                    let program = program(&graph);
-                    // Both carries go in and come out.
-                    assert_eq!(tails_and_copies(&program), (tails, 4), "{program}");
-                }
-                let sizes: [&[(&str, i64)]; 3] = [
-                    &[("t", 1), ("b", 1)],
-                    &[("t", 7), ("b", 3)],
-                    &[("t", 0), ("b", 2)],
-                ];
-                check(&graph, &sizes);
+    use Behind::{Called, FirstOutput, Halved, Outputs, Parallel, Scanned, Taken, TakenBackwards};
+    register_all();
+    let all = [
+        Outputs,
+        FirstOutput,
+        Taken,
+        TakenBackwards,
+        Scanned,
+        Parallel,
+        Halved,
+        Called,
+    ];
+    for (stacked, stretches) in STACKED {
+        for (reverse, behind) in [false, true].iter().flat_map(|r| all.map(|b| (*r, b))) {
+            let graph = states_of(stacked, reverse, behind);
+            let program = program(&graph);
+            // Both carries go in and come out. What is an output is written there.
+            let found = stretches_and_copies(&program);
+            match behind {
+                Taken | TakenBackwards | Called => assert_eq!(found, (*stretches, 4), "{program}"),
+                Outputs => assert_eq!(found, (0, 4), "{program}"),
+                FirstOutput | Scanned | Parallel | Halved => {}
             }
+            let sizes: [&[(&str, i64)]; 3] = [
+                &[("t", 1), ("b", 1)],
+                &[("t", 7), ("b", 3)],
+                &[("t", 0), ("b", 2)],
+            ];
+            check(&graph, &sizes);
         }
     }
 }

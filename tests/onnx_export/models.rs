@@ -146,3 +146,16 @@ fn an_lstm_and_a_transformer_predict() {
         );
     }
 }
+
+#[test]
+fn a_value_may_be_two_outputs() {
+    let g = Builder::new("twice");
+    let x = g.input("x", DType::F32, (g.dim("b"), 3));
+    let y = x.tanh();
+    g.output("first", y);
+    g.output("second", y);
+    g.output("input", x);
+    g.output("again", x);
+    let graph = g.finish().expect("a graph");
+    check("model-twice", graph, &[&[("b", 2)]]);
+}

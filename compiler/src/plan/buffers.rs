@@ -8,11 +8,11 @@ use super::alias::may_alias;
 use super::entries::replaced;
 use super::needs::Needs;
 use super::schedule::{Item, Schedule};
-use super::stacks::place_stacks;
+use super::stacks::{carried, place_stacks};
 use crate::kernel::ParamId;
 use crate::lower::{CompoundShape, LoweredGroup, ParamSource};
 use kiln_ir::ops::{ConstantValue, Op};
-use kiln_ir::program::{Buffer, Home, LiveRange, Tail};
+use kiln_ir::program::{Buffer, Home, LiveRange, root_of};
 use kiln_ir::{BufferId, DType, Dim, Graph, NodeId, Role};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,22 +44,11 @@ impl Homes {
         BufferId::new(self.buffers.len() - 1)
     }
 
-    /// A buffer that is another one without its first `skip` elements.
-    pub(super) fn add_tail(
-        &mut self,
-        of: BufferId,
-        name: String,
-        elements: Dim,
-        skip: Dim,
-    ) -> BufferId {
-        let dtype = self.buffers[of.index()].dtype;
-        self.add(name, dtype, elements, Home::Tail(Tail { of, skip }))
-    }
-
     /// Whether a value may take the memory of another one that dies.
     fn is_free(&self, id: BufferId) -> bool {
-        let buffer = self.buffers.get(id.index());
-        buffer.is_some_and(|b| matches!(b.home, Home::Arena(_))) && !self.shared.contains(&id)
+        let root = root_of(&self.buffers, id);
+        let memory = self.buffers.get(root.index());
+        memory.is_some_and(|b| matches!(b.home, Home::Arena(_))) && !self.shared.contains(&root)
     }
 }
 
@@ -275,8 +264,10 @@ fn place_results(
 ) {
     let op = graph.node(compound.node).map(|n| &n.op);
     let body = bodies.get(&compound.node).map(Vec::as_slice);
+    let mut carries = Vec::new();
     if let Some(Op::Scan(scan)) = op {
-        place_stacks(graph, compound, scan, homes);
+        carries = carried(graph, compound.node, scan);
+        place_stacks(graph, compound, scan, &carries, homes);
     }
     let mut taken: Vec<BufferId> = Vec::new();
     for (position, part) in &compound.parts {
@@ -284,7 +275,7 @@ fn place_results(
             continue;
         }
         let entries = match (op, body) {
-            (Some(Op::Scan(scan)), Some([body])) => replaced(scan, body, *position),
+            (Some(Op::Scan(scan)), Some([body])) => replaced(scan, &carries, body, *position),
             (_, _) => Vec::new(),
         };
         let reused = entries.into_iter().find_map(|entry| {

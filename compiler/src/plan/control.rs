@@ -9,14 +9,17 @@ use super::assemble::Assembler;
 use super::stacks::{Carried, carried};
 use crate::lower::CompoundShape;
 use kiln_ir::ops::{Cond, Op, Scan, While};
-use kiln_ir::program::{Branch, Buffer, Copy, Home, Launch, LiveRange, Loop, Part, Slice, Step};
+use kiln_ir::program::{
+    Branch, Buffer, Copy, Home, Launch, LiveRange, Loop, Part, Slice, Step, Stretch, root_of,
+};
 use kiln_ir::{BufferId, DType, Dim, Graph, KernelId, NodeId, TensorType};
 
 /// From how many iterations on, where the number is known, threads share out the iterations of a loop without carries.
 const LEAST_PARALLEL: i64 = 8;
 
-/// The body of a scan as it is planned: without those of its stacked results that are carries.
-pub(crate) fn without_carried(scan: &Scan) -> Graph {
+/// The body of a scan, a node of a graph, as it is planned: without those of its stacked results that are carries.
+pub(crate) fn without_carried(graph: &Graph, node: NodeId, scan: &Scan) -> Graph {
+    let carried = carried(graph, node, scan);
     let mut body = Graph::empty(&scan.body.name);
     for (_, node) in scan.body.nodes() {
         body.push(node.clone());
@@ -24,8 +27,8 @@ pub(crate) fn without_carried(scan: &Scan) -> Graph {
     for slot in scan.body.slots() {
         body.push_slot(slot.clone());
     }
-    for (position, output) in scan.body.outputs().iter().enumerate() {
-        if carried(scan, position).is_none() {
+    for (output, carried) in scan.body.outputs().iter().zip(carried) {
+        if carried.is_none() {
             body.push_output(output.clone());
         }
     }
@@ -79,56 +82,18 @@ impl Assembler<'_> {
         part.map(|(_, node)| self.at(*node))
     }
 
-    /// A buffer that is an entry of another one. Where that one has an entry more than the tensor in it, as carries that are results have,
-    /// the slice knows it.
-    fn slice(&mut self, name: &str, dtype: DType, elements: Dim, mut slice: Slice) -> BufferId {
-        let more = &slice.entries + &Dim::from(1);
-        let of = self.homes.buffers.get(slice.of.index());
-        if of.is_some_and(|of| of.elements == &more * &elements) {
-            slice.entries = more;
-        }
+    /// A buffer that is an entry of another one.
+    fn slice(&mut self, name: &str, dtype: DType, elements: Dim, slice: Slice) -> BufferId {
         self.homes
             .add(name.to_owned(), dtype, elements, Home::Slice(slice))
     }
 
     fn scan(&mut self, shape: &CompoundShape, scan: &Scan, body: &Planned) {
         let name = self.name(shape.node, "scan");
-        let (one, two) = (Dim::from(1), Dim::from(2));
-        // Of two entries, one is the next iteration's.
-        let ring = |buffer, dtype, elements| Carry {
-            buffer,
-            dtype,
-            elements,
-            entries: two.clone(),
-            first: Dim::from(0),
-            step: 1,
-            last: scan.trip.modulo(&two),
-        };
+        let carried = carried(self.graph, shape.node, scan);
         let mut carries = Vec::new();
         for position in 0..scan.carries {
-            let ty = type_of(self.graph, Some(shape.operands[position]));
-            let elements = ty.shape.elements();
-            let stack = self.homes.stacks.get(&(shape.node, position)).copied();
-            let carry = match stack {
-                Some(buffer) if scan.reverse => Carry {
-                    entries: &scan.trip + &one,
-                    first: scan.trip.clone(),
-                    step: -1,
-                    last: Dim::from(0),
-                    ..ring(buffer, ty.dtype, elements)
-                },
-                Some(buffer) => Carry {
-                    entries: &scan.trip + &one,
-                    last: scan.trip.clone(),
-                    ..ring(buffer, ty.dtype, elements)
-                },
-                None => {
-                    let name = format!("{name} carry {position}");
-                    let all = &two * &elements;
-                    let buffer = self.homes.add(name, ty.dtype, all, arena());
-                    ring(buffer, ty.dtype, elements)
-                }
-            };
+            let carry = self.carry(shape, scan, position, format!("{name} carry {position}"));
             let from = (self.at(shape.operands[position]), Dim::from(0));
             let to = (carry.buffer, carry.first.clone());
             self.copy(&name, carry.elements.clone(), from, to);
@@ -144,7 +109,7 @@ impl Assembler<'_> {
         };
         let stacked = |of: BufferId| {
             if scan.reverse {
-                entry(&scan.trip - &one, -1, of, scan.trip.clone())
+                entry(&scan.trip - &Dim::from(1), -1, of, scan.trip.clone())
             } else {
                 entry(Dim::from(0), 1, of, scan.trip.clone())
             }
@@ -169,8 +134,8 @@ impl Assembler<'_> {
         for node in &shape.operands[scan.carries + scan.scanned..] {
             inputs.push(self.at(*node));
         }
-        for position in scan.carries..scan.body.outputs().len() {
-            if carried(scan, position).is_some() {
+        for (position, carried) in carried.iter().enumerate().skip(scan.carries) {
+            if carried.is_some() {
                 continue;
             }
             let ty = type_of(
@@ -206,11 +171,9 @@ impl Assembler<'_> {
             parallel,
         }));
         self.splice(body, &inputs, &outputs, parallel);
-        for position in scan.carries..scan.body.outputs().len() {
-            let of = carried(scan, position);
-            let carry = of.and_then(|of| Some((of, carries.get(of.carry)?)));
-            if let (Some((of, carry)), Some(result)) = (carry, self.result(shape, position)) {
-                self.unstack(&name, of, carry, &scan.trip, result);
+        for (position, of) in carried.into_iter().enumerate() {
+            if let (Some(of), Some(result)) = (of, self.result(shape, position)) {
+                self.unstack(&name, of, &carries[of.carry], result);
             }
         }
         for (position, carry) in carries.into_iter().enumerate() {
@@ -221,24 +184,42 @@ impl Assembler<'_> {
         }
     }
 
-    /// Copies what a carry was in each iteration to a result that is not where the carry is.
-    fn unstack(&mut self, name: &str, of: Carried, carry: &Carry, trip: &Dim, result: BufferId) {
-        let home = self.homes.buffers.get(result.index()).map(|b| &b.home);
-        let in_place = match home {
-            Some(Home::Tail(tail)) => tail.of == carry.buffer,
-            Some(_) | None => result == carry.buffer,
+    /// Where a carry lies: in the buffer that `stacks.rs` gave it, or in one of two entries, of which one is the next iteration's.
+    fn carry(&mut self, shape: &CompoundShape, scan: &Scan, at: usize, name: String) -> Carry {
+        let TensorType { dtype, shape: ty } = type_of(self.graph, Some(shape.operands[at]));
+        let elements = ty.elements();
+        let stack = self.homes.stacks.get(&(shape.node, at)).copied();
+        let entries = match stack {
+            Some(_) => &scan.trip + &Dim::from(1),
+            None => Dim::from(2),
         };
-        if in_place {
+        let fresh = || self.homes.add(name, dtype, &entries * &elements, arena());
+        let buffer = stack.unwrap_or_else(fresh);
+        let (first, step, last) = match stack {
+            Some(_) if scan.reverse => (scan.trip.clone(), -1, Dim::from(0)),
+            Some(_) => (Dim::from(0), 1, scan.trip.clone()),
+            None => (Dim::from(0), 1, scan.trip.modulo(&entries)),
+        };
+        Carry {
+            buffer,
+            dtype,
+            elements,
+            entries,
+            first,
+            step,
+            last,
+        }
+    }
+
+    /// Copies what a carry was in each iteration to a result that is not where the carry is.
+    fn unstack(&mut self, name: &str, of: Carried, carry: &Carry, result: BufferId) {
+        if root_of(&self.homes.buffers, result) == carry.buffer {
             return;
         }
-        let all = trip * &carry.elements;
-        let from = if of.is_tail {
-            let label = format!("{name} carry {}", of.carry);
-            let skip = carry.elements.clone();
-            self.homes.add_tail(carry.buffer, label, all.clone(), skip)
-        } else {
-            carry.buffer
-        };
+        let label = format!("{name} carry {}", of.carry);
+        let (entry, homes) = (&carry.elements, &mut self.homes);
+        let from = homes.add_stretch(carry.buffer, label, entry, of.skips);
+        let all = homes.buffers[from.index()].elements.clone();
         let zero = || Dim::from(0);
         self.copy(name, all, (from, zero()), (result, zero()));
     }
@@ -379,12 +360,13 @@ impl Assembler<'_> {
                 }
                 Home::Local(live) => self.homes.add(name, dtype, elements, Home::Local(live)),
                 Home::Arena(_) => self.homes.add(name, dtype, elements, arena()),
-                Home::Tail(tail) => {
-                    let of = map.get(tail.of.index()).copied().flatten();
-                    let of = of.unwrap_or(tail.of);
-                    self.homes.add_tail(of, name, elements, tail.skip)
+                Home::Stretch(stretch) => {
+                    let of = map.get(stretch.of.index()).copied().flatten();
+                    let of = of.unwrap_or(stretch.of);
+                    let home = Home::Stretch(Stretch { of, ..stretch });
+                    self.homes.add(name, dtype, elements, home)
                 }
-                // Slices are of loops within; what they are of comes before them, as what tails are of does.
+                // Slices are of loops within; what they are of comes before them, as what stretches are of does.
                 Home::Slice(slice) => {
                     let of = map.get(slice.of.index()).copied().flatten();
                     let slice = Slice {

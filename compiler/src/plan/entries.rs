@@ -6,20 +6,26 @@
 
 use super::Planned;
 use super::alias::may_alias;
-use super::stacks::carried;
+use super::stacks::Carried;
 use crate::kernel::ParamId;
 use kiln_ir::BufferId;
 use kiln_ir::ops::Scan;
 use kiln_ir::program::Step;
 
 /// The operands of a scan that a result may take the memory of, as far as the body goes: positions of scanned tensors.
-pub(super) fn replaced(scan: &Scan, body: &Planned, result: usize) -> Vec<usize> {
-    if result < scan.carries || carried(scan, result).is_some() {
+pub(super) fn replaced(
+    scan: &Scan,
+    carried: &[Option<Carried>],
+    body: &Planned,
+    result: usize,
+) -> Vec<usize> {
+    let is_carried = |at: usize| carried.get(at).is_some_and(Option::is_some);
+    if result < scan.carries || is_carried(result) {
         return Vec::new();
     }
     let ty = |node| scan.body.node(node).map(|n| &n.ty);
     let own = scan.body.outputs().get(result).and_then(|o| ty(o.node));
-    let others = (scan.carries..result).filter(|p| carried(scan, *p).is_none());
+    let others = (scan.carries..result).filter(|p| !is_carried(*p));
     let output = scan.carries + others.count();
     let fits = |position: &usize| {
         let entry = scan.source(*position).and_then(ty);

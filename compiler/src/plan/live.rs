@@ -1,16 +1,16 @@
 //! From when to when each buffer of the arena is used, and each that is local to a thread.
 //!
-//! In a flat list of steps this is from the first mention to the last, and what mentions a tail mentions the whole. A loop goes back, so what
+//! In a flat list of steps this is from the first mention to the last, and what mentions a stretch mentions the whole. A loop goes back, so what
 //! a body uses and others do too, or another iteration, lives as long as the whole loop; what only one body mentions is written anew in each
 //! iteration before it is read.
 
 use kiln_ir::BufferId;
-use kiln_ir::program::{Buffer, Home, LiveRange, Step, tail_of};
+use kiln_ir::program::{Buffer, Home, LiveRange, Step, stretch_of};
 use std::collections::BTreeSet;
 
 pub(super) fn set_ranges(buffers: &mut [Buffer], steps: &[Step]) {
     let mut touched: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); buffers.len()];
-    let whole = |id: BufferId| tail_of(buffers, id).map_or(id, |tail| tail.of);
+    let whole = |id: BufferId| stretch_of(buffers, id).map_or(id, |stretch| stretch.of);
     let end = |position: usize| steps[position].bodies(position).second.end - 1;
     for (position, step) in steps.iter().enumerate() {
         for id in step.buffers() {

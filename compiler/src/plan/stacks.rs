@@ -1,15 +1,15 @@
 //! Stacked results of a scan that are its carries.
 //!
-//! Where the gradient keeps a carry of every iteration, the carry lies in a buffer with an entry for each and one more: what iterations find
-//! is the buffer without its last entry, what they leave the buffer without its first one, or, in reverse, the other way round. Both are
-//! results in place: the first is the buffer, of which nobody looks at the last entry, the second a tail of it. So a state that a recurrent
-//! layer returns of every step, and whose weights' gradient reads it, is there once.
+//! A carry that somebody keeps of every iteration lies in a buffer with an entry for each and one more: what iterations find is all but the last
+//! entry, what they leave all but the first one, or, in reverse, the other way round. Both are results in place, each a stretch of the buffer.
+//! So a state that a recurrent layer returns of every step, and whose weights' gradient reads it, is there once.
 
 use super::buffers::Homes;
 use super::control::arena;
 use crate::lower::CompoundShape;
-use kiln_ir::ops::Scan;
-use kiln_ir::{Graph, NodeId};
+use kiln_ir::ops::{Op, Part, Scan};
+use kiln_ir::program::{Home, Stretch};
+use kiln_ir::{BufferId, Dim, Graph, NodeId};
 
 /// A stacked result that is a carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,72 +17,106 @@ pub(super) struct Carried {
     /// Which.
     pub(super) carry: usize,
     /// Whether it lacks the first entry of the carry's buffer, and not the last one.
-    pub(super) is_tail: bool,
+    pub(super) skips: bool,
 }
 
-/// What the result at a position stacks, if that is a carry as iterations find it, or as they leave it where another result is what they find:
-/// without that one, the buffer would be the larger one of two.
-pub(super) fn carried(scan: &Scan, position: usize) -> Option<Carried> {
-    let stacked = scan.body.outputs().get(scan.carries..)?;
-    let node = stacked.get(position.checked_sub(scan.carries)?)?.node;
-    let finds = |carry: &usize, node: NodeId| scan.source(*carry) == Some(node);
-    let leaves = |carry: &usize| {
-        let left = scan.body.outputs().get(*carry).map(|o| o.node) == Some(node);
-        left && stacked.iter().any(|o| finds(carry, o.node))
-    };
-    let mut carries = 0..scan.carries;
-    if let Some(carry) = carries.clone().find(|carry| finds(carry, node)) {
-        let is_tail = scan.reverse;
-        return Some(Carried { carry, is_tail });
+/// For each result of a scan, the carry that it stacks and need not be written for: one that iterations find, or one that they leave where another
+/// result is what they find, without which the buffer would be the larger one of two. What is an output or a state is written where that is.
+///
+/// The scan is a node of the graph, whose sinks are separate.
+pub(super) fn carried(graph: &Graph, node: NodeId, scan: &Scan) -> Vec<Option<Carried>> {
+    let results = scan.body.outputs();
+    let (mut read, mut placed) = (vec![false; results.len()], vec![false; results.len()]);
+    let outputs = graph.outputs().iter().map(|o| o.node);
+    let sinks: Vec<NodeId> = outputs
+        .chain(graph.updates().iter().map(|u| u.value))
+        .collect();
+    for (id, part) in graph.nodes() {
+        if let Op::Part(Part { index, .. }) = &part.op
+            && part.operands == [node]
+            && *index < results.len()
+        {
+            read[*index] = true;
+            placed[*index] = sinks.contains(&id);
+        }
     }
-    let carry = carries.find(leaves)?;
-    let is_tail = !scan.reverse;
-    Some(Carried { carry, is_tail })
+    let stacked = scan.carries..results.len();
+    let finds = |carry: usize, at: usize| scan.source(carry) == Some(results[at].node);
+    let found = |at: usize| (0..scan.carries).find(|carry| finds(*carry, at));
+    let left = |at: usize| {
+        let kept = |carry: usize| {
+            stacked
+                .clone()
+                .any(|other| finds(carry, other) && read[other] && !placed[other])
+        };
+        let leaves = |carry: usize| results[carry].node == results[at].node;
+        (0..scan.carries).find(|carry| leaves(*carry) && kept(*carry))
+    };
+    let of = |at: usize| {
+        if at < scan.carries || placed[at] {
+            return None;
+        }
+        let (carry, skips) = match found(at) {
+            Some(carry) => (carry, scan.reverse),
+            None => (left(at)?, !scan.reverse),
+        };
+        Some(Carried { carry, skips })
+    };
+    (0..results.len()).map(of).collect()
 }
 
-/// Gives the carries that are results a buffer, and these their part of it.
+/// Gives the carries that are results a buffer, and these their stretch of it.
 pub(super) fn place_stacks(
     graph: &Graph,
     compound: &CompoundShape,
     scan: &Scan,
+    carried: &[Option<Carried>],
     homes: &mut Homes,
 ) {
     for (carry, operand) in compound.operands.iter().enumerate().take(scan.carries) {
-        let results = compound.parts.iter();
-        let results = results.filter_map(|(position, node)| {
-            let carried = carried(scan, *position).filter(|c| c.carry == carry)?;
-            Some((carried.is_tail, *node))
+        let results = compound.parts.iter().filter_map(|(position, node)| {
+            let of = carried.get(*position).copied().flatten()?;
+            (of.carry == carry).then_some((of, *node))
         });
-        let results: Vec<(bool, NodeId)> = results.collect();
-        let whole = results.iter().find(|(is_tail, _)| !is_tail);
-        let named = whole.or(results.first());
-        let (Some((_, named)), Some(operand)) = (named, graph.node(*operand)) else {
+        let results: Vec<(Carried, NodeId)> = results.collect();
+        let Some(operand) = graph.node(*operand).filter(|_| !results.is_empty()) else {
             continue;
         };
-        let ty = &operand.ty;
-        let entry = ty.shape.elements();
-        let stacked = &scan.trip * &entry;
-        let all = &stacked + &entry;
-        let buffer = homes.add(named.to_string(), ty.dtype, all, arena());
+        let entry = operand.ty.shape.elements();
+        let all = &(&scan.trip * &entry) + &entry;
+        let name = format!("{} carry {carry}", compound.node);
+        let buffer = homes.add(name, operand.ty.dtype, all, arena());
         homes.stacks.insert((compound.node, carry), buffer);
-        let mut tail = None;
-        for (is_tail, node) in &results {
-            // What is an output or a state as well has memory elsewhere, and is copied there.
-            if homes.of[node.index()].is_some() {
-                continue;
+        let mut stretches = [None; 2];
+        for (of, node) in &results {
+            if homes.of[node.index()].is_none() {
+                let stretch = &mut stretches[usize::from(of.skips)];
+                let add = || homes.add_stretch(buffer, node.to_string(), &entry, of.skips);
+                homes.of[node.index()] = Some(*stretch.get_or_insert_with(add));
             }
-            let part = if *is_tail {
-                let label = node.to_string();
-                *tail.get_or_insert_with(|| {
-                    homes.add_tail(buffer, label, stacked.clone(), entry.clone())
-                })
-            } else {
-                buffer
-            };
-            homes.of[node.index()] = Some(part);
         }
         if results.len() > 1 {
             homes.shared.insert(buffer);
         }
+    }
+}
+
+impl Homes {
+    /// A buffer that is another one without its first entry, or without its last one.
+    pub(super) fn add_stretch(
+        &mut self,
+        of: BufferId,
+        name: String,
+        entry: &Dim,
+        skips: bool,
+    ) -> BufferId {
+        let whole = &self.buffers[of.index()];
+        let (dtype, elements) = (whole.dtype, whole.elements.clone() - entry.clone());
+        let (skip, rest) = match skips {
+            true => (entry.clone(), Dim::from(0)),
+            false => (Dim::from(0), entry.clone()),
+        };
+        let stretch = Stretch { of, skip, rest };
+        self.add(name, dtype, elements, Home::Stretch(stretch))
     }
 }

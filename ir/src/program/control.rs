@@ -81,8 +81,8 @@ pub struct Part {
 ///
 /// A stacked operand of a loop over `t` has `t` entries, `first = 0` and `step = 1`; in reverse, `first = t - 1` and `step = -1`. A carry of
 /// which only the newest value is needed has two entries: the body reads the one from `first = 0` and writes the one from `first = 1`. A
-/// carry whose every value is kept has `t + 1`: the buffer is what the iterations found, and its [`Tail`] what they left, or, in reverse, the
-/// other way round.
+/// carry whose every value is kept has `t + 1`: all but the last one are what iterations found, and all but the first one what they left, or,
+/// in reverse, the other way round: each a [`Stretch`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Slice {
     /// The buffer whose entry it is: `entries` times as many elements, of the same element type. It may be a slice of an outer loop, but not
@@ -98,13 +98,47 @@ pub struct Slice {
     pub step: i64,
 }
 
-/// The memory of a buffer that is another one without its first elements. It is only read: what it holds is written to the whole.
+/// The memory of a buffer that is another one without its first elements, or its last ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Tail {
-    /// The whole, of the same element type: `skip` elements more. It is at home in the arena, or local to a thread.
+pub struct Stretch {
+    /// The whole, of the same element type: `skip + rest` elements more. It is at home in the arena, or local to a thread.
     pub of: BufferId,
-    /// How many elements come before the tail.
+    /// How many elements of the whole come before the stretch.
     pub skip: Dim,
+    /// How many come behind it.
+    pub rest: Dim,
+}
+
+impl Home {
+    /// The slice that it is, if it is one.
+    pub fn slice(&self) -> Option<&Slice> {
+        match self {
+            Home::Slice(slice) => Some(slice),
+            Home::Input
+            | Home::Resident
+            | Home::Output
+            | Home::Constant(_)
+            | Home::Arena(_)
+            | Home::Scratch
+            | Home::Local(_)
+            | Home::Stretch(_) => None,
+        }
+    }
+
+    /// The stretch that it is, if it is one.
+    pub fn stretch(&self) -> Option<&Stretch> {
+        match self {
+            Home::Stretch(stretch) => Some(stretch),
+            Home::Input
+            | Home::Resident
+            | Home::Output
+            | Home::Constant(_)
+            | Home::Arena(_)
+            | Home::Scratch
+            | Home::Local(_)
+            | Home::Slice(_) => None,
+        }
+    }
 }
 
 /// The two bodies of a step, as positions in [`Program::steps`](super::Program::steps).
@@ -148,48 +182,22 @@ impl Bodies {
 }
 
 /// The slices that lead from a buffer to the memory that it lies in, innermost first; none for a buffer that is no slice. The walk ends at
-/// slices that are not of an outer loop's, which no verified program has, and at a tail, which is of no slice.
+/// slices that are not of an outer loop's, which no verified program has, and at a stretch, which is of no slice.
 pub fn slices_of(buffers: &[Buffer], id: BufferId) -> impl Iterator<Item = &Slice> {
-    let slice = |id: BufferId| match buffers.get(id.index()).map(|b| &b.home) {
-        Some(Home::Slice(slice)) => Some(slice),
-        Some(
-            Home::Input
-            | Home::Resident
-            | Home::Output
-            | Home::Constant(_)
-            | Home::Arena(_)
-            | Home::Scratch
-            | Home::Local(_)
-            | Home::Tail(_),
-        )
-        | None => None,
-    };
+    let slice = |id: BufferId| buffers.get(id.index())?.home.slice();
     std::iter::successors(slice(id), move |inner| {
         slice(inner.of).filter(|outer| outer.at < inner.at)
     })
 }
 
-/// The tail that a buffer is, or that it is a slice of a slice of.
-pub fn tail_of(buffers: &[Buffer], id: BufferId) -> Option<&Tail> {
+/// The stretch that a buffer is, or that it is a slice of a slice of.
+pub fn stretch_of(buffers: &[Buffer], id: BufferId) -> Option<&Stretch> {
     let sliced = slices_of(buffers, id).last().map_or(id, |slice| slice.of);
-    match buffers.get(sliced.index()).map(|b| &b.home) {
-        Some(Home::Tail(tail)) => Some(tail),
-        Some(
-            Home::Input
-            | Home::Resident
-            | Home::Output
-            | Home::Constant(_)
-            | Home::Arena(_)
-            | Home::Scratch
-            | Home::Local(_)
-            | Home::Slice(_),
-        )
-        | None => None,
-    }
+    buffers.get(sliced.index())?.home.stretch()
 }
 
-/// The buffer that has the memory of `id`: itself, or what it is a slice of a slice of, or what that is a tail of.
+/// The buffer that has the memory of `id`: itself, or what it is a slice of a slice of, or what that is a stretch of.
 pub fn root_of(buffers: &[Buffer], id: BufferId) -> BufferId {
     let sliced = slices_of(buffers, id).last().map_or(id, |slice| slice.of);
-    tail_of(buffers, sliced).map_or(sliced, |tail| tail.of)
+    stretch_of(buffers, sliced).map_or(sliced, |stretch| stretch.of)
 }

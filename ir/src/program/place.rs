@@ -15,7 +15,7 @@ pub const ALIGNMENT: usize = 64;
 /// Where the buffers of one binding lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
-    /// For each buffer of the arena or of scratch and each tail of one, its offset in bytes there.
+    /// For each buffer of the arena or of scratch and each stretch of one, its offset in bytes there.
     pub offsets: Vec<Option<usize>>,
     /// The bytes of each buffer.
     pub bytes: Vec<usize>,
@@ -87,13 +87,13 @@ pub fn place(buffers: &[Buffer], bindings: &Bindings) -> Result<Placement, BindE
             }
             Home::Arena(live) => tenants.push(Tenant { id, size, live }),
             Home::Local(live) => locals.push(Tenant { id, size, live }),
-            // A slice or a tail lies in the memory of what it is a slice or a tail of.
+            // A slice or a stretch lies in the memory of what it is one of.
             Home::Input
             | Home::Resident
             | Home::Output
             | Home::Constant(_)
             | Home::Slice(_)
-            | Home::Tail(_) => {}
+            | Home::Stretch(_) => {}
         }
     }
     let live_peak = live_peak(&tenants);
@@ -107,10 +107,12 @@ pub fn place(buffers: &[Buffer], bindings: &Bindings) -> Result<Placement, BindE
     }
     scratch = scratch.saturating_add(local.arena);
     for (id, buffer) in buffers.iter().enumerate() {
-        if let Home::Tail(tail) = &buffer.home {
-            let size = buffer.dtype.size();
-            let skip = tail.skip.eval_size(bindings)?.saturating_mul(size);
-            let whole = offsets.get(tail.of.index()).copied().flatten();
+        if let Some(stretch) = buffer.home.stretch() {
+            // That nothing is less than nothing keeps it inside of the whole.
+            stretch.rest.eval_size(bindings)?;
+            let skip = stretch.skip.eval_size(bindings)?;
+            let skip = skip.saturating_mul(buffer.dtype.size());
+            let whole = offsets.get(stretch.of.index()).copied().flatten();
             offsets[id] = whole.map(|at: usize| at.saturating_add(skip));
         }
     }

@@ -5,7 +5,7 @@
 
 use super::{
     Access, Guard, Home, Launch, Matrix, Part, Product, ProductSummation, Program, Requirement,
-    Slice, Step, Tail,
+    Slice, Step, Stretch,
 };
 use crate::dim::{Dim, Symbol};
 use crate::graph::Role;
@@ -31,12 +31,13 @@ impl Program {
         }
         for buffer in &self.buffers {
             visit(&buffer.elements);
-            if let Home::Slice(slice) = &buffer.home {
+            if let Some(slice) = buffer.home.slice() {
                 visit(&slice.entries);
                 visit(&slice.first);
             }
-            if let Home::Tail(tail) = &buffer.home {
-                visit(&tail.skip);
+            if let Some(stretch) = buffer.home.stretch() {
+                visit(&stretch.skip);
+                visit(&stretch.rest);
             }
         }
         self.requirements.iter().for_each(|r| visit(&r.value));
@@ -314,7 +315,9 @@ impl fmt::Display for Home {
             Home::Scratch => f.write_str("scratch"),
             Home::Local(live) => write!(f, "local, live {}..={}", live.first, live.last),
             Home::Slice(slice) => write!(f, "slice {slice}"),
-            Home::Tail(Tail { of, skip }) => write!(f, "tail of {of} from {skip}"),
+            Home::Stretch(Stretch { of, skip, rest }) => {
+                write!(f, "stretch of {of} behind {skip} and before {rest}")
+            }
         }
     }
 }

@@ -19,7 +19,7 @@ mod custom;
 mod order;
 mod product;
 
-use control::{copy, live_through_loops, nested, parallel_loops, slices, tails};
+use control::{copy, live_through_loops, nested, parallel_loops, slices, stretches};
 use convolution::convolution;
 use custom::custom;
 use order::{guards_first, uses};
@@ -72,9 +72,9 @@ pub enum Rule {
     /// A slice has the element type of what it is a slice of, which is neither scratch nor moved by the same loop, and as many elements as
     /// an entry; it moves by one entry, and only steps of its loop's body touch it.
     Slice,
-    /// A tail has the element type of what it is a tail of, which is at home in the arena or local to a thread, and as many elements as are left
-    /// of that; nothing writes to it.
-    Tail,
+    /// A stretch has the element type of what it is a stretch of, which is at home in the arena or local to a thread, and as many elements as are
+    /// left between those before and behind it.
+    Stretch,
     /// Both parts of a copy have one element type.
     Copy,
     /// The buffers of a custom call have the types and sizes of its tensors, and each result one of its own, which is no resident's.
@@ -106,7 +106,7 @@ impl fmt::Display for Rule {
             Rule::Body => "body",
             Rule::Condition => "condition",
             Rule::Slice => "slice",
-            Rule::Tail => "tail",
+            Rule::Stretch => "stretch",
             Rule::Copy => "copy",
             Rule::Custom => "custom",
             Rule::Parallel => "parallel",
@@ -157,7 +157,7 @@ impl Program {
         buffers(self, &mut errors);
         let nested = nested(self, &mut errors);
         slices(self, &nested, &mut errors);
-        tails(self, &mut errors);
+        stretches(self, &mut errors);
         for (position, step) in self.steps.iter().enumerate() {
             let place = format!("step {position}");
             match step {
@@ -247,7 +247,7 @@ fn kind(home: &Home) -> Option<Kind> {
         | Home::Scratch
         | Home::Local(_)
         | Home::Slice(_)
-        | Home::Tail(_) => None,
+        | Home::Stretch(_) => None,
     }
 }
 
@@ -368,7 +368,7 @@ fn buffers(program: &Program, errors: &mut Errors) {
             | Home::Output
             | Home::Scratch
             | Home::Slice(_)
-            | Home::Tail(_) => {}
+            | Home::Stretch(_) => {}
         }
     }
 }

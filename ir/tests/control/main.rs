@@ -3,7 +3,7 @@
 mod bodies;
 #[path = "../common/refused.rs"]
 mod refused;
-mod tails;
+mod stretches;
 mod writes;
 
 use kiln_ir::program::{

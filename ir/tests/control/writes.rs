@@ -239,3 +239,64 @@ fn iterations_of_a_parallel_loop_leave_each_other_alone() {
         ],
     );
 }
+
+/// A carry of `f32[b, 4]`, of which an iteration computes the next value from the last one in a parallel loop.
+fn carried_in_parallel(entries: i64) -> Program {
+    let f32 = DType::F32;
+    let b = || Dim::symbol("b");
+    program(
+        vec![port("x", f32, (b(), 4), 0)],
+        vec![port("y", f32, (b(), 4), 1)],
+        vec![
+            buffer("x", f32, b() * 4, Home::Input),
+            buffer("y", f32, b() * 4, Home::Output),
+            buffer("carry", f32, b() * 4 * entries, arena(0, 4)),
+            buffer("c[i]", f32, b() * 4, slice(2, 1, entries, 0)),
+            buffer("c[i + 1]", f32, b() * 4, slice(2, 1, entries, 1)),
+            buffer("c[i][j]", f32, 4, slice(3, 2, b(), 0)),
+            buffer("c[i + 1][j]", f32, 4, slice(4, 2, b(), 0)),
+        ],
+        vec![
+            copy("init", (0, Dim::from(0)), (2, Dim::from(0)), 4),
+            repeat(6, 2, false),
+            repeat(b(), 1, true),
+            kernel(1, &[(5, READ), (6, WRITE)]),
+            copy("last", (2, Dim::from(0)), (1, Dim::from(0)), 4),
+        ],
+    )
+}
+
+#[test]
+fn a_parallel_loop_may_read_what_an_outer_iteration_finds_and_write_what_it_leaves() {
+    for entries in [2, 7] {
+        assert_eq!(carried_in_parallel(entries).verify(), Ok(()));
+    }
+    let touched = [(
+        Rule::Parallel,
+        "step 3: it touches $5 (c[i][j]), which other iterations of the parallel loop at step 2 write",
+    )];
+    let both = [
+        touched[0],
+        (
+            Rule::Parallel,
+            "step 3: it touches $6 (c[i + 1][j]), which other iterations of the parallel loop at step 2 write",
+        ),
+    ];
+    // The same entry, one that is two further, and one in the other direction.
+    for first in [0, 2] {
+        let change = |p: &mut Program| slice_of(p, 4).first = Dim::from(first);
+        refused(|| carried_in_parallel(7), change, &touched);
+    }
+    refused(
+        || carried_in_parallel(7),
+        |p| slice_of(p, 4).step = -1,
+        &touched,
+    );
+    // As many entries as nobody needs, of which the one before the first is the last.
+    refused(|| carried_in_parallel(1), |_| {}, &touched);
+    let write_both = |p: &mut Program| {
+        p.steps[3] = kernel(1, &[(5, WRITE), (6, WRITE)]);
+        slice_of(p, 4).first = Dim::from(2);
+    };
+    refused(|| carried_in_parallel(7), write_both, &both);
+}

@@ -8,7 +8,8 @@ use super::{Context, Plan, PlanError, Resolved, Spot};
 use crate::profile::Cost;
 use crate::share::PARALLEL_ELEMENTS;
 use kiln_ir::program::{
-    Access, Bodies, Branch, Copy, Home, Loop, Part, Slice, Step, While, root_of, slices_of, tail_of,
+    Access, Bodies, Branch, Copy, Home, Loop, Part, Slice, Step, While, root_of, slices_of,
+    stretch_of,
 };
 use kiln_ir::{BindError, BufferId};
 use std::ops::Range;
@@ -381,10 +382,10 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Whether two slices of one buffer are different entries of it in every iteration. Of a whole and its tail that is not known.
+    /// Whether two slices of one buffer are different entries of it in every iteration. Of a whole and its stretches that is not known.
     fn are_apart(&self, one: BufferId, other: BufferId) -> Result<bool, BindError> {
         let buffers = &self.loaded.program.buffers;
-        if tail_of(buffers, one) != tail_of(buffers, other) {
+        if stretch_of(buffers, one) != stretch_of(buffers, other) {
             return Ok(false);
         }
         let chain = |id: BufferId| {

@@ -3,7 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod refusals;
-mod tails;
+mod stretches;
 
 use common::control::*;
 use common::*;

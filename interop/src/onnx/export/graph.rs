@@ -48,7 +48,10 @@ pub(super) fn outputs(
             continue;
         }
         match table.whole(body, output.node) {
-            Ok(value) => results.push(table.named(body, value, &output.name)),
+            Ok(value) => {
+                let named = table.named(body, value, &output.name, &results);
+                results.push(named);
+            }
             Err(reason) => table.report(body, output.node, reason),
         }
     }
@@ -152,13 +155,14 @@ impl Table<'_> {
         true
     }
 
-    /// The value under the name of an output: as it is, renamed, or copied.
-    fn named(&mut self, body: &mut Body<'_>, value: Value, name: &str) -> Value {
+    /// The value under the name of an output: as it is, renamed, or copied, as one is that is an output already.
+    fn named(&mut self, body: &mut Body<'_>, value: Value, name: &str, outputs: &[Value]) -> Value {
         let named = Value {
             name: name.to_owned(),
             ty: value.ty.clone(),
         };
-        if value.name != name && !self.renamed(body, &value, name) {
+        let taken = outputs.iter().any(|output| output.name == value.name);
+        if value.name != name && (taken || !self.renamed(body, &value, name)) {
             body.copy(&value, name);
         }
         named

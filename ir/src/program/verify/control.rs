@@ -1,6 +1,6 @@
 //! The rules about steps that run others: which lie in which body, what slices are of, and what loops may leave behind.
 
-use super::super::{Bodies, Copy, Home, Loop, Program, Slice, Step, Tail, root_of, slices_of};
+use super::super::{Bodies, Copy, Home, Loop, Program, Slice, Step, Stretch, root_of, slices_of};
 use super::{Errors, Rule, missing};
 use crate::dim::Dim;
 use crate::ids::BufferId;
@@ -123,7 +123,7 @@ fn nest(
 /// [`Rule::Slice`] but for where slices are touched, and [`Rule::LiveRange`] of what they are of.
 pub(super) fn slices(program: &Program, nested: &Nested, errors: &mut Errors) {
     for (index, buffer) in program.buffers.iter().enumerate() {
-        let Home::Slice(slice) = &buffer.home else {
+        let Some(slice) = buffer.home.slice() else {
             continue;
         };
         let place = program.describe(BufferId::new(index));
@@ -158,11 +158,11 @@ pub(super) fn slices(program: &Program, nested: &Nested, errors: &mut Errors) {
             );
             errors.add(Rule::Slice, &place, message);
         }
-        let home = match tail(&whole.home) {
-            Some(tail) => program.buffer(tail.of).map(|b| &b.home),
-            None => Some(&whole.home),
+        let memory = match whole.home.stretch() {
+            Some(stretch) => program.buffer(stretch.of).unwrap_or(whole),
+            None => whole,
         };
-        match home.unwrap_or(&whole.home) {
+        match &memory.home {
             Home::Scratch => {
                 let message = format!("it is a slice of scratch, {}", program.describe(*of));
                 errors.add(Rule::Slice, &place, message);
@@ -196,29 +196,15 @@ pub(super) fn slices(program: &Program, nested: &Nested, errors: &mut Errors) {
             | Home::Resident
             | Home::Output
             | Home::Constant(_)
-            | Home::Tail(_) => {}
+            | Home::Stretch(_) => {}
         }
     }
 }
 
-fn tail(home: &Home) -> Option<&Tail> {
-    match home {
-        Home::Tail(tail) => Some(tail),
-        Home::Input
-        | Home::Resident
-        | Home::Output
-        | Home::Constant(_)
-        | Home::Arena(_)
-        | Home::Scratch
-        | Home::Local(_)
-        | Home::Slice(_) => None,
-    }
-}
-
-/// [`Rule::Tail`] but for who writes.
-pub(super) fn tails(program: &Program, errors: &mut Errors) {
+/// [`Rule::Stretch`].
+pub(super) fn stretches(program: &Program, errors: &mut Errors) {
     for (index, buffer) in program.buffers.iter().enumerate() {
-        let Some(Tail { of, skip }) = tail(&buffer.home) else {
+        let Some(Stretch { of, skip, rest }) = buffer.home.stretch() else {
             continue;
         };
         let place = program.describe(BufferId::new(index));
@@ -226,17 +212,22 @@ pub(super) fn tails(program: &Program, errors: &mut Errors) {
             missing(*of, &place, errors);
             continue;
         };
-        if whole.dtype != buffer.dtype || whole.elements != skip + &buffer.elements {
+        let all = &(skip + &buffer.elements) + rest;
+        if whole.dtype != buffer.dtype || whole.elements != all {
             let message = format!(
-                "{}[{}] without its first {skip} are not {}[{}]",
-                whole.dtype, whole.elements, buffer.dtype, buffer.elements
+                "{}[{}] between {skip} and {rest} others do not make up {}, {}[{}]",
+                buffer.dtype,
+                buffer.elements,
+                program.describe(*of),
+                whole.dtype,
+                whole.elements
             );
-            errors.add(Rule::Tail, &place, message);
+            errors.add(Rule::Stretch, &place, message);
         }
         if !matches!(whole.home, Home::Arena(_) | Home::Local(_)) {
             let name = program.describe(*of);
-            let message = format!("it is a tail of {name}, {}", whole.home);
-            errors.add(Rule::Tail, &place, message);
+            let message = format!("it is a stretch of {name}, {}", whole.home);
+            errors.add(Rule::Stretch, &place, message);
         }
     }
 }
@@ -305,7 +296,7 @@ pub(super) fn parallel_loops(program: &Program, nested: &Nested, errors: &mut Er
 
 fn parallel(program: &Program, at: usize, l: &Loop, nested: &Nested, errors: &mut Errors) {
     // By what has the memory: the entries of it that an iteration writes.
-    let mut written: BTreeMap<BufferId, &Slice> = BTreeMap::new();
+    let mut written: BTreeMap<BufferId, Vec<(BufferId, &Slice)>> = BTreeMap::new();
     let touched = |position: usize| program.steps[position].phases().into_iter().flatten();
     let moved = |id: BufferId| slices_of(&program.buffers, id).find(|slice| slice.at == at);
     let body = nested.bodies[at].all();
@@ -333,7 +324,8 @@ fn parallel(program: &Program, at: usize, l: &Loop, nested: &Nested, errors: &mu
             }
             match moved(id) {
                 Some(slice) if differs(slice, &l.trip) => {
-                    written.insert(root_of(&program.buffers, id), slice);
+                    let root = root_of(&program.buffers, id);
+                    written.entry(root).or_default().push((id, slice));
                 }
                 Some(_) | None => {
                     let message = format!(
@@ -347,9 +339,14 @@ fn parallel(program: &Program, at: usize, l: &Loop, nested: &Nested, errors: &mu
     }
     for position in body {
         for (id, _) in touched(position) {
-            if let Some(slice) = written.get(&root_of(&program.buffers, id))
-                && moved(id) != Some(*slice)
-            {
+            let mut others = written
+                .get(&root_of(&program.buffers, id))
+                .into_iter()
+                .flatten();
+            let meets = |(other, slice): &(BufferId, &Slice)| {
+                moved(id) != Some(*slice) && !outer_apart(program, id, *other)
+            };
+            if others.any(meets) {
                 let message = format!(
                     "it touches {}, which other iterations of the parallel loop at step {at} write",
                     program.describe(id)
@@ -358,6 +355,23 @@ fn parallel(program: &Program, at: usize, l: &Loop, nested: &Nested, errors: &mu
             }
         }
     }
+}
+
+/// Whether two buffers lie in what an iteration of an outer loop finds of a carry, and in what it leaves.
+fn outer_apart(program: &Program, one: BufferId, other: BufferId) -> bool {
+    let outermost = |id| slices_of(&program.buffers, id).last();
+    let (Some(one), Some(other)) = (outermost(one), outermost(other)) else {
+        return false;
+    };
+    let together = |s: &Slice| (s.of, s.at, s.step, s.entries.clone());
+    let distance = one.first.clone() - other.first.clone();
+    let enough = match program.steps.get(one.at) {
+        Some(Step::Loop(l)) => {
+            one.entries == Dim::from(2) || one.entries == &l.trip + &Dim::from(1)
+        }
+        Some(_) | None => false,
+    };
+    together(one) == together(other) && matches!(distance.constant(), Some(1 | -1)) && enough
 }
 
 /// Whether a slice is another entry in each iteration.

@@ -1,13 +1,12 @@
 //! The rules about what happens to each buffer in the order of the steps.
 
-use super::super::{Access, Home, Program, Step, root_of, slices_of, tail_of};
+use super::super::{Access, Home, Program, Step, root_of, slices_of};
 use super::control::Nested;
 use super::{Errors, Rule};
 use crate::ids::BufferId;
 use std::ops::Range;
 
-/// [`Rule::ReadOnly`], [`Rule::LiveRange`], [`Rule::Written`], [`Rule::Slice`] about where slices are touched, and [`Rule::Tail`] about
-/// who writes.
+/// [`Rule::ReadOnly`], [`Rule::LiveRange`], [`Rule::Written`], and [`Rule::Slice`] about where slices are touched.
 pub(super) fn uses(program: &Program, nested: &Nested, errors: &mut Errors) {
     let none = vec![false; program.buffers.len()];
     let mut walk = Walk {
@@ -32,7 +31,7 @@ pub(super) fn uses(program: &Program, nested: &Nested, errors: &mut Errors) {
     }
 }
 
-/// The walk over the steps in the order in which they run, bodies once. All lists are by buffer, and slices and tails count for what has
+/// The walk over the steps in the order in which they run, bodies once. All lists are by buffer, and slices and stretches count for what has
 /// their memory.
 struct Walk<'a> {
     program: &'a Program,
@@ -156,17 +155,13 @@ impl Walk<'_> {
         let name = if root == id {
             program.describe(id)
         } else {
-            let kind = if slice.is_some() { "slice" } else { "tail" };
+            let kind = if slice.is_some() { "slice" } else { "stretch" };
             format!(
                 "{}, a {kind} of {}",
                 program.describe(id),
                 program.describe(root)
             )
         };
-        if access.writes() && tail_of(&program.buffers, id).is_some() {
-            let message = format!("it writes {name}, and tails are only read");
-            self.errors.add(Rule::Tail, &place, message);
-        }
         let reads = access == Access::Read && !reads_later && !self.written[root.index()];
         let unwritten = if self.ever[root.index()] {
             "which may not have been written"
@@ -203,7 +198,7 @@ impl Walk<'_> {
             | Home::Resident
             | Home::Scratch
             | Home::Slice(_)
-            | Home::Tail(_) => {}
+            | Home::Stretch(_) => {}
         }
     }
 }

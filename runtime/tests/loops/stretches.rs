@@ -1,10 +1,10 @@
-//! Carries of which one result is what iterations find, and another, a tail, what they leave.
+//! Carries of which one result is what iterations find, and another, a stretch, what they leave.
 
 use super::refusals::refused;
 use super::*;
-use kiln_ir::program::Tail;
+use kiln_ir::program::Stretch;
 
-/// Sums of the rows of `x: f32[t, w]` before each one and up to it, and the latter doubled by a loop over the tail.
+/// Sums of the rows of `x: f32[t, w]` before each one and up to it, and the latter doubled by a loop over the stretch.
 fn kept(w: usize) -> Program {
     let t = dim("t");
     let entries = t.clone() + 1;
@@ -27,9 +27,10 @@ fn kept(w: usize) -> Program {
                 "left",
                 F32,
                 t.clone() * w,
-                Home::Tail(Tail {
+                Home::Stretch(Stretch {
                     of: BufferId::new(5),
                     skip: w.into(),
+                    rest: 0.into(),
                 }),
             ),
             buffer("x[i]", F32, w, slice(0, 1, t.clone(), 0)),
@@ -51,7 +52,7 @@ fn kept(w: usize) -> Program {
 }
 
 #[test]
-fn a_tail_has_what_was_written_to_the_whole() {
+fn a_stretch_has_what_was_written_to_the_whole() {
     for w in [1, 5] {
         let mut session = open(kept(w), 1);
         for t in [3, 0, 1, 17] {
@@ -67,9 +68,9 @@ fn a_tail_has_what_was_written_to_the_whole() {
 }
 
 #[test]
-fn entries_of_a_whole_and_of_its_tail_are_not_known_to_be_apart() {
+fn entries_of_a_whole_and_of_its_stretch_are_not_known_to_be_apart() {
     let mut program = kept(2);
-    // Entry `i` of the tail is entry `i + 1` of the whole, which the iteration writes; an entry of the tail's length tells nothing of that.
+    // Entry `i` of the stretch is entry `i + 1` of the whole, which the iteration writes; so far nobody counts that far.
     program.buffers[10].home = slice(6, 1, dim("t"), 0);
     program.steps[2] = call(ADD, &[(7, READ), (10, READ), (9, WRITE)], 2);
     program.steps.truncate(5);
