@@ -6,11 +6,11 @@
 
 use crate::convolution::Operands;
 use crate::plan::{
-    Call, ConvolutionCall, LoopCall, Move, Parallel, Piece, Plan, ProductCall, Resolved, Shares,
-    Start, Strided,
+    Ask, Call, ConvolutionCall, LoopCall, MOST_ASKS, Move, Parallel, Piece, Plan, ProductCall,
+    Resolved, Shares, Start, Strided,
 };
 use crate::pool::{Pool, split};
-use crate::product::{Matrices, Unit};
+use crate::product::{Lines, Matrices, Unit};
 use crate::profile::{Cost, Unwatched, Watch};
 use crate::store::Address;
 use kiln_ir::program::Code;
@@ -374,9 +374,8 @@ impl Run<'_> {
                 None => std::ptr::null(),
             };
             for index in split(method.units(), method.shares(), 1, share) {
-                let unit = method.unit(index);
                 // SAFETY: the caller's promise is passed on; units have results of their own, and the thread runs nothing else.
-                unsafe { self.unit(product, unit, thread, &mut packed) }
+                unsafe { self.unit(product, index, thread, &mut packed) }
             }
         });
         if let (false, Some((_, shares))) = (method.has_whole_rows(), &product.epilogue) {
@@ -426,10 +425,11 @@ impl Run<'_> {
     unsafe fn unit(
         &self,
         product: &ProductCall,
-        unit: Unit,
+        index: usize,
         thread: usize,
         packed: &mut *const u8,
     ) {
+        let unit = product.method.unit(index);
         let first = unit.matrix * product.m;
         let epilogue = first + unit.rows.start..first + unit.rows.end;
         let place = |strided: &Strided| {
@@ -446,14 +446,28 @@ impl Run<'_> {
         // distinct, and the program keeps the result in a buffer apart from the operands. The scratch is this thread's, behind that of
         // epilogues.
         unsafe {
-            product
-                .method
-                .run(unit.rows, unit.cols, at, scratch, packed);
+            let (method, Unit { rows, cols, .. }) = (&product.method, unit);
+            if product.asks.is_empty() {
+                method.run(rows, cols, at, scratch, packed);
+            } else {
+                let ahead = self.ahead(&product.asks, index, method.units());
+                method.run_asking(rows, cols, at, scratch, packed, &ahead);
+            }
         }
         if let (true, Some((call, _))) = (product.method.has_whole_rows(), &product.epilogue) {
             // SAFETY: the rows are this unit's among those of the whole batch, which is the epilogue's total.
             unsafe { self.call(call, thread, epilogue) }
         }
+    }
+
+    /// What a unit asks for: its share of each entry, since threads share out the rows of kernels as they do units.
+    fn ahead(&self, asks: &[Ask], index: usize, units: usize) -> [Lines; MOST_ASKS] {
+        let mut all = [Lines::NONE; MOST_ASKS];
+        for (lines, ask) in all.iter_mut().zip(asks) {
+            let entry = self.address(ask.address).0.wrapping_offset(ask.offset);
+            *lines = Lines::of(entry, ask.bytes).share(index, units);
+        }
+        all
     }
 }
 

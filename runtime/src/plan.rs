@@ -3,12 +3,14 @@
 //! Everything that could leave its buffer is checked here, once: sizes by the layout, strided matrices in checked arithmetic. What a
 //! step has left to do is to put the addresses of its feeds into the table.
 
+mod ahead;
 mod control;
 mod convolution;
 mod custom;
 mod error;
 mod product;
 
+pub(crate) use ahead::{Ask, MOST_ASKS};
 pub(crate) use control::{CopyCall, LoopCall, Move, Parallel};
 pub use convolution::ConvolutionProblem;
 pub(crate) use convolution::{ConvolutionCall, Start};

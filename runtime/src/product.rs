@@ -28,6 +28,7 @@
 
 use std::ops::Range;
 
+mod ahead;
 mod apart;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
@@ -48,12 +49,14 @@ pub(crate) mod simd;
 mod split;
 mod types;
 
+pub(crate) use ahead::Lines;
 pub use blocked::DEPTH;
 pub(crate) use isa::Isa;
 pub use kiln_ir::program::ProductSummation;
 pub use lanes::PARTIALS;
 pub use types::ProductType;
 
+use ahead::Ahead;
 use blocked::{Blocked, Packing, Work};
 use chain::ChainFn;
 use choose::{Choice, choose};
@@ -343,6 +346,19 @@ impl Method {
         self.scratch
     }
 
+    /// How many multiplications it takes, where its tiles can ask for other memory meanwhile.
+    pub(crate) fn room_to_ask(&self) -> Option<usize> {
+        match &self.walk {
+            Walk::Blocked(walk) if !walk.blocked.folds => {
+                let Form { m, n, k, .. } = self.form;
+                m.checked_mul(n)?.checked_mul(k)
+            }
+            Walk::Blocked(_) | Walk::Plain | Walk::Chain(_) | Walk::Lanes(_) => None,
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Walk::Split(_) => None,
+        }
+    }
+
     /// The number of units of the whole batch.
     pub fn units(&self) -> usize {
         self.units
@@ -404,6 +420,23 @@ impl Method {
         scratch: *mut u8,
         packed: &mut *const u8,
     ) {
+        // SAFETY: the caller's promise is passed on.
+        unsafe { self.run_asking(rows, cols, at, scratch, packed, &[]) }
+    }
+
+    /// As [`Method::run`], and asks for other memory meanwhile, so that it is in L2 by the end; where it is computed in blocks.
+    ///
+    /// # Safety
+    /// As [`Method::run`].
+    pub(crate) unsafe fn run_asking(
+        &self,
+        rows: Range<usize>,
+        cols: Range<usize>,
+        at: Matrices,
+        scratch: *mut u8,
+        packed: &mut *const u8,
+        ahead: &[Lines],
+    ) {
         if rows.is_empty() || cols.is_empty() {
             return;
         }
@@ -463,6 +496,8 @@ impl Method {
                 } else {
                     (rows, cols)
                 };
+                let strips = lanes.len().div_ceil(walk.strip);
+                let tiles = walk.blocked.tiles(rows.len(), strips);
                 let work = Work {
                     rows_at,
                     lanes_at,
@@ -472,6 +507,7 @@ impl Method {
                     scratch,
                     whole,
                     first,
+                    ahead: Ahead::new(ahead, tiles),
                 };
                 // SAFETY: the caller promises the matrices and the scratch; a unit has no more rows than the method was made for, and the
                 // function is the one of this machine.

@@ -200,6 +200,9 @@ impl Context<'_> {
         };
         let end = plan.steps.len();
         let packs = (at + 1..end).filter(packed_here).collect();
+        if !l.parallel {
+            plan.ask_ahead(at + 1..end, moves.clone());
+        }
         plan.steps[at] = Resolved::Loop(Box::new(LoopCall {
             trip,
             end,

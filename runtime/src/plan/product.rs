@@ -1,5 +1,6 @@
 //! A product of a plan: its matrices checked against their buffers, and where everything that it touches is.
 
+use super::ahead::Ask;
 use super::{Call, Context, Plan, PlanError, Resolved, Shares, Spot};
 use crate::form::{Evaluated, View, evaluate};
 use crate::layout::{Hoist, Location};
@@ -23,6 +24,8 @@ pub(crate) struct ProductCall {
     /// The right side packed, where a loop has done it.
     pub(crate) packed: Option<Packed>,
     pub(crate) epilogue: Option<(Call, Shares)>,
+    /// What it asks for on behalf of other steps of the loop around it.
+    pub(crate) asks: Vec<Ask>,
 }
 
 /// A right side that is packed before the first iteration of a loop.
@@ -137,6 +140,7 @@ impl Context<'_> {
             scratch,
             packed,
             epilogue,
+            asks: Vec::new(),
         }))))
     }
 }

@@ -10,6 +10,7 @@
 //! first tile that reads them, among its multiply-adds, and so are rows that pass few strips. What lies well already is read in place, and lanes
 //! that serve several panels are packed once for all of them.
 
+use super::ahead::Ahead;
 use super::pack::{cut, pack_lanes, pack_rows, sliver_stride, spread};
 use super::simd::{Simd, Then, Tile};
 use std::ops::Range;
@@ -80,7 +81,7 @@ pub(super) enum Packing {
 }
 
 /// One call's share of a product.
-pub(super) struct Work {
+pub(super) struct Work<'a> {
     /// Row 0 at depth 0.
     pub(super) rows_at: *const u8,
     /// Lane 0 at depth 0.
@@ -98,6 +99,8 @@ pub(super) struct Work {
     pub(super) whole: *mut u8,
     /// Whether this call packs them there.
     pub(super) first: bool,
+    /// What the tiles ask for besides their operands.
+    pub(super) ahead: Ahead<'a>,
 }
 
 /// Where things lie in the scratch, in bytes from its start; tiles on their way to the result come first.
@@ -149,6 +152,11 @@ impl Blocked {
             whole,
             end,
         })
+    }
+
+    /// How many tiles compute so many rows of so many strips.
+    pub(super) fn tiles(&self, rows: usize, strips: usize) -> usize {
+        rows.div_ceil(self.tile_rows) * strips * self.depth.div_ceil(DEPTH)
     }
 
     /// Whether tiles write to the result itself.
@@ -206,7 +214,7 @@ pub(super) unsafe fn multiply<S: Simd>(blocked: &Blocked, work: &Work) {
 /// A block of the contracted axis of one call.
 struct Block<'a, S: Simd> {
     b: &'a Blocked,
-    work: &'a Work,
+    work: &'a Work<'a>,
     /// The depths.
     range: Range<usize>,
     /// The call's first row at the first depth.
@@ -341,6 +349,7 @@ impl<S: Simd> Block<'_, S> {
             } else {
                 Then::Add
             },
+            ahead: self.work.ahead.take(depth),
         };
         if b.pack_rows {
             let unpacked = index > 0 && strip.lane == self.work.lanes.start;

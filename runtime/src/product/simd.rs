@@ -4,6 +4,7 @@
 //! are `#[inline(always)]`: each instruction set instantiates them in functions that enable its features, so that what is generic here
 //! comes out as plain vector code there. A tile is one block of the contracted axis at most, or a part of one.
 
+use super::ahead::{LINE, Lines};
 use std::hint::black_box;
 use std::ops::Add;
 
@@ -104,6 +105,8 @@ pub(crate) struct Tile<T> {
     pub(super) out_row: isize,
     /// What becomes of the sums.
     pub(super) then: Then,
+    /// What others will touch, of which it asks for a line with each depth.
+    pub(super) ahead: Lines,
 }
 
 /// How the sums of a tile and what is in the result make the result.
@@ -195,14 +198,23 @@ unsafe fn sums<
         // The result's lines are asked for a row with each depth: all at once they hold up the first loads, the longer the farther they come.
         let asked = if t.depth >= PREFETCH_DEPTH { ROWS } else { 0 };
         let mut out = t.out;
+        let mut ahead = t.ahead.at.cast::<S::Element>();
+        // One comparison where nothing is left to ask for.
+        let asking = asked.max(t.ahead.count);
         for depth in 0..t.depth {
-            if depth < asked {
-                for vector in 0..VECTORS {
-                    S::prefetch(out.wrapping_add(vector * S::LANES));
+            if depth < asking {
+                if depth < t.ahead.count {
+                    S::prefetch_to_l2(ahead);
+                    ahead = ahead.wrapping_byte_add(LINE);
                 }
-                // Where rows do not begin with a line there is one more.
-                S::prefetch(out.wrapping_add(VECTORS * S::LANES - 1));
-                out = out.wrapping_offset(t.out_row);
+                if depth < asked {
+                    for vector in 0..VECTORS {
+                        S::prefetch(out.wrapping_add(vector * S::LANES));
+                    }
+                    // Where rows do not begin with a line there is one more.
+                    S::prefetch(out.wrapping_add(VECTORS * S::LANES - 1));
+                    out = out.wrapping_offset(t.out_row);
+                }
             }
             let mut right = [S::zero(); VECTORS];
             for (vector, right) in right.iter_mut().enumerate() {
