@@ -428,6 +428,8 @@ impl Method {
     ///
     /// # Safety
     /// As [`Method::run`].
+    // A call more is a tenth of the time of the smallest products.
+    #[inline(always)]
     pub(crate) unsafe fn run_asking(
         &self,
         rows: Range<usize>,
@@ -496,8 +498,13 @@ impl Method {
                 } else {
                     (rows, cols)
                 };
-                let strips = lanes.len().div_ceil(walk.strip);
-                let tiles = walk.blocked.tiles(rows.len(), strips);
+                let tiles = match ahead {
+                    [] => 0,
+                    [..] => {
+                        let strips = lanes.len().div_ceil(walk.strip);
+                        walk.blocked.tiles(rows.len(), strips)
+                    }
+                };
                 let work = Work {
                     rows_at,
                     lanes_at,

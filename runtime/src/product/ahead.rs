@@ -49,6 +49,7 @@ pub(super) struct Ahead<'a> {
 
 impl<'a> Ahead<'a> {
     /// All of it, by so many tiles.
+    #[inline(always)]
     pub(super) fn new(all: &'a [Lines], tiles: usize) -> Self {
         let count: usize = all.iter().map(|lines| lines.count).sum();
         Self {
@@ -59,7 +60,11 @@ impl<'a> Ahead<'a> {
     }
 
     /// The lines for the next tile, which asks for one with each depth.
+    #[inline(always)]
     pub(super) fn take(&self, depth: usize) -> Lines {
+        if self.each == 0 {
+            return Lines::NONE;
+        }
         let (at, taken) = self.next.get();
         let Some(lines) = self.all.get(at) else {
             return Lines::NONE;
