@@ -49,7 +49,7 @@ pub(crate) mod simd;
 mod split;
 mod types;
 
-pub(crate) use ahead::Lines;
+pub(crate) use ahead::{LINE, Lines};
 pub use blocked::DEPTH;
 pub(crate) use isa::Isa;
 pub use kiln_ir::program::ProductSummation;

@@ -190,14 +190,18 @@ pub fn slices_of(buffers: &[Buffer], id: BufferId) -> impl Iterator<Item = &Slic
     })
 }
 
+/// A buffer itself, or what it is a slice of a slice of.
+fn sliced(buffers: &[Buffer], id: BufferId) -> BufferId {
+    slices_of(buffers, id).last().map_or(id, |slice| slice.of)
+}
+
 /// The stretch that a buffer is, or that it is a slice of a slice of.
 pub fn stretch_of(buffers: &[Buffer], id: BufferId) -> Option<&Stretch> {
-    let sliced = slices_of(buffers, id).last().map_or(id, |slice| slice.of);
-    buffers.get(sliced.index())?.home.stretch()
+    buffers.get(sliced(buffers, id).index())?.home.stretch()
 }
 
 /// The buffer that has the memory of `id`: itself, or what it is a slice of a slice of, or what that is a stretch of.
 pub fn root_of(buffers: &[Buffer], id: BufferId) -> BufferId {
-    let sliced = slices_of(buffers, id).last().map_or(id, |slice| slice.of);
-    stretch_of(buffers, sliced).map_or(sliced, |stretch| stretch.of)
+    let of = stretch_of(buffers, id).map(|stretch| stretch.of);
+    of.unwrap_or_else(|| sliced(buffers, id))
 }

@@ -4,6 +4,7 @@
 //! waits for memory for half of its time; the products wait for nothing.
 
 use super::{Plan, Resolved};
+use crate::product::LINE;
 use std::ops::Range;
 
 /// The bytes that a product asks for at most: half of what a small L2 holds.
@@ -55,11 +56,14 @@ impl Plan {
             .clone()
             .map(|one| one.whole)
             .fold(0, usize::saturating_add);
-        let mut left = MOST_BYTES.min(room / MULTIPLICATIONS_PER_LINE * 64);
+        if whole < LEAST_BYTES {
+            return;
+        }
+        let mut left = MOST_BYTES.min(room / MULTIPLICATIONS_PER_LINE * LINE);
         for one in stacks {
             let bytes = one.step.unsigned_abs();
             let touched = self.targets[one.targets.clone()].iter().copied().min();
-            let Some(address) = touched.filter(|_| whole >= LEAST_BYTES && bytes <= left) else {
+            let Some(address) = touched.filter(|_| bytes <= left) else {
                 continue;
             };
             // Positions are in the order of the steps, so that what is touched first behind the product is this iteration's.

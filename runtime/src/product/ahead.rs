@@ -1,9 +1,11 @@
 //! Memory that the steps behind a product will touch, which its tiles ask for while they multiply.
 
+use super::pack::cut;
+use kiln_ir::program::ALIGNMENT;
 use std::cell::Cell;
 
 /// The bytes of a cache line.
-pub(super) const LINE: usize = 64;
+pub(crate) const LINE: usize = ALIGNMENT;
 
 /// Consecutive lines.
 #[derive(Clone, Copy, Debug)]
@@ -29,11 +31,10 @@ impl Lines {
 
     /// The share `index` of `shares`.
     pub(crate) fn share(self, index: usize, shares: usize) -> Lines {
-        let cut = |index: usize| (self.count as u128 * index as u128 / shares as u128) as usize;
-        let (first, end) = (cut(index), cut(index + 1));
+        let own = cut(self.count, shares, index);
         Lines {
-            at: self.at.wrapping_add(first * LINE),
-            count: end - first,
+            at: self.at.wrapping_add(own.start * LINE),
+            count: own.len(),
         }
     }
 }
